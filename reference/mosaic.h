@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mosaic.h — the models: the Memory Mosaic (spec of the model, section 2) and the GPT-2 style
+ * baseline (section 5), behind one table of functions so that the harness sees rows, not models.
+ *
+ * All numbers cross this interface in double, whatever a backend computes in. Parameters have the
+ * canonical names and order of section 2.11 with the prefix `blocks.<l>.`
+ * (GPT: `transformer.wte.weight`, ..., section 5).
+ */
+#ifndef MOSAIC_MOSAIC_H
+#define MOSAIC_MOSAIC_H
+
+#include "spec.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A named transform with its parameters (methods.def, `entmax:<alpha>`, `top<k>_softmax`,
+ * `top<k>_uniform`). */
+typedef struct method {
+    char name[40];
+    char label[64];
+    char colour[8];
+    char op[24]; /* row of ops.def */
+    op_fn *weights, *weights_grad; /* the reference functions of that row */
+    params p;
+} method;
+
+/* Parse a method name. ERR_ARG with one line (and the nearest known name) if it is none. */
+status method_find(const char *name, method *m);
+/* The i-th row of methods.def, or NULL past the end. */
+const char *method_name(int i);
+
+typedef enum arch { ARCH_MOSAIC, ARCH_GPT } arch;
+
+/* Every switch of section 9, with its default in config_default(). */
+typedef struct mosaic_config {
+    arch arch;
+    int64_t V, d, H, L; /* vocabulary, width, heads, layers; H divides d                  */
+    int64_t M, banks;   /* persistent slots per head, persistent banks                    */
+    int64_t T;          /* longest sequence (GPT: learned positions; mosaic: no limit, 0) */
+    method method;      /* the contextual transform                                       */
+    method pmem_method; /* the persistent transform; softmax in every published model     */
+    double kappa_init;  /* 0.1                                                            */
+    int freeze_kappa;   /* 1: kappa gets no gradient                                      */
+    int visible_lag;    /* 1: N(t) = {0..t-1}; 2 emulates the fast path of the authors    */
+    double drop_context, drop_memory, drop_residual; /* 0.05 each; drop_context is applied
+                           to attention weights only if ctx_dropout                       */
+    int ctx_dropout;
+    int eps_add;        /* 0: max(|x|,1e-12); 1: |x| + 1e-6                               */
+    int value_clamp;    /* 1: the clamps of SKR/eft on value scales                       */
+    int leaky_grad_wkv; /* 1: the wrong theta gradient of the WKV kernel (D19)            */
+    int decay_all;      /* weight decay: 0 tensors with >= 2 dimensions, 1 all            */
+    int decay_pathless; /* 1: decay also parameters without a gradient path (top-k uniform) */
+    int pmem_norm;      /* 1: unit-norm persistent keys                                   */
+    int pre_ln, tied, bias, attn_only;
+    int64_t k_kernel;   /* width of the key convolution, 1                                */
+    int v_conv;         /* 0: low-rank value mix; 1: full convolution of width 2          */
+    int64_t skip_tokens;
+    int gpt_cosine;     /* GPT: 0 dot-product scores / sqrt(D), 1 unit-norm q and k with kappa */
+} mosaic_config;
+
+/* Defaults of section 9: softmax, tied, pre-LN, no bias; V, d, H, L, M must be set. */
+mosaic_config config_default(void);
+/* OK, or ERR_ARG with one line naming the offending field. */
+status config_check(const mosaic_config *c);
+/* Apply one `key=value` switch of section 9 (names as there, e.g. "normrelu", "code_matrix").
+ * ERR_ARG if the key is unknown (the message lists none) or the value malformed. */
+status config_set(mosaic_config *c, const char *key, const char *value);
+
+/* Row-major [B][T]; target -1 is not scored. */
+typedef struct batch {
+    int64_t B, T;
+    const int32_t *tokens, *targets;
+} batch;
+
+/* AdamW, decoupled decay, global-norm clipping before it (section 4). */
+typedef struct optimizer {
+    double lr, beta1, beta2, eps, decay, clip; /* clip <= 0: none */
+} optimizer;
+
+typedef struct parameter_info {
+    char name[96];
+    int rank;
+    int64_t shape[4];
+    int64_t count;
+    int decays;
+} parameter_info;
+
+typedef enum slot { SLOT_VALUE, SLOT_GRAD, SLOT_MOMENT1, SLOT_MOMENT2 } slot;
+
+struct mosaic;
+struct mosaic_stream;
+
+typedef struct model {
+    const char *name; /* "ref", "cuda" */
+    /* Initialise by section 2.10 from `seed`; on failure *m is NULL and nothing leaks. */
+    status (*create)(struct mosaic **m, const mosaic_config *c, uint64_t seed);
+    void (*destroy)(struct mosaic *m); /* NULL is fine */
+    const mosaic_config *(*config)(const struct mosaic *m);
+    int64_t (*parameters)(const struct mosaic *m); /* number of tensors */
+    status (*info)(const struct mosaic *m, int64_t i, parameter_info *info);
+    status (*get)(const struct mosaic *m, int64_t i, slot s, double *values);
+    status (*put)(struct mosaic *m, int64_t i, slot s, const double *values);
+    /* Logits [B][T][V], dropout off. */
+    status (*predict)(struct mosaic *m, const batch *b, double *logits);
+    /* Mean loss over scored targets and all gradients (overwritten). Dropout is on iff
+     * dropout_step >= 0; it selects the masks, so a resumed run draws the same ones. */
+    status (*gradient)(struct mosaic *m, const batch *b, uint64_t seed, int64_t dropout_step,
+                       double *loss, int64_t *scored);
+    /* Clip and AdamW; update is 1 for the first one. grad_norm (may be NULL): before clipping. */
+    status (*apply)(struct mosaic *m, const optimizer *o, int64_t update, double *grad_norm);
+    /* Streaming inference, section 2.13 (NULL where an architecture has none). */
+    status (*stream_open)(struct mosaic *m, struct mosaic_stream **s);
+    status (*stream_token)(struct mosaic_stream *s, int32_t token, double *logits);
+    void (*stream_close)(struct mosaic_stream *s);
+} model;
+
+extern const model mosaic_ref;
+
+/* Intermediate tensors of the first block of the last predict() call, for the golden checks:
+ * "keys" [B][H][T][D], "values", "cosines" [B][H][T][T], "weights", "input" [B][T][d], "output",
+ * "persistent_output". ERR_ARG for an unknown name. *count receives the number of values. */
+status mosaic_ref_probe(const struct mosaic *m, const char *name, const double **values,
+                        int64_t *count);
+
+/* Learning rate at 0-based iteration `it` (section 4): linear warm-up to lr, cosine to min at
+ * `horizon`, then min. */
+double schedule_cosine(int64_t it, double lr, double min, int64_t warmup, int64_t horizon);
+/* RegBench's (section 4.2): warm-up from 1e-6, cosine whose phase is not shifted by the warm-up,
+ * floor 0.1 lr. */
+double schedule_regbench(int64_t it, double lr, int64_t warmup, int64_t horizon);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * spec.h — the contract between the rooms: how an operation is called, what a backend does,
+ * how errors travel. C11 and C++17; this is the only header that reference/ and kernels/ share,
+ * so an agreement between the two is evidence and not a shared mistake.
+ *
+ * An operation is described by a signature such as "c:RN beta:R:f -> p:RN stat:RS:f": names,
+ * shapes in the letters of `dims`, row-major and dense, and an optional storage class:
+ *   (none)  the working type: double in reference/; float, bf16 or fp16 (args.type) in kernels/
+ *   :f      double in reference/, always float in kernels/ (per-row and per-head quantities)
+ *   :i      int32 everywhere
+ *
+ * Conventions of every operation
+ *   - in[] and out[] follow the order of the signature. Outputs other than the first may be NULL
+ *     ("not wanted"). An input `beta` that is NULL means all ones, `live` NULL means all N.
+ *   - Operations never allocate. If args.need is not NULL the operation writes the bytes of
+ *     scratch it wants to *args.need, computes nothing and returns OK; the caller then passes
+ *     that much memory (256-byte aligned) in args.work.
+ *   - Outputs never alias inputs unless the operation's file says so.
+ *   - Results do not depend on the number of threads.
+ *
+ * Row transforms (spec of the maths: the files of the transforms)
+ *   forward   c:RN beta:R:f -> p:RN stat:RS:f
+ *   backward  beta:R:f p:RN stat:RS:f dp:RN -> dc:RN dbeta:R:f [dalpha:R:f]
+ *   c are cosines (or plain scores with beta = 1), p the weights, s = beta^2 c. Entries j >= live[r]
+ *   do not exist: they are never read for their value, p and dc are exactly 0 there.
+ *   live[r] = 0: p = 0, dc = 0. NaN or +inf among the live entries of a row: that row of p is NaN
+ *   over its live entries. -inf on a live entry: weight 0; all -inf: as live[r] = 0.
+ *   The backward needs no c: everything it wants of the scores is in p and in the S = 4 numbers
+ *   of stat, listed at `enum stat`.
+ */
+#ifndef MOSAIC_SPEC_H
+#define MOSAIC_SPEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STATUS_LIST(X)                                                                             \
+    X(OK, "ok")                                                                                    \
+    X(ERR_ARG, "bad argument")                                                                     \
+    X(ERR_MEMORY, "out of memory")                                                                 \
+    X(ERR_DEVICE, "device error")                                                                  \
+    X(ERR_FILE, "file error")                                                                      \
+    X(ERR_DATA, "bad data")                                                                        \
+    X(ERR_NUMERIC, "numerical failure")
+
+typedef enum status {
+#define X(name, text) name,
+    STATUS_LIST(X)
+#undef X
+} status;
+
+/* Record one line "what, where, expected" for the user (thread-local) and return s.
+ * The message must not end in a newline. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+status fail(status s, const char *format, ...);
+/* The line recorded last in this thread; "" if none. */
+const char *last_error(void);
+/* The text of a status, from STATUS_LIST. */
+const char *status_text(status s);
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        status try_status_ = (call);                                                               \
+        if (try_status_ != OK) return try_status_;                                                 \
+    } while (0)
+
+/* Sizes, by the letters of the signatures. S is always STATS; 1 is always one. */
+typedef struct dims {
+    int64_t B; /* batch                                  */
+    int64_t T; /* positions                              */
+    int64_t H; /* heads                                  */
+    int64_t D; /* width of a head                        */
+    int64_t C; /* channels (model width, fan-in)         */
+    int64_t R; /* rows                                   */
+    int64_t N; /* entries of a row, fan-out, elements    */
+    int64_t V; /* vocabulary                             */
+    int64_t M; /* persistent slots per head              */
+} dims;
+
+/* What a forward transform leaves in stat[r][] for the backward and for the figures.
+ * STAT_NORM: softmax and top-k softmax: ln sum_j exp(s_j - s_max) over the selected keys;
+ *            entmax and sparsemax: omega = z_max - tau = p_max^(alpha-1);
+ *            normalised ReLU and ReLUmax: S = sum_j a_j (0 flags an empty normReLU row);
+ *            top-k uniform: number of selected keys.
+ * A row without live keys has STAT_MAX = 0, STAT_NORM = 0, STAT_ARG = -1, STAT_COUNT = 0. */
+enum stat {
+    STAT_MAX,   /* m = max_j c_j over the live keys                     */
+    STAT_NORM,  /* see above                                            */
+    STAT_ARG,   /* lowest index attaining m                             */
+    STAT_COUNT, /* number of keys with p > 0                            */
+    STATS
+};
+
+typedef enum dtype { F64, F32, BF16, F16, I32 } dtype;
+
+typedef enum normrelu_form {
+    NORMRELU_PAPER,       /* A = 2 beta^2, b = 1 - 2 beta^2 (h = 1/beta) */
+    NORMRELU_CODE_MATRIX, /* A = 2 beta^4, b = 1 - 2 beta^2              */
+    NORMRELU_CODE_EFT,    /* A = 1, b = 0                                */
+    NORMRELU_AFFINE       /* A = params.slope, b = params.offset         */
+} normrelu_form;
+
+typedef enum empty_rule { EMPTY_UNIFORM, EMPTY_ZERO, EMPTY_ARGMAX } empty_rule;
+
+typedef enum entmax_solver {
+    SOLVER_AUTO,      /* closed forms at 2, 3/2, 4/3; newton up to 2; order above 2 */
+    SOLVER_SORT,      /* exact support by sorting, then closed form or Newton       */
+    SOLVER_NEWTON,    /* Newton in ln p_max, 1 < alpha <= 2                         */
+    SOLVER_BISECT,    /* bisection on tau                                           */
+    SOLVER_ORDER,     /* unknown p_(K), for alpha > 2                               */
+    SOLVER_ADASPLASH5 /* five Halley-bisection steps, not renormalised (emulation)  */
+} entmax_solver;
+
+/* The parameters of all operations; each reads those its file names. */
+typedef struct params {
+    double alpha;         /* entmax: alpha > 1                                          */
+    int64_t k;            /* top-k: k >= 1 (min(k, live) keys are selected)             */
+    double relumax_b;     /* ReLUmax: b > 0                                             */
+    int relumax_power;    /* ReLUmax: 2 or 4                                            */
+    normrelu_form form;   /* normalised ReLU                                            */
+    empty_rule empty;     /* normalised ReLU: the row without support                   */
+    double slope, offset; /* normalised ReLU, form affine                               */
+    entmax_solver solver; /* entmax                                                     */
+    double exponent;      /* kernel_regression: r; INFINITY is the Gaussian             */
+    int64_t lag;          /* attention: N(t) = {0 .. t - lag}; 1 in a mosaic, 0 in GPT  */
+    double scale;         /* attention: factor on <q,k> before beta; 1                  */
+    double eps;           /* norms, adamw                                               */
+    int eps_add;          /* unit_norm: 0 divides by max(|x|, eps), 1 by |x| + eps      */
+    double rate;          /* dropout: probability of a zero, 0 <= rate < 1              */
+    uint64_t seed;        /* dropout: Philox key                                        */
+    uint32_t site, step;  /* dropout: Philox counter words 2 and 3                      */
+    double lr, beta1, beta2, decay, clip; /* adamw                                      */
+    int64_t update;       /* adamw: 1 for the first update                              */
+} params;
+
+/* alpha 1.5, k 16, b 1, power 2, paper form, uniform, slope 1, lag 1, scale 1, ... */
+params params_default(void);
+
+enum { MAX_TENSORS = 10 };
+
+struct args;
+typedef status op_fn(const struct args *a);
+
+/* One call of one operation. */
+typedef struct args {
+    const void *in[MAX_TENSORS];
+    void *out[MAX_TENSORS];
+    dims d;
+    const int32_t *live; /* R entries, 0 <= live[r] <= N, or NULL                         */
+    params p;
+    dtype type;             /* working type of the kernels; F64 in reference/             */
+    op_fn *weights;         /* attention: the forward transform                           */
+    op_fn *weights_grad;    /* attention_grad: its backward                               */
+    void *work;             /* scratch                                                    */
+    size_t *need;           /* not NULL: only tell the bytes of scratch                   */
+    void *stream;           /* cudaStream_t or NULL                                       */
+} args;
+
+#define IN(type, i) ((const type *)a->in[i])
+#define OUT(type, i) ((type *)a->out[i])
+
+/* Prototypes: softmax_ref, softmax_grad_ref, ... */
+#define OP(name, title, signature, grad, laws, tol, source) op_fn name##_ref;
+#include "ops.def"
+#undef OP
+
+/* What a device is; unknown numbers are 0, unknown texts "". */
+typedef struct device_facts {
+    char name[128];
+    char driver[64];
+    char runtime[64];
+    int sm;               /* 90 for compute capability 9.0; 0 on a CPU  */
+    int units;            /* multiprocessors or cores                   */
+    double memory, cache; /* bytes; last-level cache                    */
+} device_facts;
+
+/* Where tensors live and how a call is timed. Two rows: ref_backend and cuda_backend. */
+typedef struct backend {
+    const char *name;     /* "ref", "cuda" */
+    int (*devices)(void); /* 0: nothing to run on */
+    status (*facts)(device_facts *f);
+    status (*alloc)(void **p, size_t bytes);
+    void (*release)(void *p); /* NULL is fine */
+    /* Host arrays are double, or int32 where type is I32; the device side has `type`. */
+    status (*put)(void *dst, const void *src, size_t count, dtype type);
+    status (*get)(void *dst, const void *src, size_t count, dtype type);
+    /* Fill with NaN (or -2^31 for I32), so that what is not written shows. */
+    status (*poison)(void *dst, size_t count, dtype type);
+    status (*sync)(void); /* wait, and report what failed since the last call */
+    /* Seconds of one call with a cold last-level cache; the flush is outside the window. */
+    status (*time)(op_fn *f, const args *a, double *seconds);
+    /* Bytes read plus written per second of a large device copy, measured now. */
+    status (*copy_rate)(double *bytes_per_second);
+} backend;
+
+extern const backend ref_backend;
+
+static inline size_t dtype_size(dtype t)
+{
+    return t == F64 ? 8 : t == F32 || t == I32 ? 4 : 2;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * task.h — data, scores and oracles. This room knows tokens, not models.
+ *
+ * A dataset is an opened (task, split, length): a sequence of samples, each addressable by its
+ * index and the same on every machine. A sample is one training pair of the spec of the tasks,
+ * section 0.1: x[0..T-1] the input ids, y[0..T-1] the targets with IGNORE where nothing is scored.
+ * All functions on an open dataset except dataset_close may be called from several threads.
+ */
+#ifndef MOSAIC_TASK_H
+#define MOSAIC_TASK_H
+
+#include "spec.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { IGNORE = -1 };
+
+enum { SPLIT_TRAIN = 0, SPLIT_VALIDATION = 0x100, SPLIT_TEST = 0x200 };
+
+/* What a user can say about data; see data_options_default(). Strings are borrowed. */
+typedef struct data_options {
+    uint64_t seed;         /* 1                                                                */
+    int split;             /* SPLIT_TRAIN, or SPLIT_VALIDATION / SPLIT_TEST plus shard number  */
+    int64_t length;        /* nominal length of a shard; 0: the task's training lengths        */
+    int64_t samples;       /* 0: the task's default for this split (train: unbounded if generated) */
+    const char *data;      /* folder or file in the official format, or NULL: generate         */
+    const char *corpus;    /* babistories: JSON-lines file (may be .zst) or NULL               */
+    const char *tokenizer; /* babistories: "gpt2" or "builtin"; NULL: builtin for the generator,
+                              gpt2 for a corpus                                                */
+    int64_t vocab;         /* babistories, builtin tokenizer: vocabulary, default 2048         */
+    int64_t stories;       /* babistories, generator: number of training stories               */
+    int64_t window;        /* babistories, regbench: T of a window                             */
+    double flip_p;         /* flipflop: probability of a write, default 0.1                    */
+    int64_t nback;         /* nback: k, default 2                                              */
+    int dedup;             /* regbench: 1                                                      */
+    int64_t automata;      /* regbench: training sequences, default 1000                       */
+} data_options;
+
+data_options data_options_default(void);
+
+typedef struct sample {
+    int64_t T;        /* positions of x and y                                        */
+    int32_t *x, *y;   /* room for dataset_longest() each                             */
+    int64_t index;    /* which sample of the dataset this is                         */
+    int64_t answer;   /* first position whose target belongs to the answer; 0 if all */
+} sample;
+
+/* A running sum of one metric. Proportions carry Wilson intervals. */
+typedef struct metric {
+    char name[24];    /* "ce", "token_acc", "exact", "assoc", "acc", "tvd", "kl", ...          */
+    double sum;       /* mean = sum / count                                                     */
+    int64_t count;
+    int proportion;   /* 1: sum counts successes among count                                    */
+} metric;
+
+enum { MAX_METRICS = 24 };
+typedef struct metrics {
+    int count;
+    metric m[MAX_METRICS];
+} metrics;
+
+/* Find or append. */
+metric *metrics_find(metrics *all, const char *name, int proportion);
+void metrics_add(metrics *all, const char *name, int proportion, double sum, int64_t count);
+/* Sum b into a (for shards evaluated in parts, always merged in index order). */
+void metrics_merge(metrics *a, const metrics *b);
+/* 95 % Wilson interval of a proportion. */
+void wilson(double successes, int64_t count, double *low, double *high);
+
+typedef struct dataset dataset;
+struct task;
+
+struct task {
+    const char *name, *title, *source;
+    int id;              /* stream id of the spec of the tasks, section 0.3 */
+    const char *metrics; /* space-separated; the first is the headline      */
+    int greedy;          /* 1: the answer can be decoded greedily (seq2seq) */
+    status (*open)(const struct task *t, const data_options *o, dataset **out);
+    /* Write the official file format under folder `out` (created if missing). */
+    status (*write)(const struct task *t, const data_options *o, const char *out);
+};
+
+/* Behind an open dataset. One file per task fills it. */
+struct dataset {
+    const struct task *task;
+    data_options options;
+    int64_t samples; /* 0: unbounded                                   */
+    int64_t longest; /* largest T of any sample                        */
+    int32_t vocab;   /* width of the logits                            */
+    int32_t pad;     /* id that pads x                                 */
+    uint64_t hash;   /* of the data (FNV-1a; the seed and options if generated) */
+    uint64_t tokenizer_hash; /* 0: no tokenizer                        */
+    void *state;
+    status (*sample)(const dataset *d, int64_t index, sample *s);
+    /* Score teacher-forced logits [T][vocab] of a sample into `all`. */
+    status (*score)(const dataset *d, const sample *s, const double *logits, metrics *all);
+    /* Logits [T][vocab] of the best possible predictor; NULL if there is none. */
+    status (*oracle)(const dataset *d, const sample *s, double *logits);
+    /* Baselines "unigram", "2gram", "3gram": logits [T][vocab]. NULL if there are none. */
+    status (*ngram)(const dataset *d, const sample *s, int order, double *logits);
+    void (*close)(dataset *d);
+};
+
+/* The table (tasks.def), and search by name with a did-you-mean in the error line. */
+int task_count(void);
+const struct task *task_row(int i);
+status task_find(const char *name, const struct task **t);
+
+/* Open a dataset; on failure *out is NULL. */
+status dataset_open(const char *task, const data_options *o, dataset **out);
+void dataset_close(dataset *d); /* NULL is fine */
+
+/* Cross-entropy, token accuracy and exact match of the scored targets of one sample: what every
+ * task reports ("ce" nats per scored target, "token_acc"), exact over all scored targets except
+ * those equal to `skip_target` (EOS), which may be -2 for none. */
+void score_tokens(const sample *s, const double *logits, int32_t vocab, int32_t skip_target,
+                  metrics *all);
+/* ln sum exp of a row, and the index of its largest entry (lowest on ties). */
+double log_sum_exp(const double *row, int64_t n, int64_t *argmax);
+
+/* A bounded queue filled by worker threads and read in a fixed order: element i holds batch i of
+ * B samples, padded on the right to the longest of them. Batches do not depend on `threads`. */
+typedef struct prefetch prefetch;
+typedef struct task_batch {
+    int64_t B, T;
+    const int32_t *tokens, *targets; /* [B][T] */
+    const int64_t *length;           /* [B] real positions */
+} task_batch;
+/* `index(user, batch, row)` says which sample stands in a row of a batch. first: number of the
+ * first batch; count: how many (0: no end). */
+status prefetch_open(dataset *d, int64_t B, int64_t first, int64_t count, int threads,
+                     int64_t (*index)(void *user, int64_t batch, int64_t row), void *user,
+                     prefetch **out);
+/* The next batch, valid until the following call. ERR_DATA etc. from the generator; OK with B = 0
+ * past the end. */
+status prefetch_next(prefetch *p, task_batch *b);
+void prefetch_close(prefetch *p); /* NULL is fine */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
