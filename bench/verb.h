@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * verb.h — the command line: `mosaic VERB key=value ...`. One table (verbs.def) says which verbs and
+ * keys exist, of what kind, with what bounds and default; parsing, --help and did-you-mean come
+ * from it, so a verb sees only values that are well formed.
+ *
+ * Grammar of a value:   item[,item...]      item = word | number | a..b | a..b:xF | a..b:+S | all
+ *   1..3 is 1,2,3; 256..16384:x2 doubles; 0..1:+0.25 steps; numbers may be fractions (4/3).
+ */
+#ifndef MOSAIC_VERB_H
+#define MOSAIC_VERB_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "spec.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Exit codes of the program, documented in `mosaic --help`. */
+enum {
+    EXIT_GOOD = 0,  /* done, and every check passed                         */
+    EXIT_CHECK = 1, /* a check failed or a number regressed                 */
+    EXIT_USAGE = 2, /* the command line or a value is wrong                 */
+    EXIT_DATA = 3,  /* a file is missing, damaged, or cannot be written     */
+    EXIT_SYSTEM = 4, /* out of memory, or the device failed                 */
+    EXIT_SKIP = 77  /* nothing to do here (no device, not in this build)    */
+};
+
+typedef enum kind {
+    TEXT,  /* one word                    */
+    TEXTS, /* a list of words             */
+    INT,   /* one integer                 */
+    INTS,  /* a list of integers          */
+    REAL,  /* one number                  */
+    REALS, /* a list of numbers           */
+    FLAG   /* 0 or 1                      */
+} kind;
+
+typedef struct key {
+    const char *name;
+    kind kind;
+    const char *fallback; /* value when absent; "" means "not given"                      */
+    const char *bound;    /* "", ">0", ">=1", ">1", "0..1": checked for every number       */
+    const char *help;
+} key;
+
+typedef struct words words;
+typedef int verb_fn(const words *w);
+
+#define VERB(name, about) verb_fn verb_##name;
+#define KEY(name, kind, fallback, bound, help)
+#include "verbs.def"
+#undef VERB
+#undef KEY
+
+/* Parse argv-like words ("key=value") of a verb. Returns NULL after printing one usage line (exit
+ * with EXIT_USAGE). Bare words are taken as values of the keys named in the verb's first row
+ * column `bare` only where the verb declares a key named "file" or "ids". */
+words *words_parse(const char *verb, int count, char *const *text);
+void words_free(words *w);
+
+int word_given(const words *w, const char *name); /* by the user, not by default */
+const char *word_text(const words *w, const char *name);
+int64_t word_int(const words *w, const char *name);
+double word_real(const words *w, const char *name);
+/* Lists: the count, and the i-th item. "all" stays the single word "all". */
+int64_t word_count(const words *w, const char *name);
+const char *word_text_at(const words *w, const char *name, int64_t i);
+int64_t word_int_at(const words *w, const char *name, int64_t i);
+double word_real_at(const words *w, const char *name, int64_t i);
+const char *words_verb(const words *w);
+/* The command line in canonical form: verb and the given words in table order, one space apart.
+ * skip (may be NULL): space-separated keys left out (out=, threads=, ...). Caller frees. */
+char *words_canonical(const words *w, const char *skip);
+
+/* Run a verb from its words (used by `run`); returns its exit code. */
+int verb_dispatch(const char *verb, int count, char *const *text);
+
+/* Print "mosaic VERB: ..." as one line on stderr and return EXIT_USAGE. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+int usage_error(const char *format, ...);
+/* Print last_error() as one line on stderr and return the exit code that belongs to s. */
+int status_exit(status s);
+
+/* Name in `names` nearest to `word` by edit distance, or NULL if none is near. */
+const char *nearest_name(const char *word, const char *const *names, size_t count);
+
+/* One grammar for numbers everywhere: "3", "1e-3", "4/3". Returns 0 if malformed. */
+int parse_real(const char *text, double *value);
+
+/* Progress on stderr: a bar with ETA on a terminal, a line a minute otherwise, nothing if
+ * MOSAIC_QUIET is set. total = 0: unknown. */
+typedef struct progress {
+    const char *what;
+    int64_t total, done;
+    double start, last;
+    int terminal;
+} progress;
+void progress_start(progress *p, const char *what, int64_t total);
+void progress_step(progress *p, int64_t done, const char *note); /* note may be NULL */
+void progress_end(progress *p);
+
+double seconds_now(void); /* CLOCK_MONOTONIC */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
