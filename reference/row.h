@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * row.h — what every row transform does the same way: the special rows of the contract (spec.h),
+ * checked before any arithmetic, and a sort.
+ *
+ * A forward opens a row with row_open and computes only if keys remain; a backward opens it with
+ * row_open_grad. Keys with score -inf count as absent: they are not in `keys`.
+ */
+#ifndef MOSAIC_ROW_H
+#define MOSAIC_ROW_H
+
+#include <math.h>
+
+#include "spec.h"
+
+/* The live entries c[0..n) of one row. */
+typedef struct row {
+    int64_t n;    /* live entries                  */
+    int64_t keys; /* of those, scores above -inf   */
+    int64_t arg;  /* lowest index of the maximum   */
+    double max;
+} row;
+
+static inline int64_t row_live(const args *a, int64_t r)
+{
+    return a->live ? a->live[r] : a->d.N;
+}
+
+static inline double row_beta(const double *beta, int64_t r)
+{
+    return beta ? beta[r] : 1;
+}
+
+/* beta > 0 with beta^power finite and not 0, so that beta^power * -inf is -inf; live in 0..N. */
+static inline status row_check(const char *op, const args *a, const double *beta, int power)
+{
+    for (int64_t r = 0; r < a->d.R; r++) {
+        const double b2 = row_beta(beta, r) * row_beta(beta, r), b = power == 4 ? b2 * b2 : b2;
+        if (!(row_beta(beta, r) > 0 && b > 0 && b < INFINITY))
+            return fail(ERR_ARG,
+                        "%s: beta[%lld] is %g: expected a positive number of moderate size", op,
+                        (long long)r, beta[r]);
+        if (row_live(a, r) < 0 || row_live(a, r) > a->d.N)
+            return fail(ERR_ARG, "%s: live[%lld] is %lld: expected 0 to %lld", op, (long long)r,
+                        (long long)row_live(a, r), (long long)a->d.N);
+    }
+    return OK;
+}
+
+static inline void row_stat(double *stat, int64_t r, double max, double norm, int64_t arg,
+                            int64_t count)
+{
+    if (!stat) return;
+    stat[r * STATS + STAT_MAX] = max;
+    stat[r * STATS + STAT_NORM] = norm;
+    stat[r * STATS + STAT_ARG] = (double)arg;
+    stat[r * STATS + STAT_COUNT] = (double)count;
+}
+
+/* Scan row r and zero p beyond its live entries. False if the row is finished: no keys, or NaN. */
+static inline int row_open(const args *a, int64_t r, const double *c, double *p, double *stat,
+                           row *x)
+{
+    *x = (row){.n = row_live(a, r), .arg = -1, .max = -INFINITY};
+    int broken = 0;
+    for (int64_t j = 0; j < x->n; j++) {
+        broken |= !(c[j] < INFINITY);
+        x->keys += c[j] > -INFINITY;
+        if (c[j] > x->max) {
+            x->max = c[j];
+            x->arg = j;
+        }
+    }
+    const int finished = broken || x->keys == 0;
+    for (int64_t j = finished ? 0 : x->n; j < a->d.N; j++)
+        p[j] = broken && j < x->n ? NAN : 0;
+    if (finished) row_stat(stat, r, broken ? NAN : 0, broken ? NAN : 0, -1, 0);
+    return !finished;
+}
+
+/* Zero the gradients of row r; NaN over the live entries of a NaN row. False if that is all. */
+static inline int row_open_grad(const args *a, int64_t r, const double *stat, double *dc,
+                                double *dbeta)
+{
+    const int broken = isnan(stat[r * STATS + STAT_MAX]);
+    for (int64_t j = 0; j < a->d.N; j++)
+        dc[j] = broken && j < row_live(a, r) ? NAN : 0;
+    if (dbeta) dbeta[r] = broken ? NAN : 0;
+    return stat[r * STATS + STAT_ARG] >= 0;
+}
+
+/* Ascending heapsort: in place, n log n at worst; the result of sorting numbers is unique. */
+static inline void sort_ascending(double *x, int64_t n)
+{
+    int64_t start = n / 2, end = n;
+    while (end > 1) {
+        double value;
+        if (start > 0) {
+            value = x[--start];
+        } else {
+            value = x[--end];
+            x[end] = x[0];
+        }
+        int64_t hole = start;
+        for (int64_t child; (child = 2 * hole + 1) < end; hole = child) {
+            if (child + 1 < end && x[child + 1] > x[child]) child++;
+            if (!(x[child] > value)) break;
+            x[hole] = x[child];
+        }
+        x[hole] = value;
+    }
+}
+
+#endif
