@@ -27,7 +27,7 @@
  *   live[r] = 0: p = 0, dc = 0. NaN or +inf among the live entries of a row: that row of p is NaN
  *   over its live entries. -inf on a live entry: weight 0; all -inf: as live[r] = 0.
  *   The backward needs no c: everything it wants of the scores is in p and in the S = 4 numbers
- *   of stat, listed at `enum stat`.
+ *   of stat, listed at `enum stat_entry`.
  */
 #ifndef MOSAIC_SPEC_H
 #define MOSAIC_SPEC_H
@@ -90,7 +90,7 @@ typedef struct dims {
  *            normalised ReLU and ReLUmax: S = sum_j a_j (0 flags an empty normReLU row);
  *            top-k uniform: number of selected keys.
  * A row without live keys has STAT_MAX = 0, STAT_NORM = 0, STAT_ARG = -1, STAT_COUNT = 0. */
-enum stat {
+enum stat_entry {
     STAT_MAX,   /* m = max_j c_j over the live keys                     */
     STAT_NORM,  /* see above                                            */
     STAT_ARG,   /* lowest index attaining m                             */
