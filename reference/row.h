@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * row.h — what every row transform does the same way: the special rows of the contract (spec.h),
- * checked before any arithmetic, and a sort.
+ * checked before any arithmetic; a sort, and a selection by it.
  *
  * A forward opens a row with row_open and computes only if keys remain; a backward opens it with
  * row_open_grad. Keys with score -inf count as absent: they are not in `keys`.
@@ -109,6 +109,22 @@ static inline void sort_ascending(double *x, int64_t n)
         }
         x[hole] = value;
     }
+}
+
+/* Mark the min(k, keys) largest scores, the lowest indices among equals: p is 1 there, else 0.
+ * Returns how many. */
+static inline int64_t row_select(const double *c, const row *x, int64_t k, double *p)
+{
+    int64_t m = 0, take = k < x->keys ? k : x->keys, equal = take;
+    for (int64_t j = 0; j < x->n; j++)
+        if (c[j] > -INFINITY) p[m++] = c[j];
+    sort_ascending(p, m);
+    const double last = p[m - take];
+    for (int64_t j = 0; j < x->n; j++)
+        equal -= c[j] > last;
+    for (int64_t j = 0; j < x->n; j++)
+        p[j] = c[j] > last || (c[j] == last && equal-- > 0);
+    return take;
 }
 
 #endif
