@@ -11,10 +11,6 @@
 #include "spec.h"
 #include "verb.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef char NAME_[40];
 typedef int64_t I64_;
 typedef double F64_;
@@ -77,9 +73,11 @@ status results_read_attribute(const char *path, const char *name, char *value, s
 status results_read_samples(const char *path, double **samples, int64_t *rows, int64_t *width);
 /* ours and whole? (schema attribute, readable) */
 status results_verify(const char *path);
-/* Copy all tables and samples of `count` files into one; their provenance is kept as
- * /sources/<i> attributes, that of the first also on /. */
-status results_merge(const char *const *paths, int64_t count, const char *out);
+/* Copy the attributes of `path` (a result file) to /sources/<i> of r; those of source 0 also to /,
+ * so that a merged file tells the machine its numbers come from. */
+status results_source(results *r, const char *path, int64_t i);
+/* All tables and samples of `count` files, in order, in one file (merge.c). */
+status results_merge(const char *const *paths, int64_t count, const char *out, const words *w);
 
 /* Provenance as "name\tvalue" lines for `mosaic info`. Caller frees. */
 char *provenance_text(void);
@@ -87,7 +85,4 @@ char *provenance_text(void);
 /* Print a row as TSV on stdout; header first when `header`. */
 void results_print(table t, const void *row, int header);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

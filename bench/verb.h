@@ -15,10 +15,6 @@
 
 #include "spec.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Exit codes of the program, documented in `mosaic --help`. */
 enum {
     EXIT_GOOD = 0,  /* done, and every check passed                         */
@@ -32,6 +28,7 @@ enum {
 typedef enum kind {
     TEXT,  /* one word                    */
     TEXTS, /* a list of words             */
+    FILES, /* a list of paths; patterns (*?[) expand, here because no shell expands key=*.h5 */
     INT,   /* one integer                 */
     INTS,  /* a list of integers          */
     REAL,  /* one number                  */
@@ -57,8 +54,7 @@ typedef int verb_fn(const words *w);
 #undef KEY
 
 /* Parse argv-like words ("key=value") of a verb. Returns NULL after printing one usage line (exit
- * with EXIT_USAGE). Bare words are taken as values of the keys named in the verb's first row
- * column `bare` only where the verb declares a key named "file" or "ids". */
+ * with EXIT_USAGE). A bare word extends the list before it (golden=a.h5 b.h5); with none before it goes to the key `ids` or `file`. */
 words *words_parse(const char *verb, int count, char *const *text);
 void words_free(words *w);
 
@@ -107,7 +103,4 @@ void progress_end(progress *p);
 
 double seconds_now(void); /* CLOCK_MONOTONIC */
 
-#ifdef __cplusplus
-}
-#endif
 #endif

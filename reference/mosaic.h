@@ -36,12 +36,12 @@ typedef enum arch { ARCH_MOSAIC, ARCH_GPT } arch;
 
 /* Every switch of section 9, with its default in config_default(). */
 typedef struct mosaic_config {
-    arch arch;
+    enum arch arch;
     int64_t V, d, H, L; /* vocabulary, width, heads, layers; H divides d                  */
     int64_t M, banks;   /* persistent slots per head, persistent banks                    */
     int64_t T;          /* longest sequence (GPT: learned positions; mosaic: no limit, 0) */
-    method method;      /* the contextual transform                                       */
-    method pmem_method; /* the persistent transform; softmax in every published model     */
+    struct method method;      /* the contextual transform                                       */
+    struct method pmem_method; /* the persistent transform; softmax in every published model     */
     double kappa_init;  /* 0.1                                                            */
     int freeze_kappa;   /* 1: kappa gets no gradient                                      */
     int visible_lag;    /* 1: N(t) = {0..t-1}; 2 emulates the fast path of the authors    */

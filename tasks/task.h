@@ -12,10 +12,6 @@
 
 #include "spec.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 enum { IGNORE = -1 };
 
 enum { SPLIT_TRAIN = 0, SPLIT_VALIDATION = 0x100, SPLIT_TEST = 0x200 };
@@ -139,7 +135,4 @@ status prefetch_open(dataset *d, int64_t B, int64_t first, int64_t count, int th
 status prefetch_next(prefetch *p, task_batch *b);
 void prefetch_close(prefetch *p); /* NULL is fine */
 
-#ifdef __cplusplus
-}
-#endif
 #endif

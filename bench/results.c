@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * results.c — HDF5 files of rows. Object times are off, so equal content is equal bytes; a file is
+ * written beside its place, flushed to disk and renamed, so a reader never sees half of one.
+ */
+#include "results.h"
+
+#include <fcntl.h>
+#include <hdf5.h>
+#include <libgen.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SCHEMA "mosaic 1"
+
+#define COLUMN(row, name, type, unit, meaning)                                                     \
+    {#name, unit, meaning, COL_##type, offsetof(row, name)},
+#define CHECK_COLUMN(...) COLUMN(check_row, __VA_ARGS__)
+static const column check_columns[] = {
+#include "columns.def"
+};
+#define TIME_COLUMN(...) COLUMN(time_row, __VA_ARGS__)
+static const column time_columns[] = {
+#include "columns.def"
+};
+#define TRAIN_COLUMN(...) COLUMN(train_row, __VA_ARGS__)
+static const column train_columns[] = {
+#include "columns.def"
+};
+#define EVAL_COLUMN(...) COLUMN(eval_row, __VA_ARGS__)
+static const column eval_columns[] = {
+#include "columns.def"
+};
+#define ROW_COLUMN(...) COLUMN(row_row, __VA_ARGS__)
+static const column row_columns[] = {
+#include "columns.def"
+};
+
+static const struct shape {
+    const char *name;
+    size_t size;
+    const column *columns;
+    int count;
+} shapes[TABLES] = {
+    [CHECK] = {"check", sizeof(check_row), check_columns, sizeof check_columns / sizeof(column)},
+    [TIME] = {"time", sizeof(time_row), time_columns, sizeof time_columns / sizeof(column)},
+    [TRAIN] = {"train", sizeof(train_row), train_columns, sizeof train_columns / sizeof(column)},
+    [EVAL] = {"eval", sizeof(eval_row), eval_columns, sizeof eval_columns / sizeof(column)},
+    [ROW] = {"row", sizeof(row_row), row_columns, sizeof row_columns / sizeof(column)},
+};
+
+const char *table_name(table t)
+{
+    return shapes[t].name;
+}
+
+size_t table_row_size(table t)
+{
+    return shapes[t].size;
+}
+
+const column *table_columns(table t, int *count)
+{
+    *count = shapes[t].count;
+    return shapes[t].columns;
+}
+
+struct results {
+    char path[PATH_MAX], partial[PATH_MAX];
+    hid_t file;
+    char *rows[TABLES];
+    int64_t count[TABLES], room[TABLES];
+    double **samples; /* of each row of TIME, or NULL */
+    int64_t *widths;
+};
+
+/* The HDF5 library prints a stack of its own unless told not to; our one line says it. */
+static void quiet(void)
+{
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+}
+
+static hid_t compound(table t)
+{
+    hid_t text = H5Tcopy(H5T_C_S1);
+    H5Tset_size(text, sizeof(NAME_));
+    hid_t type = H5Tcreate(H5T_COMPOUND, shapes[t].size);
+    for (int i = 0; i < shapes[t].count; i++) {
+        const column *c = &shapes[t].columns[i];
+        H5Tinsert(type, c->name, c->offset,
+                  c->type == COL_NAME  ? text
+                  : c->type == COL_I64 ? H5T_NATIVE_INT64
+                                       : H5T_NATIVE_DOUBLE);
+    }
+    H5Tclose(text);
+    return type;
+}
+
+static int put_attribute(hid_t where, const char *name, hid_t type, const void *value)
+{
+    hid_t space = H5Screate(H5S_SCALAR);
+    if (H5Aexists(where, name) > 0) H5Adelete(where, name);
+    hid_t a = H5Acreate2(where, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    int good = a >= 0 && H5Awrite(a, type, value) >= 0;
+    if (a >= 0) H5Aclose(a);
+    H5Sclose(space);
+    return good;
+}
+
+static int put_text(hid_t where, const char *name, const char *value)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, strlen(value) + 1);
+    int good = put_attribute(where, name, type, value);
+    H5Tclose(type);
+    return good;
+}
+
+/* Create PATH.tmp.PID with late-opened attribute storage, so that long texts fit. */
+static hid_t create_file(const char *partial)
+{
+    quiet();
+    hid_t fcpl = H5Pcreate(H5P_FILE_CREATE);
+    H5Pset_obj_track_times(fcpl, 0);
+    H5Pset_attr_phase_change(fcpl, 0, 0);
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_libver_bounds(fapl, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
+    hid_t file = H5Fcreate(partial, H5F_ACC_EXCL, fcpl, fapl);
+    H5Pclose(fcpl);
+    H5Pclose(fapl);
+    return file;
+}
+
+static status write_provenance(results *r, const words *w)
+{
+    int good = put_text(r->file, "schema", SCHEMA);
+    char *text = provenance_text();
+    char *line = words_canonical(w, NULL), *key = words_canonical(w, "out threads checkpoint");
+    if (!text || !line || !key) good = 0;
+    if (good) good = put_text(r->file, "command", line) && put_text(r->file, "key", key);
+    for (char *at = text; good && at && *at;) {
+        char *tab = strchr(at, '\t'), *end = strchr(at, '\n');
+        *tab = *end = '\0';
+        good = put_text(r->file, at, tab + 1);
+        at = end + 1;
+    }
+    free(text);
+    free(line);
+    free(key);
+    return good ? OK : fail(ERR_FILE, "%s: provenance cannot be written", r->path);
+}
+
+status results_create(results **out, const char *path, const words *w)
+{
+    *out = NULL;
+    if (!path || !*path) return OK;
+    results *r = calloc(1, sizeof *r);
+    if (!r) return fail(ERR_MEMORY, "results: out of memory");
+    snprintf(r->path, sizeof r->path, "%s", path);
+    int length = snprintf(r->partial, sizeof r->partial, "%s.tmp.%ld", path, (long)getpid());
+    r->file = -1;
+    status s = OK;
+    if (length >= (int)sizeof r->partial)
+        s = fail(ERR_ARG, "out=%.40s...: path too long", path);
+    else if ((r->file = create_file(r->partial)) < 0)
+        s = fail(ERR_FILE, "%s: cannot be created: expected a writable folder", path);
+    if (s == OK) s = write_provenance(r, w);
+    if (s != OK) {
+        results_close(r, 0);
+        return s;
+    }
+    *out = r;
+    return OK;
+}
+
+status results_append(results *r, table t, const void *row)
+{
+    if (!r) return OK;
+    size_t size = shapes[t].size;
+    if (r->count[t] == r->room[t]) {
+        int64_t room = r->room[t] ? 2 * r->room[t] : 64;
+        char *rows = realloc(r->rows[t], (size_t)room * size);
+        if (!rows) return fail(ERR_MEMORY, "results: out of memory");
+        r->rows[t] = rows;
+        if (t == TIME) {
+            double **samples = realloc(r->samples, (size_t)room * sizeof *samples);
+            if (!samples) return fail(ERR_MEMORY, "results: out of memory");
+            r->samples = samples;
+            int64_t *widths = realloc(r->widths, (size_t)room * sizeof *widths);
+            if (!widths) return fail(ERR_MEMORY, "results: out of memory");
+            r->widths = widths;
+        }
+        r->room[t] = room;
+    }
+    if (t == TIME) {
+        r->samples[r->count[t]] = NULL;
+        r->widths[r->count[t]] = 0;
+    }
+    memcpy(r->rows[t] + (size_t)r->count[t]++ * size, row, size);
+    return OK;
+}
+
+status results_samples(results *r, const double *seconds, int64_t count)
+{
+    if (!r || count == 0) return OK;
+    int64_t row = r->count[TIME] - 1;
+    double *copy = malloc((size_t)count * sizeof *copy);
+    if (!copy) return fail(ERR_MEMORY, "results: out of memory");
+    memcpy(copy, seconds, (size_t)count * sizeof *copy);
+    free(r->samples[row]);
+    r->samples[row] = copy;
+    r->widths[row] = count;
+    return OK;
+}
+
+status results_attribute(results *r, const char *name, const char *value)
+{
+    if (!r || put_text(r->file, name, value)) return OK;
+    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->path, name);
+}
+
+status results_attribute_number(results *r, const char *name, double value)
+{
+    if (!r || put_attribute(r->file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
+    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->path, name);
+}
+
+static int write_dataset(hid_t file, const char *name, hid_t type, int rank, const hsize_t *shape,
+                         const void *data)
+{
+    hid_t dcpl = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_obj_track_times(dcpl, 0);
+    H5Pset_chunk(dcpl, rank, shape);
+    H5Pset_shuffle(dcpl);
+    H5Pset_deflate(dcpl, 6);
+    hid_t space = H5Screate_simple(rank, shape, NULL);
+    hid_t set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, dcpl, H5P_DEFAULT);
+    int good = set >= 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
+    if (set >= 0) H5Dclose(set);
+    H5Sclose(space);
+    H5Pclose(dcpl);
+    return good;
+}
+
+static int write_samples(const results *r)
+{
+    int64_t width = 0, rows = r->count[TIME];
+    for (int64_t i = 0; i < rows; i++)
+        if (r->widths[i] > width) width = r->widths[i];
+    if (width == 0) return 1;
+    double *flat = malloc((size_t)(rows * width) * sizeof *flat);
+    if (!flat) return 0;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < width; j++)
+            flat[i * width + j] = j < r->widths[i] ? r->samples[i][j] : NAN;
+    hsize_t shape[2] = {(hsize_t)rows, (hsize_t)width};
+    int good = write_dataset(r->file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat);
+    free(flat);
+    return good;
+}
+
+/* fsync a file or the folder of a path. */
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) return 0;
+    int good = fsync(fd) == 0;
+    return close(fd) == 0 && good;
+}
+
+static int publish(const results *r)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", r->path);
+    return sync_path(r->partial) && rename(r->partial, r->path) == 0 && sync_path(dirname(folder));
+}
+
+status results_close(results *r, int keep)
+{
+    if (!r) return OK;
+    int good = r->file >= 0;
+    for (int t = 0; keep && good && t < TABLES; t++) {
+        if (r->count[t] == 0) continue;
+        hsize_t shape[1] = {(hsize_t)r->count[t]};
+        hid_t type = compound((table)t);
+        good = write_dataset(r->file, shapes[t].name, type, 1, shape, r->rows[t]);
+        H5Tclose(type);
+    }
+    if (keep && good) good = write_samples(r);
+    if (r->file >= 0 && H5Fclose(r->file) < 0) good = 0;
+    if (keep && good) good = publish(r);
+    if (!keep || !good) unlink(r->partial);
+    status s = keep && !good
+                   ? fail(ERR_FILE, "%s: cannot be written: expected room on the disk and a "
+                                    "writable folder", r->path)
+                   : OK;
+    for (int64_t i = 0; i < r->count[TIME]; i++) free(r->samples[i]);
+    for (int t = 0; t < TABLES; t++) free(r->rows[t]);
+    free(r->samples);
+    free(r->widths);
+    free(r);
+    return s;
+}
+
+/* Open a result file for reading, checked to be one of ours. */
+static status open_ours(const char *path, hid_t *file)
+{
+    quiet();
+    if (access(path, R_OK) != 0) return fail(ERR_FILE, "%s: cannot be read: no such file", path);
+    if (H5Fis_hdf5(path) <= 0) return fail(ERR_DATA, "%s: not an HDF5 file", path);
+    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (*file < 0) return fail(ERR_DATA, "%s: damaged or truncated HDF5 file", path);
+    char schema[64] = "";
+    hid_t a = H5Aexists(*file, "schema") > 0 ? H5Aopen(*file, "schema", H5P_DEFAULT) : -1;
+    if (a >= 0) {
+        hid_t type = H5Aget_type(a);
+        size_t size = H5Tget_size(type);
+        if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && size < sizeof schema)
+            H5Aread(a, type, schema);
+        H5Tclose(type);
+        H5Aclose(a);
+    }
+    if (strcmp(schema, SCHEMA) == 0) return OK;
+    H5Fclose(*file);
+    if (strncmp(schema, "mosaic ", 7) == 0)
+        return fail(ERR_DATA, "%s: schema \"%.40s\" is not known here: expected \"%s\"", path, schema,
+                    SCHEMA);
+    return fail(ERR_DATA, "%s: not a result file of mosaic: expected schema \"%s\"", path, SCHEMA);
+}
+
+status results_verify(const char *path)
+{
+    hid_t file;
+    TRY(open_ours(path, &file));
+    H5Fclose(file);
+    return OK;
+}
+
+status results_rows(const char *path, table t, void **rows, int64_t *count)
+{
+    hid_t file, set = -1, space = -1, type = compound(t);
+    status s = open_ours(path, &file);
+    hsize_t n = 0;
+    *rows = NULL;
+    *count = 0;
+    if (s != OK) goto closed;
+    if (H5Lexists(file, shapes[t].name, H5P_DEFAULT) <= 0) goto done;
+    s = fail(ERR_DATA, "%s: table /%s is damaged", path, shapes[t].name);
+    set = H5Dopen2(file, shapes[t].name, H5P_DEFAULT);
+    if (set < 0) goto done;
+    space = H5Dget_space(set);
+    if (H5Sget_simple_extent_ndims(space) != 1) goto done;
+    H5Sget_simple_extent_dims(space, &n, NULL);
+    *rows = calloc(n ? n : 1, shapes[t].size);
+    if (!*rows) {
+        s = fail(ERR_MEMORY, "%s: out of memory", path);
+        goto done;
+    }
+    if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *rows) < 0) {
+        free(*rows);
+        *rows = NULL;
+        goto done;
+    }
+    for (hsize_t i = 0; i < n; i++)
+        for (int c = 0; c < shapes[t].count; c++)
+            if (shapes[t].columns[c].type == COL_NAME)
+                ((char *)*rows)[i * shapes[t].size + shapes[t].columns[c].offset + sizeof(NAME_) - 1] = 0;
+    *count = (int64_t)n;
+    s = OK;
+done:
+    if (space >= 0) H5Sclose(space);
+    if (set >= 0) H5Dclose(set);
+    H5Fclose(file);
+closed:
+    H5Tclose(type);
+    return s;
+}
+
+status results_read_attribute(const char *path, const char *name, char *value, size_t size)
+{
+    hid_t file;
+    *value = '\0';
+    TRY(open_ours(path, &file));
+    if (H5Aexists(file, name) > 0) {
+        hid_t a = H5Aopen(file, name, H5P_DEFAULT), type = H5Aget_type(a);
+        if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0) {
+            char *text = calloc(1, H5Tget_size(type) + 1);
+            if (text && H5Aread(a, type, text) >= 0) snprintf(value, size, "%s", text);
+            free(text);
+        } else {
+            double number;
+            if (H5Aread(a, H5T_NATIVE_DOUBLE, &number) >= 0) snprintf(value, size, "%.17g", number);
+        }
+        H5Tclose(type);
+        H5Aclose(a);
+    }
+    H5Fclose(file);
+    return OK;
+}
+
+status results_read_samples(const char *path, double **samples, int64_t *rows, int64_t *width)
+{
+    hid_t file, set = -1;
+    hsize_t shape[2] = {0, 0};
+    status s = OK;
+    *samples = NULL;
+    *rows = *width = 0;
+    TRY(open_ours(path, &file));
+    if (H5Lexists(file, "time_samples", H5P_DEFAULT) > 0) {
+        s = fail(ERR_DATA, "%s: /time_samples is damaged", path);
+        set = H5Dopen2(file, "time_samples", H5P_DEFAULT);
+        hid_t space = set >= 0 ? H5Dget_space(set) : -1;
+        if (space >= 0 && H5Sget_simple_extent_ndims(space) == 2 &&
+            H5Sget_simple_extent_dims(space, shape, NULL) == 2) {
+            *samples = calloc(shape[0] * shape[1] + 1, sizeof **samples);
+            if (*samples && H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *samples) >= 0)
+                s = OK;
+        }
+        if (space >= 0) H5Sclose(space);
+        if (set >= 0) H5Dclose(set);
+    }
+    H5Fclose(file);
+    if (s != OK) {
+        free(*samples);
+        *samples = NULL;
+    } else {
+        *rows = (int64_t)shape[0];
+        *width = (int64_t)shape[1];
+    }
+    return s;
+}
+
+/* One attribute, as text or number, from one object to another. */
+static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *info, void *to)
+{
+    (void)info;
+    hid_t a = H5Aopen(from, name, H5P_DEFAULT), type = H5Aget_type(a);
+    void *value = calloc(1, H5Tget_size(type));
+    int good = value && H5Aread(a, type, value) >= 0 && put_attribute(*(hid_t *)to, name, type, value);
+    free(value);
+    H5Tclose(type);
+    H5Aclose(a);
+    return good ? 0 : -1;
+}
+
+status results_source(results *r, const char *path, int64_t i)
+{
+    hid_t file, group;
+    char name[64];
+    TRY(open_ours(path, &file));
+    snprintf(name, sizeof name, "/sources/%lld", (long long)i);
+    hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), gcpl = H5Pcreate(H5P_GROUP_CREATE);
+    H5Pset_create_intermediate_group(lcpl, 1);
+    H5Pset_attr_phase_change(gcpl, 0, 0);
+    group = H5Gcreate2(r->file, name, lcpl, gcpl, H5P_DEFAULT);
+    int good = group >= 0 &&
+               H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
+    if (good && i == 0)
+        good = H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &r->file) >= 0;
+    if (group >= 0) H5Gclose(group);
+    H5Pclose(lcpl);
+    H5Pclose(gcpl);
+    H5Fclose(file);
+    return good ? OK : fail(ERR_FILE, "%s: provenance of %s cannot be written", r->path, path);
+}
+
+void results_print(table t, const void *row, int header)
+{
+    int count;
+    const column *c = table_columns(t, &count);
+    for (int i = 0; header && i < count; i++) printf("%s%c", c[i].name, i + 1 < count ? '\t' : '\n');
+    for (int i = 0; i < count; i++) {
+        const char *at = (const char *)row + c[i].offset;
+        if (c[i].type == COL_NAME)
+            printf("%s", at);
+        else if (c[i].type == COL_I64)
+            printf("%lld", (long long)*(const int64_t *)(const void *)at);
+        else
+            printf("%.9g", *(const double *)(const void *)at);
+        printf("%c", i + 1 < count ? '\t' : '\n');
+    }
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * words.c — the one grammar: key=value words checked against verbs.def before a verb runs.
+ */
+#include "verb.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_ITEMS = 4096 };
+
+typedef struct item {
+    char *text;
+    double number;
+    int64_t integer;
+} item;
+
+typedef struct word {
+    const key *key;
+    int given;
+    int64_t count;
+    item *items;
+    char *source; /* as typed, for words_canonical */
+} word;
+
+struct words {
+    const char *verb;
+    int count;
+    word *word;
+};
+
+typedef struct table_row {
+    int is_verb;
+    const char *verb;
+    key key;
+} table_row;
+
+static const table_row table[] = {
+#define VERB(name, about) {1, #name, {0}},
+#define KEY(name, kind, fallback, bound, help) {0, NULL, {#name, kind, fallback, bound, help}},
+#include "verbs.def"
+#undef VERB
+#undef KEY
+};
+enum { TABLE_ROWS = sizeof table / sizeof *table };
+
+int usage_error(const char *format, ...)
+{
+    char line[600];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    fprintf(stderr, "mosaic: %s\n", line);
+    return EXIT_USAGE;
+}
+
+int status_exit(status s)
+{
+    if (s == OK) return EXIT_GOOD;
+    fprintf(stderr, "mosaic: %s\n", *last_error() ? last_error() : status_text(s));
+    switch (s) {
+    case ERR_ARG:
+        return EXIT_USAGE;
+    case ERR_FILE:
+    case ERR_DATA:
+        return EXIT_DATA;
+    case ERR_NUMERIC:
+        return EXIT_CHECK;
+    default:
+        return EXIT_SYSTEM;
+    }
+}
+
+/* Levenshtein distance of two short names. */
+static size_t distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t n = strlen(b), row[LONGEST + 1];
+    if (n > LONGEST || strlen(a) > LONGEST) return LONGEST;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t best = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (diagonal + 1 < best) best = diagonal + 1;
+            row[j + 1] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *nearest_name(const char *name, const char *const *names, size_t count)
+{
+    const char *best = NULL;
+    size_t least = strlen(name) / 3 + 2;
+    for (size_t i = 0; i < count; i++) {
+        size_t d = distance(name, names[i]);
+        if (d < least) {
+            least = d;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+int parse_real(const char *text, double *value)
+{
+    char *end;
+    if (*text == '\0' || *text == ' ') return 0;
+    if (strcmp(text, "e") == 0) {
+        *value = exp(1);
+        return 1;
+    }
+    double numerator = strtod(text, &end);
+    if (end == text) return 0;
+    if (*end == '/') {
+        char *rest = end + 1;
+        double denominator = strtod(rest, &end);
+        if (end == rest || denominator == 0) return 0;
+        numerator /= denominator;
+    }
+    *value = numerator;
+    return *end == '\0' && isfinite(numerator);
+}
+
+static int parse_int(const char *text, int64_t *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    return end != text && *end == '\0' && errno == 0;
+}
+
+/* The bounds a KEY row can state. Returns 1 if x keeps it; NaN never does. */
+static int within(const char *bound, double x)
+{
+    if (*bound == '\0') return 1;
+    if (strcmp(bound, "0..1") == 0) return x >= 0 && x < 1;
+    if (bound[0] == '>' && bound[1] == '=') return x >= atof(bound + 2);
+    return x > atof(bound + 1);
+}
+
+static int is_number(kind k)
+{
+    return k == INT || k == INTS || k == REAL || k == REALS || k == FLAG;
+}
+
+/* Append one item; a printed usage line and 0 on failure. */
+static int push(const char *verb, word *w, const char *text)
+{
+    item it = {0};
+    const key *k = w->key;
+    if (w->count == MAX_ITEMS) {
+        usage_error("%s: %s: more than %d items", verb, k->name, (int)MAX_ITEMS);
+        return 0;
+    }
+    if (is_number(k->kind)) {
+        int real = k->kind == REAL || k->kind == REALS;
+        int good = real ? parse_real(text, &it.number) : parse_int(text, &it.integer);
+        if (!real) it.number = (double)it.integer;
+        if (good && k->kind == FLAG) good = it.integer == 0 || it.integer == 1;
+        if (!good) {
+            usage_error("%s: %s=%s: expected %s", verb, k->name, text,
+                        k->kind == FLAG ? "0 or 1" : real ? "a number" : "an integer");
+            return 0;
+        }
+        if (!within(k->bound, it.number)) {
+            const char *range = strcmp(k->bound, "0..1") == 0 ? "at least 0 and below 1" : k->bound;
+            usage_error("%s: %s=%s: expected a value %s", verb, k->name, text, range);
+            return 0;
+        }
+    }
+    if (w->count % 16 == 0) {
+        item *more = realloc(w->items, (size_t)(w->count + 16) * sizeof *more);
+        if (!more) {
+            fprintf(stderr, "mosaic: out of memory\n");
+            return 0;
+        }
+        w->items = more;
+    }
+    it.text = strdup(text);
+    w->items[w->count++] = it;
+    return it.text != NULL;
+}
+
+/* a..b, a..b:xF, a..b:+S */
+static int push_range(const char *verb, word *w, const char *text, const char *dots)
+{
+    char from[64], buffer[64];
+    double a, b, step = 1;
+    int factor = 0;
+    const char *colon = strchr(dots, ':');
+    size_t tail = colon ? (size_t)(colon - dots - 2) : strlen(dots + 2);
+    if ((size_t)(dots - text) >= sizeof from || tail >= sizeof buffer) goto malformed;
+    snprintf(from, sizeof from, "%.*s", (int)(dots - text), text);
+    snprintf(buffer, sizeof buffer, "%.*s", (int)tail, dots + 2);
+    if (!parse_real(from, &a) || !parse_real(buffer, &b)) goto malformed;
+    if (colon) {
+        factor = colon[1] == 'x';
+        if ((!factor && colon[1] != '+') || !parse_real(colon + 2, &step)) goto malformed;
+    }
+    if (!(b >= a) || (factor ? !(step > 1) || !(a > 0) : !(step > 0))) goto malformed;
+    for (int64_t i = 0;; i++) {
+        double x = factor ? a * pow(step, (double)i) : a + step * (double)i;
+        if (x > b * (1 + 1e-12) + (b == 0 ? 1e-12 : 0)) return 1;
+        snprintf(buffer, sizeof buffer, "%.15g", x);
+        if (!push(verb, w, buffer)) return 0;
+    }
+malformed:
+    usage_error("%s: %s=%s: expected a range a..b, a..b:xF (F > 1) or a..b:+S (S > 0) with a <= b",
+                verb, w->key->name, text);
+    return 0;
+}
+
+/* The files a pattern matches, in sorted order; none is an error. */
+static int push_pattern(const char *verb, word *w, const char *text)
+{
+    glob_t found;
+    int good = glob(text, 0, NULL, &found) == 0;
+    if (!good) usage_error("%s: %s=%s: expected a pattern that matches a file", verb, w->key->name, text);
+    for (size_t i = 0; good && i < found.gl_pathc; i++) good = push(verb, w, found.gl_pathv[i]);
+    globfree(&found);
+    return good;
+}
+
+static int is_list(kind k)
+{
+    return k == TEXTS || k == FILES || k == INTS || k == REALS;
+}
+
+static int push_list(const char *verb, word *w, const char *text)
+{
+    int list = is_list(w->key->kind);
+    if (!list) return push(verb, w, text);
+    for (const char *at = text;;) {
+        const char *comma = strchr(at, ',');
+        size_t length = comma ? (size_t)(comma - at) : strlen(at);
+        char *piece = strndup(at, length);
+        if (!piece) return 0;
+        const char *dots = is_number(w->key->kind) ? strstr(piece, "..") : NULL;
+        int good;
+        if (length == 0) {
+            usage_error("%s: %s=%s: expected items between the commas", verb, w->key->name, text);
+            good = 0;
+        } else {
+            int pattern = w->key->kind == FILES && strpbrk(piece, "*?[") != NULL;
+            good = dots      ? push_range(verb, w, piece, dots)
+                   : pattern ? push_pattern(verb, w, piece)
+                             : push(verb, w, piece);
+        }
+        free(piece);
+        if (!good || !comma) return good;
+        at = comma + 1;
+    }
+}
+
+static word *find(const words *w, const char *name)
+{
+    for (int i = 0; i < w->count; i++)
+        if (strcmp(w->word[i].key->name, name) == 0) return &w->word[i];
+    return NULL;
+}
+
+/* The word for one argument: key=value, or a bare word for `ids`, `file`, or the list before it. */
+static int take(words *w, const char *text, word **last)
+{
+    const char *equals = strchr(text, '=');
+    word *slot = NULL;
+    if (!equals) {
+        kind before = *last ? (*last)->key->kind : TEXT;
+        slot = before == TEXTS || before == FILES ? *last : find(w, "ids");
+        if (!slot) slot = find(w, "file");
+        if (!slot) {
+            usage_error("%s: \"%s\": expected key=value (see `mosaic %s --help`)", w->verb, text,
+                        w->verb);
+            return 0;
+        }
+        equals = text - 1;
+    } else {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
+        slot = find(w, name);
+        if (!slot) {
+            const char *names[TABLE_ROWS];
+            for (int i = 0; i < w->count; i++) names[i] = w->word[i].key->name;
+            const char *near = nearest_name(name, names, (size_t)w->count);
+            usage_error("%s: unknown key \"%s\"%s%s%s", w->verb, name, near ? "; did you mean " : "",
+                        near ? near : "", near ? "?" : " (see --help)");
+            return 0;
+        }
+        if (slot->given) {
+            usage_error("%s: %s is given twice", w->verb, name);
+            return 0;
+        }
+    }
+    *last = slot;
+    slot->given = 1;
+    size_t old = slot->source ? strlen(slot->source) + 1 : 0;
+    char *source = realloc(slot->source, old + strlen(equals + 1) + 1);
+    if (!source) return 0;
+    if (old) source[old - 1] = ',';
+    strcpy(source + old, equals + 1);
+    slot->source = source;
+    return push_list(w->verb, slot, equals + 1);
+}
+
+words *words_parse(const char *verb, int count, char *const *text)
+{
+    int first = 0, rows = 0;
+    while (first < TABLE_ROWS && !(table[first].is_verb && strcmp(table[first].verb, verb) == 0))
+        first++;
+    for (int i = first + 1; i < TABLE_ROWS && !table[i].is_verb; i++) rows++;
+    words *w = calloc(1, sizeof *w);
+    if (!w) return NULL;
+    w->word = calloc((size_t)rows + 1, sizeof *w->word);
+    if (!w->word) goto broken;
+    w->verb = table[first].verb;
+    w->count = rows;
+    for (int i = 0; i < rows; i++) w->word[i].key = &table[first + 1 + i].key;
+    word *last = NULL;
+    for (int i = 0; i < count; i++)
+        if (!take(w, text[i], &last)) goto broken;
+    for (int i = 0; i < rows; i++) {
+        word *slot = &w->word[i];
+        if (!slot->given && *slot->key->fallback && !push_list(verb, slot, slot->key->fallback))
+            goto broken;
+    }
+    return w;
+broken:
+    words_free(w);
+    return NULL;
+}
+
+void words_free(words *w)
+{
+    if (!w) return;
+    for (int i = 0; w->word && i < w->count; i++) {
+        for (int64_t j = 0; j < w->word[i].count; j++) free(w->word[i].items[j].text);
+        free(w->word[i].items);
+        free(w->word[i].source);
+    }
+    free(w->word);
+    free(w);
+}
+
+/* Asking for a key that the table does not have is an error of the program. */
+static const word *need(const words *w, const char *name)
+{
+    const word *slot = find(w, name);
+    if (slot) return slot;
+    fprintf(stderr, "mosaic: %s has no key \"%s\" in verbs.def\n", w->verb, name);
+    abort();
+}
+
+int word_given(const words *w, const char *name)
+{
+    return need(w, name)->given;
+}
+
+int64_t word_count(const words *w, const char *name)
+{
+    return need(w, name)->count;
+}
+
+const char *word_text_at(const words *w, const char *name, int64_t i)
+{
+    const word *slot = need(w, name);
+    return i < slot->count ? slot->items[i].text : "";
+}
+
+int64_t word_int_at(const words *w, const char *name, int64_t i)
+{
+    const word *slot = need(w, name);
+    return i < slot->count ? slot->items[i].integer : 0;
+}
+
+double word_real_at(const words *w, const char *name, int64_t i)
+{
+    const word *slot = need(w, name);
+    return i < slot->count ? slot->items[i].number : NAN;
+}
+
+const char *word_text(const words *w, const char *name)
+{
+    return word_text_at(w, name, 0);
+}
+
+int64_t word_int(const words *w, const char *name)
+{
+    return word_int_at(w, name, 0);
+}
+
+double word_real(const words *w, const char *name)
+{
+    return word_real_at(w, name, 0);
+}
+
+const char *words_verb(const words *w)
+{
+    return w->verb;
+}
+
+/* Is `name` one of the space-separated names? */
+static int among(const char *name, const char *list)
+{
+    size_t length = strlen(name);
+    for (const char *at = list; at && (at = strstr(at, name)); at += length)
+        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0')) return 1;
+    return 0;
+}
+
+char *words_canonical(const words *w, const char *skip)
+{
+    size_t room = strlen(w->verb) + 1;
+    for (int i = 0; i < w->count; i++)
+        if (w->word[i].given) room += strlen(w->word[i].key->name) + strlen(w->word[i].source) + 2;
+    char *text = malloc(room);
+    if (!text) return NULL;
+    size_t at = (size_t)sprintf(text, "%s", w->verb);
+    for (int i = 0; i < w->count; i++) {
+        const word *slot = &w->word[i];
+        if (!slot->given || among(slot->key->name, skip)) continue;
+        at += (size_t)sprintf(text + at, " %s=%s", slot->key->name, slot->source);
+    }
+    return text;
+}
