@@ -5,18 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "inputs.h"
 #include "results.h"
 #include "verb.h"
-
-enum { MAX_CELLS = 6 };
 
 static const char *format = "tsv";
 
 static void print_cells(const char *const *cells, int count)
 {
     int md = strcmp(format, "md") == 0;
-    for (int i = 0; i < count; i++) printf("%s%s", md ? "| " : i ? "\t" : "", cells[i]), md ? printf(" ") : 0;
+    for (int i = 0; i < count; i++)
+        printf(md ? "| %s " : i ? "\t%s" : "%s", cells[i]);
     printf(md ? "|\n" : "\n");
 }
 
@@ -116,19 +114,13 @@ static void list_selftests(void)
 #undef SELFTEST
 }
 
-static void list_inputs(void)
-{
-    HEAD("input", "rows of");
-    for (int i = 0; input_name(i); i++) LINE(input_name(i), input_about(i));
-}
-
 static const struct listing {
     const char *name;
     void (*print)(void);
 } listings[] = {
     {"ops", list_ops},         {"impls", list_impls},     {"methods", list_methods},
     {"tasks", list_tasks},     {"verbs", list_verbs},     {"columns", list_columns},
-    {"inputs", list_inputs},   {"selftests", list_selftests},
+    {"selftests", list_selftests},
 };
 enum { LISTINGS = sizeof listings / sizeof *listings };
 

@@ -138,9 +138,9 @@ static status write_provenance(results *r, const words *w)
 {
     int good = put_text(r->file, "schema", SCHEMA);
     char *text = provenance_text();
-    char *line = words_canonical(w, NULL), *key = words_canonical(w, "out threads checkpoint");
-    if (!text || !line || !key) good = 0;
-    if (good) good = put_text(r->file, "command", line) && put_text(r->file, "key", key);
+    char *line = words_canonical(w, NULL), *cell = words_canonical(w, "out threads checkpoint");
+    if (!text || !line || !cell) good = 0;
+    if (good) good = put_text(r->file, "command", line) && put_text(r->file, "key", cell);
     for (char *at = text; good && at && *at;) {
         char *tab = strchr(at, '\t'), *end = strchr(at, '\n');
         *tab = *end = '\0';
@@ -149,7 +149,7 @@ static status write_provenance(results *r, const words *w)
     }
     free(text);
     free(line);
-    free(key);
+    free(cell);
     return good ? OK : fail(ERR_FILE, "%s: provenance cannot be written", r->path);
 }
 
