@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * common.cuh — what every kernel file uses: conversion between storage and float, 16-byte packs,
+ * reductions over a warp and over a block, the check after a launch, the switch over storage types.
+ *
+ * All arithmetic is float; storage is float, bf16 or fp16. Reductions are butterflies: addition
+ * and maximum commute, so every lane ends with the same bits and no order depends on timing.
+ */
+#ifndef MOSAIC_COMMON_CUH
+#define MOSAIC_COMMON_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "kernels.h"
+
+typedef __nv_bfloat16 bf16;
+typedef __half fp16;
+
+enum { WARP = 32 };
+static const unsigned ALL_LANES = 0xffffffffu;
+
+/* --- host side ------------------------------------------------------------------------------- */
+
+/* OK, or ERR_DEVICE naming the launch that was refused. */
+static inline status launched(const char *what)
+{
+    cudaError_t e = cudaGetLastError();
+    return e == cudaSuccess ? OK : fail(ERR_DEVICE, "%s: launch: %s", what, cudaGetErrorString(e));
+}
+
+#define CUDA_TRY(call, what)                                                                       \
+    do {                                                                                           \
+        cudaError_t cuda_try_ = (call);                                                            \
+        if (cuda_try_ != cudaSuccess) {                                                            \
+            (void)cudaGetLastError();                                                              \
+            return fail(ERR_DEVICE, "%s: %s", what, cudaGetErrorString(cuda_try_));                \
+        }                                                                                          \
+    } while (0)
+
+/* status f<T>(...) for the storage type of a call: return BY_TYPE(a->type, "softmax", f, a, x); */
+#define BY_TYPE(type, what, f, ...)                                                                \
+    ((type) == F32    ? f<float>(__VA_ARGS__)                                                      \
+     : (type) == BF16 ? f<bf16>(__VA_ARGS__)                                                       \
+     : (type) == F16  ? f<fp16>(__VA_ARGS__)                                                       \
+                      : fail(ERR_ARG, "%s: type %d: expected F32, BF16 or F16", what, (int)(type)))
+
+static inline int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* --- storage --------------------------------------------------------------------------------- */
+
+__device__ __forceinline__ float widen(float x)
+{
+    return x;
+}
+__device__ __forceinline__ float widen(bf16 x)
+{
+    return __bfloat162float(x);
+}
+__device__ __forceinline__ float widen(fp16 x)
+{
+    return __half2float(x);
+}
+
+template <typename T> __device__ __forceinline__ T narrow(float x);
+template <> __device__ __forceinline__ float narrow<float>(float x)
+{
+    return x;
+}
+template <> __device__ __forceinline__ bf16 narrow<bf16>(float x)
+{
+    return __float2bfloat16_rn(x);
+}
+template <> __device__ __forceinline__ fp16 narrow<fp16>(float x)
+{
+    return __float2half_rn(x);
+}
+
+/* Elements of T in 16 bytes. */
+template <typename T> struct pack {
+    enum { width = 16 / sizeof(T) };
+};
+
+/* The elements of one 16-byte word as floats, and back. */
+__device__ __forceinline__ void unpack(const uint4 w, float *x, float)
+{
+    x[0] = __uint_as_float(w.x), x[1] = __uint_as_float(w.y);
+    x[2] = __uint_as_float(w.z), x[3] = __uint_as_float(w.w);
+}
+__device__ __forceinline__ void unpack(const uint4 w, float *x, bf16)
+{
+    const uint32_t word[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        x[2 * i] = __uint_as_float(word[i] << 16);
+        x[2 * i + 1] = __uint_as_float(word[i] & 0xffff0000u);
+    }
+}
+__device__ __forceinline__ void unpack(const uint4 w, float *x, fp16)
+{
+    const uint32_t word[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        x[2 * i] = __half2float(__ushort_as_half((unsigned short)(word[i] & 0xffffu)));
+        x[2 * i + 1] = __half2float(__ushort_as_half((unsigned short)(word[i] >> 16)));
+    }
+}
+__device__ __forceinline__ uint32_t pair(float a, float b, bf16)
+{
+    return (uint32_t)__bfloat16_as_ushort(__float2bfloat16_rn(b)) << 16 |
+           __bfloat16_as_ushort(__float2bfloat16_rn(a));
+}
+__device__ __forceinline__ uint32_t pair(float a, float b, fp16)
+{
+    return (uint32_t)__half_as_ushort(__float2half_rn(b)) << 16 |
+           __half_as_ushort(__float2half_rn(a));
+}
+__device__ __forceinline__ uint4 repack(const float *x, float)
+{
+    return make_uint4(__float_as_uint(x[0]), __float_as_uint(x[1]), __float_as_uint(x[2]),
+                      __float_as_uint(x[3]));
+}
+template <typename T> __device__ __forceinline__ uint4 repack(const float *x, T t)
+{
+    return make_uint4(pair(x[0], x[1], t), pair(x[2], x[3], t), pair(x[4], x[5], t),
+                      pair(x[6], x[7], t));
+}
+
+/* One 16-byte access; p must be 16-byte aligned. */
+template <typename T> __device__ __forceinline__ void load_pack(const T *p, float *x)
+{
+    unpack(*(const uint4 *)p, x, T());
+}
+template <typename T> __device__ __forceinline__ void store_pack(T *p, const float *x)
+{
+    *(uint4 *)p = repack(x, T());
+}
+
+/* --- reductions ------------------------------------------------------------------------------ */
+
+/* The larger, NaN if either is NaN. */
+__device__ __forceinline__ float max_nan(float a, float b)
+{
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
+__device__ __forceinline__ float warp_sum(float x)
+{
+#pragma unroll
+    for (int o = WARP / 2; o; o >>= 1) x += __shfl_xor_sync(ALL_LANES, x, o);
+    return x;
+}
+__device__ __forceinline__ float warp_max(float x)
+{
+#pragma unroll
+    for (int o = WARP / 2; o; o >>= 1) x = max_nan(x, __shfl_xor_sync(ALL_LANES, x, o));
+    return x;
+}
+
+/* Sum over the block, the same bits in every thread. slot: 32 floats of shared memory that no
+ * thread may touch until a later barrier; blockDim.x is a multiple of 32. */
+__device__ __forceinline__ float block_sum(float x, float *slot)
+{
+    x = warp_sum(x);
+    if (threadIdx.x % WARP == 0) slot[threadIdx.x / WARP] = x;
+    __syncthreads();
+    return warp_sum(threadIdx.x % WARP < blockDim.x / WARP ? slot[threadIdx.x % WARP] : 0.0f);
+}
+__device__ __forceinline__ float block_max(float x, float *slot)
+{
+    x = warp_max(x);
+    if (threadIdx.x % WARP == 0) slot[threadIdx.x / WARP] = x;
+    __syncthreads();
+    return warp_max(threadIdx.x % WARP < blockDim.x / WARP ? slot[threadIdx.x % WARP]
+                                                           : -INFINITY);
+}
+
+#endif
