@@ -22,7 +22,8 @@ static void print_head(const char *const *cells, int count)
 {
     print_cells(cells, count);
     if (strcmp(format, "md") != 0) return;
-    for (int i = 0; i < count; i++) printf("| --- ");
+    for (int i = 0; i < count; i++)
+        printf("| --- ");
     printf("|\n");
 }
 
@@ -102,7 +103,8 @@ static void list_columns(void)
     for (int t = 0; t < TABLES; t++) {
         int count;
         const column *c = table_columns((table)t, &count);
-        for (int i = 0; i < count; i++) LINE(table_name((table)t), c[i].name, c[i].unit, c[i].meaning);
+        for (int i = 0; i < count; i++)
+            LINE(table_name((table)t), c[i].name, c[i].unit, c[i].meaning);
     }
 }
 
@@ -118,8 +120,12 @@ static const struct listing {
     const char *name;
     void (*print)(void);
 } listings[] = {
-    {"ops", list_ops},         {"impls", list_impls},     {"methods", list_methods},
-    {"tasks", list_tasks},     {"verbs", list_verbs},     {"columns", list_columns},
+    {"ops", list_ops},
+    {"impls", list_impls},
+    {"methods", list_methods},
+    {"tasks", list_tasks},
+    {"verbs", list_verbs},
+    {"columns", list_columns},
     {"selftests", list_selftests},
 };
 enum { LISTINGS = sizeof listings / sizeof *listings };
@@ -128,14 +134,16 @@ int verb_list(const words *w)
 {
     const char *names[LISTINGS];
     int all = strcmp(word_text(w, "ids"), "all") == 0;
-    for (int i = 0; i < LISTINGS; i++) names[i] = listings[i].name;
+    for (int i = 0; i < LISTINGS; i++)
+        names[i] = listings[i].name;
     format = word_text(w, "format");
     if (strcmp(format, "tsv") != 0 && strcmp(format, "md") != 0 && strcmp(format, "gp") != 0)
         return usage_error("list: format=%s: expected tsv, md or gp", format);
     for (int64_t i = 0; !all && i < word_count(w, "ids"); i++) {
         const char *id = word_text_at(w, "ids", i);
         int found = 0;
-        for (int j = 0; j < LISTINGS; j++) found |= strcmp(id, names[j]) == 0;
+        for (int j = 0; j < LISTINGS; j++)
+            found |= strcmp(id, names[j]) == 0;
         if (found) continue;
         const char *near = nearest_name(id, names, LISTINGS);
         return usage_error("list: no table \"%s\"%s%s%s", id, near ? "; did you mean " : "",

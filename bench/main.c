@@ -23,12 +23,14 @@ enum { VERBS = sizeof verbs / sizeof *verbs };
 static int print_help(void)
 {
     printf("mosaic VERB key=value ...\n\nverbs\n");
-    for (int i = 0; i < VERBS; i++) printf("  %-9s %s\n", verbs[i].name, verbs[i].about);
-    printf("\nA value is a list item[,item...]; an item is a word, a number (4/3 too), a range\n"
-           "a..b, a..b:xF, a..b:+S, or all. `mosaic VERB --help` lists the keys of a verb.\n"
-           "Standard output is TSV, chatter goes to stderr.\n"
-           "Exit codes: 0 good, 1 a check failed, 2 usage, 3 a file is missing, damaged or cannot be\n"
-           "written, 4 out of memory or the device failed, 77 nothing to do here.\n");
+    for (int i = 0; i < VERBS; i++)
+        printf("  %-9s %s\n", verbs[i].name, verbs[i].about);
+    printf(
+        "\nA value is a list item[,item...]; an item is a word, a number (4/3 too), a range\n"
+        "a..b, a..b:xF, a..b:+S, or all. `mosaic VERB --help` lists the keys of a verb.\n"
+        "Standard output is TSV, chatter goes to stderr.\n"
+        "Exit codes: 0 good, 1 a check failed, 2 usage, 3 a file is missing, damaged or cannot be\n"
+        "written, 4 out of memory or the device failed, 77 nothing to do here.\n");
     return EXIT_GOOD;
 }
 
@@ -44,8 +46,8 @@ static int print_verb_help(const char *verb)
 #undef VERB
 #undef KEY
     };
-    static const char *const kinds[] = {"word", "words", "files", "integer", "integers", "number", "numbers",
-                                        "0|1"};
+    static const char *const kinds[] = {"word",     "words",  "files",   "integer",
+                                        "integers", "number", "numbers", "0|1"};
     int inside = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (rows[i].verb) {
@@ -64,16 +66,19 @@ static int print_verb_help(const char *verb)
 int verb_dispatch(const char *verb, int count, char *const *text)
 {
     int i = 0;
-    while (i < VERBS && strcmp(verbs[i].name, verb) != 0) i++;
+    while (i < VERBS && strcmp(verbs[i].name, verb) != 0)
+        i++;
     if (i == VERBS) {
         const char *names[VERBS];
-        for (int j = 0; j < VERBS; j++) names[j] = verbs[j].name;
+        for (int j = 0; j < VERBS; j++)
+            names[j] = verbs[j].name;
         const char *near = nearest_name(verb, names, VERBS);
         return usage_error("unknown verb \"%s\"%s%s%s", verb, near ? "; did you mean " : "",
                            near ? near : "", near ? "?" : " (see `mosaic --help`)");
     }
     for (int j = 0; j < count; j++)
-        if (strcmp(text[j], "--help") == 0 || strcmp(text[j], "-h") == 0) return print_verb_help(verb);
+        if (strcmp(text[j], "--help") == 0 || strcmp(text[j], "-h") == 0)
+            return print_verb_help(verb);
     words *w = words_parse(verb, count, text);
     if (!w) return EXIT_USAGE;
     int code = verbs[i].run(w);
@@ -91,7 +96,8 @@ int main(int argc, char **argv)
         print_help();
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
         return print_help();
     int code = verb_dispatch(argv[1], argc - 2, argv + 2);
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -101,7 +101,8 @@ int verb_merge(const words *w)
         s = collect(&p, word_text_at(w, "file", i));
     if (s == OK && p.count == 0) s = fail(ERR_FILE, "merge: no .h5 file among what was named");
     if (s == OK) s = results_merge((const char *const *)p.path, p.count, word_text(w, "out"), w);
-    for (int64_t i = 0; i < p.count; i++) free(p.path[i]);
+    for (int64_t i = 0; i < p.count; i++)
+        free(p.path[i]);
     free(p.path);
     return status_exit(s);
 }

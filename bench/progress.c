@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * progress.c — how far a long command is, on stderr: a bar on a terminal, a line a minute otherwise.
+ * progress.c — how far a long command is, on stderr: a bar on a terminal, a line a minute
+ * otherwise.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -41,7 +42,8 @@ static void draw(const progress *p, double now, const char *note)
         print_span(left, sizeof left, elapsed / (double)p->done * (double)(p->total - p->done));
     if (p->terminal == 1) {
         char bar[25] = "                        ";
-        for (int i = 0; i < 24 && i < (int)(24 * part + 0.5); i++) bar[i] = '=';
+        for (int i = 0; i < 24 && i < (int)(24 * part + 0.5); i++)
+            bar[i] = '=';
         fprintf(stderr, "\r%s [%s] %lld/%lld  %s, %s left  %s\033[K", p->what, bar,
                 (long long)p->done, (long long)p->total, spent, left, note ? note : "");
     } else {

@@ -24,7 +24,8 @@ typedef struct text {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-static void line(text *t, const char *name, const char *format, ...)
+static void
+line(text *t, const char *name, const char *format, ...)
 {
     char value[1024];
     va_list list;

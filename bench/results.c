@@ -293,12 +293,15 @@ status results_close(results *r, int keep)
     if (r->file >= 0 && H5Fclose(r->file) < 0) good = 0;
     if (keep && good) good = publish(r);
     if (!keep || !good) unlink(r->partial);
-    status s = keep && !good
-                   ? fail(ERR_FILE, "%s: cannot be written: expected room on the disk and a "
-                                    "writable folder", r->path)
-                   : OK;
-    for (int64_t i = 0; i < r->count[TIME]; i++) free(r->samples[i]);
-    for (int t = 0; t < TABLES; t++) free(r->rows[t]);
+    status s = keep && !good ? fail(ERR_FILE,
+                                    "%s: cannot be written: expected room on the disk and a "
+                                    "writable folder",
+                                    r->path)
+                             : OK;
+    for (int64_t i = 0; i < r->count[TIME]; i++)
+        free(r->samples[i]);
+    for (int t = 0; t < TABLES; t++)
+        free(r->rows[t]);
     free(r->samples);
     free(r->widths);
     free(r);
@@ -318,7 +321,8 @@ static status open_ours(const char *path, hid_t *file)
     if (a >= 0) {
         hid_t type = H5Aget_type(a);
         size_t size = H5Tget_size(type);
-        if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && size < sizeof schema)
+        if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 &&
+            size < sizeof schema)
             H5Aread(a, type, schema);
         H5Tclose(type);
         H5Aclose(a);
@@ -326,8 +330,8 @@ static status open_ours(const char *path, hid_t *file)
     if (strcmp(schema, SCHEMA) == 0) return OK;
     H5Fclose(*file);
     if (strncmp(schema, "mosaic ", 7) == 0)
-        return fail(ERR_DATA, "%s: schema \"%.40s\" is not known here: expected \"%s\"", path, schema,
-                    SCHEMA);
+        return fail(ERR_DATA, "%s: schema \"%.40s\" is not known here: expected \"%s\"", path,
+                    schema, SCHEMA);
     return fail(ERR_DATA, "%s: not a result file of mosaic: expected schema \"%s\"", path, SCHEMA);
 }
 
@@ -367,7 +371,8 @@ status results_rows(const char *path, table t, void **rows, int64_t *count)
     for (hsize_t i = 0; i < n; i++)
         for (int c = 0; c < shapes[t].count; c++)
             if (shapes[t].columns[c].type == COL_NAME)
-                ((char *)*rows)[i * shapes[t].size + shapes[t].columns[c].offset + sizeof(NAME_) - 1] = 0;
+                ((char *)*rows)[i * shapes[t].size + shapes[t].columns[c].offset + sizeof(NAME_) -
+                                1] = 0;
     *count = (int64_t)n;
     s = OK;
 done:
@@ -416,7 +421,8 @@ status results_read_samples(const char *path, double **samples, int64_t *rows, i
         if (space >= 0 && H5Sget_simple_extent_ndims(space) == 2 &&
             H5Sget_simple_extent_dims(space, shape, NULL) == 2) {
             *samples = calloc(shape[0] * shape[1] + 1, sizeof **samples);
-            if (*samples && H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *samples) >= 0)
+            if (*samples &&
+                H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *samples) >= 0)
                 s = OK;
         }
         if (space >= 0) H5Sclose(space);
@@ -439,7 +445,8 @@ static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *inf
     (void)info;
     hid_t a = H5Aopen(from, name, H5P_DEFAULT), type = H5Aget_type(a);
     void *value = calloc(1, H5Tget_size(type));
-    int good = value && H5Aread(a, type, value) >= 0 && put_attribute(*(hid_t *)to, name, type, value);
+    int good =
+        value && H5Aread(a, type, value) >= 0 && put_attribute(*(hid_t *)to, name, type, value);
     free(value);
     H5Tclose(type);
     H5Aclose(a);
@@ -471,7 +478,8 @@ void results_print(table t, const void *row, int header)
 {
     int count;
     const column *c = table_columns(t, &count);
-    for (int i = 0; header && i < count; i++) printf("%s%c", c[i].name, i + 1 < count ? '\t' : '\n');
+    for (int i = 0; header && i < count; i++)
+        printf("%s%c", c[i].name, i + 1 < count ? '\t' : '\n');
     for (int i = 0; i < count; i++) {
         const char *at = (const char *)row + c[i].offset;
         if (c[i].type == COL_NAME)

@@ -68,6 +68,7 @@ int verb_selftest(const words *w)
         else if (t.skip && code == EXIT_GOOD)
             code = EXIT_SKIP;
     }
-    if (ran == 0) return usage_error("selftest: no test named \"%s\"; see `mosaic list selftests`", name);
+    if (ran == 0)
+        return usage_error("selftest: no test named \"%s\"; see `mosaic list selftests`", name);
     return code;
 }

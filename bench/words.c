@@ -82,7 +82,8 @@ static size_t distance(const char *a, const char *b)
     enum { LONGEST = 63 };
     size_t n = strlen(b), row[LONGEST + 1];
     if (n > LONGEST || strlen(a) > LONGEST) return LONGEST;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
     for (size_t i = 0; a[i]; i++) {
         size_t diagonal = row[0];
         row[0] = i + 1;
@@ -169,7 +170,9 @@ static int push(const char *verb, word *w, const char *text)
         if (good && k->kind == FLAG) good = it.integer == 0 || it.integer == 1;
         if (!good) {
             usage_error("%s: %s=%s: expected %s", verb, k->name, text,
-                        k->kind == FLAG ? "0 or 1" : real ? "a number" : "an integer");
+                        k->kind == FLAG ? "0 or 1"
+                        : real          ? "a number"
+                                        : "an integer");
             return 0;
         }
         if (!within(k->bound, it.number)) {
@@ -225,8 +228,10 @@ static int push_pattern(const char *verb, word *w, const char *text)
 {
     glob_t found;
     int good = glob(text, 0, NULL, &found) == 0;
-    if (!good) usage_error("%s: %s=%s: expected a pattern that matches a file", verb, w->key->name, text);
-    for (size_t i = 0; good && i < found.gl_pathc; i++) good = push(verb, w, found.gl_pathv[i]);
+    if (!good)
+        usage_error("%s: %s=%s: expected a pattern that matches a file", verb, w->key->name, text);
+    for (size_t i = 0; good && i < found.gl_pathc; i++)
+        good = push(verb, w, found.gl_pathv[i]);
     globfree(&found);
     return good;
 }
@@ -290,10 +295,12 @@ static int take(words *w, const char *text, word **last)
         slot = find(w, name);
         if (!slot) {
             const char *names[TABLE_ROWS];
-            for (int i = 0; i < w->count; i++) names[i] = w->word[i].key->name;
+            for (int i = 0; i < w->count; i++)
+                names[i] = w->word[i].key->name;
             const char *near = nearest_name(name, names, (size_t)w->count);
-            usage_error("%s: unknown key \"%s\"%s%s%s", w->verb, name, near ? "; did you mean " : "",
-                        near ? near : "", near ? "?" : " (see --help)");
+            usage_error("%s: unknown key \"%s\"%s%s%s", w->verb, name,
+                        near ? "; did you mean " : "", near ? near : "",
+                        near ? "?" : " (see --help)");
             return 0;
         }
         if (slot->given) {
@@ -317,14 +324,16 @@ words *words_parse(const char *verb, int count, char *const *text)
     int first = 0, rows = 0;
     while (first < TABLE_ROWS && !(table[first].is_verb && strcmp(table[first].verb, verb) == 0))
         first++;
-    for (int i = first + 1; i < TABLE_ROWS && !table[i].is_verb; i++) rows++;
+    for (int i = first + 1; i < TABLE_ROWS && !table[i].is_verb; i++)
+        rows++;
     words *w = calloc(1, sizeof *w);
     if (!w) return NULL;
     w->word = calloc((size_t)rows + 1, sizeof *w->word);
     if (!w->word) goto broken;
     w->verb = table[first].verb;
     w->count = rows;
-    for (int i = 0; i < rows; i++) w->word[i].key = &table[first + 1 + i].key;
+    for (int i = 0; i < rows; i++)
+        w->word[i].key = &table[first + 1 + i].key;
     word *last = NULL;
     for (int i = 0; i < count; i++)
         if (!take(w, text[i], &last)) goto broken;
@@ -343,7 +352,8 @@ void words_free(words *w)
 {
     if (!w) return;
     for (int i = 0; w->word && i < w->count; i++) {
-        for (int64_t j = 0; j < w->word[i].count; j++) free(w->word[i].items[j].text);
+        for (int64_t j = 0; j < w->word[i].count; j++)
+            free(w->word[i].items[j].text);
         free(w->word[i].items);
         free(w->word[i].source);
     }
