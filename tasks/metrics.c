@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * metrics.c — sums of scores (spec of the tasks, section 8): everything is accumulated in double
+ * and divided by its own count at the very end, so means are token-weighted, never means of means.
+ *
+ *   ce(t) = ln sum_c exp(l_tc) - l_ty    natural logarithm, maximum subtracted
+ *   Wilson, z = 1.96:  (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
+ */
+#include "task.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+metric *metrics_find(metrics *all, const char *name, int proportion)
+{
+    for (int i = 0; i < all->count; i++)
+        if (strcmp(all->m[i].name, name) == 0) return &all->m[i];
+    assert(all->count < MAX_METRICS && strlen(name) < sizeof all->m->name);
+    metric *m = &all->m[all->count++];
+    *m = (metric){.proportion = proportion};
+    strcpy(m->name, name);
+    return m;
+}
+
+void metrics_add(metrics *all, const char *name, int proportion, double sum, int64_t count)
+{
+    metric *m = metrics_find(all, name, proportion);
+    m->sum += sum;
+    m->count += count;
+}
+
+void metrics_merge(metrics *a, const metrics *b)
+{
+    for (int i = 0; i < b->count; i++)
+        metrics_add(a, b->m[i].name, b->m[i].proportion, b->m[i].sum, b->m[i].count);
+}
+
+void wilson(double successes, int64_t count, double *low, double *high)
+{
+    if (count <= 0) {
+        *low = 0;
+        *high = 1;
+        return;
+    }
+    const double z = 1.959963984540054; /* Phi(z) = 0.975 */
+    double n = (double)count, p = successes / n;
+    double centre = p + z * z / (2 * n);
+    double reach = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
+    *low = fmax(0, (centre - reach) / (1 + z * z / n));
+    *high = fmin(1, (centre + reach) / (1 + z * z / n));
+}
+
+double log_sum_exp(const double *row, int64_t n, int64_t *argmax)
+{
+    int64_t best = 0;
+    int nan = row[0] != row[0];
+    for (int64_t c = 1; c < n; c++) {
+        nan |= row[c] != row[c];
+        if (row[c] > row[best]) best = c;
+    }
+    if (argmax) *argmax = best;
+    if (nan) return NAN;
+    if (isinf(row[best])) return row[best];
+    double sum = 0;
+    for (int64_t c = 0; c < n; c++) {
+        double below = row[c] - row[best];
+        if (below == 0)
+            sum += 1;
+        else if (below > -746) /* exp is 0 beyond */
+            sum += exp(below);
+    }
+    return row[best] + log(sum);
+}
+
+void score_tokens(const sample *s, const double *logits, int32_t vocab, int32_t skip_target,
+                  metrics *all)
+{
+    double ce = 0;
+    int64_t scored = 0, counted = 0, correct = 0;
+    for (int64_t t = 0; t < s->T; t++) {
+        if (s->y[t] == IGNORE) continue;
+        const double *row = logits + t * vocab;
+        int64_t best;
+        double lse = log_sum_exp(row, vocab, &best);
+        ce += lse - row[s->y[t]];
+        scored++;
+        if (s->y[t] == skip_target) continue;
+        counted++;
+        /* A NaN in the row must not win: its argmax means nothing. */
+        correct += best == s->y[t] && lse == lse;
+    }
+    metrics_add(all, "ce", 0, ce, scored);
+    metrics_add(all, "token_acc", 1, (double)correct, counted);
+    metrics_add(all, "exact", 1, correct == counted, 1);
+}
