@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * attention — every position reads the values of the positions it may see.
+ *
+ *     forward   c_tj = scale <q_t,k_j>,   p_t = pi(c_t; beta) on N(t) = {0 .. t - lag},
+ *               o_t = sum_j p~_tj v_j,    p~ = dropout(p)
+ *     backward  G_tj = <do_t,v_j> with the mask of p~,  A = scale dc(G; p),
+ *               dq_t = sum_j A_tj k_j,  dk_j = sum_t A_tj q_t,  dv_j = sum_t p~_tj do_t,
+ *               dbeta = sum over the rows of the head
+ *
+ * q, k, v (B,T,H,D), beta (H) or NULL -> o (B,T,H,D), p (B,H,T,T), stat (B,H,T,S).
+ * q and k may be the same array; if dq and dk are, it receives the sum of both.
+ * pi and its gradient are args.weights, args.weights_grad with the same params. Reads lag, scale,
+ * and rate, seed, site, step: where rate > 0, element ((b H + h) T + t) T + j of p is dropped as
+ * in dropout.c; p itself is the weights before dropout.
+ * Method: strips of rows of one head, so that scores stay in the cache; products of matmul.h over
+ * the keys that the strip can see.
+ * Source: model 2.6, 2.7.
+ */
+#include "matmul.h"
+#include "stage.h"
+
+#include <string.h>
+
+/* The scratch is one slab for each of at most SLABS heads in flight, the last element of `live`
+ * and the partial sums of dbeta. */
+enum { SLABS = 32, STRIP = 64, LINE = 8 };
+
+typedef struct plan {
+    int64_t heads, slabs, rows; /* heads: B H; rows: of a strip */
+    int64_t slab;               /* doubles of a slab */
+    int32_t *live;
+    double *partial, *slabs_at;
+} plan;
+
+static plan plan_of(const args *a, size_t *bytes)
+{
+    const int64_t T = a->d.T, heads = a->d.B * a->d.H;
+    plan s = {.heads = heads, .slabs = heads < SLABS ? heads : SLABS};
+    s.rows = T < STRIP ? T : T > 4096 ? STRIP / 4 : STRIP;
+    s.slab = (s.rows * (2 * T + STATS + 1) + LINE - 1) / LINE * LINE;
+    const int64_t live = (T / 2 + LINE) / LINE * LINE, partial = (heads + LINE - 1) / LINE * LINE;
+    *bytes = (size_t)(live + partial + s.slabs * s.slab) * sizeof(double);
+    s.live = a->work;
+    s.partial = (double *)a->work + live;
+    s.slabs_at = s.partial + partial;
+    return s;
+}
+
+static status check(const char *name, const args *a, op_fn *f)
+{
+    if (!f) return fail(ERR_ARG, "%s: expected a transform of the scores", name);
+    if (a->p.lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", name);
+    if (!(a->p.rate >= 0 && a->p.rate < 1))
+        return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", name, a->p.rate);
+    return OK;
+}
+
+static void fill_live(const args *a, int32_t *live)
+{
+    for (int64_t t = 0; t < a->d.T; t++)
+        live[t] = (int32_t)(t + 1 > a->p.lag ? t + 1 - a->p.lag : 0);
+}
+
+/* Dropout of rows [t,t+rows) of one head, the first `keys` columns; x may be y. */
+static void drop(const args *a, int64_t head, int64_t t, int64_t rows, int64_t keys,
+                 const double *x, double *y)
+{
+    const int64_t T = a->d.T;
+    for (int64_t r = 0; r < rows; r++)
+        dropout_slice(&a->p, (head * T + t + r) * T, keys, x + r * T, y + r * T);
+}
+
+/* Where row t of a head begins in a tensor (B,T,H,D); its rows are H D apart. */
+static int64_t offset(const args *a, int64_t head, int64_t t)
+{
+    const int64_t b = head / a->d.H, h = head % a->d.H;
+    return ((b * a->d.T + t) * a->d.H + h) * a->d.D;
+}
+
+/* Rows [t,t+rows) of one head. */
+static status strip(const args *a, const plan *s, double *slab, int64_t head, int64_t t)
+{
+    const int64_t T = a->d.T, D = a->d.D, step = a->d.H * D;
+    const int64_t rows = T - t < s->rows ? T - t : s->rows, keys = s->live[t + rows - 1];
+    const double *beta = IN(double, 3);
+    double *c = slab, *dropped = slab + rows * T, *stat = slab + 2 * rows * T;
+    double *beta_row = stat + rows * STATS, *p = dropped;
+    const double *q = IN(double, 0) + offset(a, head, t);
+    const double *k = IN(double, 1) + offset(a, head, 0), *v = IN(double, 2) + offset(a, head, 0);
+    if (OUT(double, 1)) p = OUT(double, 1) + (head * T + t) * T;
+    if (OUT(double, 2)) stat = OUT(double, 2) + (head * T + t) * STATS;
+
+    matmul(rows, keys, D, (view){q, step, 1}, (view){k, 1, step}, c, T, 0);
+    for (int64_t r = 0; r < rows; r++) {
+        beta_row[r] = beta ? beta[head % a->d.H] : 1;
+        for (int64_t j = 0; j < keys && a->p.scale != 1; j++)
+            c[r * T + j] *= a->p.scale;
+    }
+    args f = {.in = {c, beta_row}, .out = {p, stat}, .live = s->live + t, .p = a->p};
+    f.d = (dims){.R = rows, .N = T};
+    TRY(a->weights(&f));
+    if (a->p.rate > 0) {
+        drop(a, head, t, rows, keys, p, dropped);
+        p = dropped;
+    }
+    matmul(rows, D, keys, (view){p, T, 1}, (view){v, step, 1}, OUT(double, 0) + offset(a, head, t),
+           step, 0);
+    return OK;
+}
+
+status attention_ref(const args *a)
+{
+    size_t bytes;
+    const plan s = plan_of(a, &bytes);
+    if (a->need) return *a->need = bytes, OK;
+    TRY(check("attention", a, a->weights));
+    fill_live(a, s.live);
+    status result = OK;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < s.slabs; i++)
+        for (int64_t head = i; head < s.heads; head += s.slabs)
+            for (int64_t t = 0; t < a->d.T; t += s.rows) {
+                status got = strip(a, &s, s.slabs_at + i * s.slab, head, t);
+                if (got == OK) continue;
+#pragma omp critical
+                result = got;
+            }
+    if (result != OK) return fail(result, "attention: weights: %s", status_text(result));
+    return OK;
+}
+
+static status strip_grad(const args *a, const plan *s, double *slab, int64_t head, int64_t t)
+{
+    const int64_t T = a->d.T, D = a->d.D, step = a->d.H * D;
+    const int64_t rows = T - t < s->rows ? T - t : s->rows, keys = s->live[t + rows - 1];
+    const double *beta = IN(double, 3), *p = IN(double, 4) + (head * T + t) * T;
+    const double *stat = IN(double, 5) + (head * T + t) * STATS;
+    double *G = slab, *dc = slab + rows * T, *dropped = dc;
+    double *beta_row = slab + 2 * rows * T, *dbeta_row = beta_row + rows;
+    const int64_t here = offset(a, head, t), first = offset(a, head, 0);
+    const double *q = IN(double, 0) + here, *k = IN(double, 1) + first;
+    const double *v = IN(double, 2) + first, *g = IN(double, 6) + here;
+    double *dq = OUT(double, 0) + here, *dk = OUT(double, 1) + first, *dv = OUT(double, 2) + first;
+
+    const double *weight = p;
+    if (a->p.rate > 0) {
+        drop(a, head, t, rows, keys, p, dropped);
+        weight = dropped;
+    }
+    matmul(keys, D, rows, (view){weight, 1, T}, (view){g, step, 1}, dv, step, 1);
+    matmul(rows, keys, D, (view){g, step, 1}, (view){v, 1, step}, G, T, 0);
+    if (a->p.rate > 0) drop(a, head, t, rows, keys, G, G);
+    for (int64_t r = 0; r < rows; r++)
+        beta_row[r] = beta ? beta[head % a->d.H] : 1;
+    args f = {.in = {beta_row, p, stat, G}, .out = {dc, dbeta_row}, .live = s->live + t, .p = a->p};
+    f.d = (dims){.R = rows, .N = T};
+    TRY(a->weights_grad(&f));
+    for (int64_t r = 0; r < rows; r++) {
+        s->partial[head] += dbeta_row[r];
+        for (int64_t j = 0; j < keys && a->p.scale != 1; j++)
+            dc[r * T + j] *= a->p.scale;
+    }
+    matmul(rows, D, keys, (view){dc, T, 1}, (view){k, step, 1}, dq, step, 1);
+    matmul(keys, D, rows, (view){dc, 1, T}, (view){q, step, 1}, dk, step, 1);
+    return OK;
+}
+
+status attention_grad_ref(const args *a)
+{
+    size_t bytes;
+    const plan s = plan_of(a, &bytes);
+    if (a->need) return *a->need = bytes, OK;
+    TRY(check("attention_grad", a, a->weights_grad));
+    const size_t size = (size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * sizeof(double);
+    for (int i = 0; i < 3; i++)
+        if (!OUT(double, i)) return fail(ERR_ARG, "attention_grad: expected dq, dk and dv");
+    for (int i = 0; i < 3; i++)
+        memset(OUT(double, i), 0, size);
+    fill_live(a, s.live);
+    memset(s.partial, 0, (size_t)s.heads * sizeof(double));
+    status result = OK;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < s.slabs; i++)
+        for (int64_t head = i; head < s.heads; head += s.slabs)
+            for (int64_t t = 0; t < a->d.T; t += s.rows) {
+                status got = strip_grad(a, &s, s.slabs_at + i * s.slab, head, t);
+                if (got == OK) continue;
+#pragma omp critical
+                result = got;
+            }
+    if (result != OK) return fail(result, "attention_grad: weights: %s", status_text(result));
+    double *dbeta = OUT(double, 3);
+    for (int64_t h = 0; h < a->d.H && dbeta; h++) {
+        dbeta[h] = 0;
+        for (int64_t b = 0; b < a->d.B; b++)
+            dbeta[h] += s.partial[b * a->d.H + h];
+    }
+    return OK;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * matmul — C = A B in the fixed order of matmul.h.
+ *
+ * Method: the operands are copied into panels (A: mr rows, B: nr columns, both k-major) of blocks
+ * that fit the caches; a micro-kernel keeps an mr x nr tile of C in registers over one block of k.
+ * Between blocks of k the tile rests in C, which rounds nothing, so the chain of every element is
+ * unbroken. The micro-kernels differ in width only. Threads share the panels of B and divide the
+ * rows of C.
+ * Source: Goto & van de Geijn 2008; Van Zee & van de Geijn 2015.
+ */
+#include "matmul.h"
+
+#include <math.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__x86_64__) && defined(__GNUC__)
+#define X86
+#include <immintrin.h>
+#endif
+
+#include "stage.h"
+
+enum { KC = 256, NC = 512, MC = 96, TILE = 12 * 16 };
+
+/* C tile (mr,nr) += A panel B panel over k. */
+typedef void micro_fn(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc);
+
+typedef struct micro {
+    const char *name;
+    int mr, nr;
+    micro_fn *run;
+} micro;
+
+enum { PLAIN_MR = 4, PLAIN_NR = 4 };
+
+static void micro_plain(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc)
+{
+    for (int i = 0; i < PLAIN_MR; i++)
+        for (int j = 0; j < PLAIN_NR; j++) {
+            double s = c[i * ldc + j];
+            for (int64_t p = 0; p < k; p++)
+                s = fma(a[p * PLAIN_MR + i], b[p * PLAIN_NR + j], s);
+            c[i * ldc + j] = s;
+        }
+}
+
+#ifdef X86
+__attribute__((target("avx512f"))) static void
+micro_avx512(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc)
+{
+    __m512d s[12][2];
+    for (int i = 0; i < 12; i++)
+        for (int j = 0; j < 2; j++)
+            s[i][j] = _mm512_loadu_pd(c + i * ldc + 8 * j);
+    for (int64_t p = 0; p < k; p++, a += 12, b += 16) {
+        const __m512d b0 = _mm512_load_pd(b), b1 = _mm512_load_pd(b + 8);
+        for (int i = 0; i < 12; i++) {
+            const __m512d x = _mm512_set1_pd(a[i]);
+            s[i][0] = _mm512_fmadd_pd(x, b0, s[i][0]);
+            s[i][1] = _mm512_fmadd_pd(x, b1, s[i][1]);
+        }
+    }
+    for (int i = 0; i < 12; i++)
+        for (int j = 0; j < 2; j++)
+            _mm512_storeu_pd(c + i * ldc + 8 * j, s[i][j]);
+}
+
+__attribute__((target("avx2,fma"))) static void
+micro_avx2(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc)
+{
+    __m256d s[6][2];
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 2; j++)
+            s[i][j] = _mm256_loadu_pd(c + i * ldc + 4 * j);
+    for (int64_t p = 0; p < k; p++, a += 6, b += 8) {
+        const __m256d b0 = _mm256_load_pd(b), b1 = _mm256_load_pd(b + 4);
+        for (int i = 0; i < 6; i++) {
+            const __m256d x = _mm256_set1_pd(a[i]);
+            s[i][0] = _mm256_fmadd_pd(x, b0, s[i][0]);
+            s[i][1] = _mm256_fmadd_pd(x, b1, s[i][1]);
+        }
+    }
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 2; j++)
+            _mm256_storeu_pd(c + i * ldc + 4 * j, s[i][j]);
+}
+#endif
+
+static micro choose(void)
+{
+#ifdef X86
+    if (__builtin_cpu_supports("avx512f")) return (micro){"avx512f", 12, 16, micro_avx512};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return (micro){"avx2", 6, 8, micro_avx2};
+#endif
+    return (micro){"c", PLAIN_MR, PLAIN_NR, micro_plain};
+}
+
+const char *matmul_kernel(void)
+{
+    return choose().name;
+}
+
+/* One panel: `width` (at most `full`, the rest zero) lines of x, k-major. `line` and `step` are
+ * the strides between lines and along k. */
+static void pack(double *to, int width, int full, int64_t k, const double *x, ptrdiff_t line,
+                 ptrdiff_t step)
+{
+    if (width < full) memset(to, 0, (size_t)(k * full) * sizeof *to);
+    if (line == 1)
+        for (int64_t p = 0; p < k; p++)
+            for (int i = 0; i < width; i++)
+                to[p * full + i] = x[p * step + i];
+    else
+        for (int i = 0; i < width; i++)
+            for (int64_t p = 0; p < k; p++)
+                to[p * full + i] = x[i * line + p * step];
+}
+
+/* Rows [0,m) of C from packed panels of A and B. */
+static void block(const micro *u, int64_t m, int64_t n, int64_t k, const double *a, const double *b,
+                  double *c, ptrdiff_t ldc)
+{
+    for (int64_t j = 0; j < n; j += u->nr)
+        for (int64_t i = 0; i < m; i += u->mr) {
+            const double *ap = a + i * k, *bp = b + j * k;
+            double *to = c + i * ldc + j, edge[TILE] = {0};
+            if (i + u->mr <= m && j + u->nr <= n) {
+                u->run(k, ap, bp, to, ldc);
+                continue;
+            }
+            int64_t rows = m - i < u->mr ? m - i : u->mr, cols = n - j < u->nr ? n - j : u->nr;
+            for (int64_t r = 0; r < rows; r++)
+                memcpy(edge + r * u->nr, to + r * ldc, (size_t)cols * sizeof *edge);
+            u->run(k, ap, bp, edge, u->nr);
+            for (int64_t r = 0; r < rows; r++)
+                memcpy(to + r * ldc, edge + r * u->nr, (size_t)cols * sizeof *edge);
+        }
+}
+
+static _Thread_local _Alignas(64) double panel_a[MC * KC], panel_b[KC * NC];
+
+static int threads_for(int64_t m, int64_t n, int64_t k)
+{
+#ifdef _OPENMP
+    if (!omp_in_parallel() && (double)m * (double)n * (double)k > 1 << 17)
+        return omp_get_max_threads();
+#else
+    (void)m, (void)n, (void)k;
+#endif
+    return 1;
+}
+
+void matmul(int64_t m, int64_t n, int64_t k, view a, view b, double *c, ptrdiff_t ldc, int add)
+{
+    if (!add)
+        for (int64_t i = 0; i < m; i++)
+            memset(c + i * ldc, 0, (size_t)n * sizeof *c);
+    const micro u = choose();
+    const int threads = threads_for(m, n, k);
+    const int64_t share = ((m + threads - 1) / threads + u.mr - 1) / u.mr * u.mr;
+    const int64_t mc = share < MC ? share : MC;
+    double *const shared_b = panel_b;
+    (void)threads;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    for (int64_t j = 0; j < n; j += NC)
+        for (int64_t p = 0; p < k; p += KC) {
+            const int64_t nc = n - j < NC ? n - j : NC, kc = k - p < KC ? k - p : KC;
+#pragma omp for schedule(static)
+            for (int64_t q = 0; q < nc; q += u.nr)
+                pack(shared_b + q * kc, (int)(nc - q < u.nr ? nc - q : u.nr), u.nr, kc,
+                     b.x + p * b.row + (j + q) * b.col, b.col, b.row);
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < m; i += mc) {
+                const int64_t rows = m - i < mc ? m - i : mc;
+                for (int64_t r = 0; r < rows; r += u.mr)
+                    pack(panel_a + r * kc, (int)(rows - r < u.mr ? rows - r : u.mr), u.mr, kc,
+                         a.x + (i + r) * a.row + p * a.col, a.row, a.col);
+                block(&u, rows, nc, kc, panel_a, shared_b, c + i * ldc + j, ldc);
+            }
+        }
+}
