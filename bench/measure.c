@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * measure.c — medians and quartiles, and when to stop sampling.
+ *
+ * Type 7 quantiles: for sorted x_0..x_{n-1} the q-quantile is x_i + f (x_{i+1} - x_i) with
+ * i + f = q (n - 1). Source: Hyndman & Fan 1996.
+ */
+#include "measure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "selftest.h"
+#include "verb.h"
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, int64_t n, double q)
+{
+    double at = q * (double)(n - 1), i = floor(at);
+    int64_t low = (int64_t)i, high = low + 1 < n ? low + 1 : low;
+    return sorted[low] + (at - i) * (sorted[high] - sorted[low]);
+}
+
+status summarize(const double *samples, int64_t count, summary *s)
+{
+    if (count < 1) return fail(ERR_ARG, "summary: %lld samples: expected at least 1", (long long)count);
+    double *sorted = malloc((size_t)count * sizeof *sorted);
+    if (!sorted) return fail(ERR_MEMORY, "summary: out of memory");
+    memcpy(sorted, samples, (size_t)count * sizeof *sorted);
+    qsort(sorted, (size_t)count, sizeof *sorted, ascending);
+    *s = (summary){count, sorted[0], quantile(sorted, count, 0.25), quantile(sorted, count, 0.5),
+                   quantile(sorted, count, 0.75), sorted[count - 1]};
+    free(sorted);
+    return OK;
+}
+
+status measure(const sampling *p, status (*sample)(void *user, double *seconds), void *user,
+               double *samples, int64_t *count)
+{
+    double ignored, start = seconds_now();
+    *count = 0;
+    for (int i = 0; i < p->warmups; i++) TRY(sample(user, &ignored));
+    while (*count < p->most) {
+        TRY(sample(user, &samples[*count]));
+        ++*count;
+        if (*count < p->least) continue;
+        summary s;
+        TRY(summarize(samples, *count, &s));
+        if (s.q3 - s.q1 <= p->spread * s.median || seconds_now() - start > p->seconds) break;
+    }
+    return OK;
+}
+
+static status next_of_list(void *user, double *seconds)
+{
+    double **at = user;
+    *seconds = *(*at)++;
+    return OK;
+}
+
+void selftest_measure(selftest *t)
+{
+    const double odd[] = {3, 1, 2}, even[] = {4, 1, 3, 2};
+    summary s;
+    EXPECT(summarize(odd, 3, &s) == OK);
+    EXPECT_NEAR(s.median, 2, 0);
+    EXPECT_NEAR(s.q1, 1.5, 0);
+    EXPECT(summarize(even, 4, &s) == OK);
+    EXPECT_NEAR(s.median, 2.5, 0);
+    EXPECT_NEAR(s.q3, 3.25, 0);
+    EXPECT(odd[0] == 3 && even[0] == 4);
+    EXPECT(summarize(odd, 0, &s) == ERR_ARG);
+
+    double steady[] = {9, 9, 5, 5, 5, 5, 5, 5}, *at = steady, taken[8];
+    int64_t count;
+    sampling p = {.warmups = 2, .least = 3, .most = 6, .spread = 0.01, .seconds = 60};
+    EXPECT(measure(&p, next_of_list, &at, taken, &count) == OK);
+    EXPECT(count == 3 && taken[0] == 5);
+    double noisy[] = {9, 9, 1, 2, 3, 4, 5, 6};
+    at = noisy;
+    EXPECT(measure(&p, next_of_list, &at, taken, &count) == OK);
+    EXPECT(count == 6 && taken[5] == 6);
+}
