@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * method.c — from a method's name to a transform and its parameters. Names match exactly: a row of
+ * methods.def, `entmax:<alpha>` with a number or a fraction above 1, `top<k>_softmax` or
+ * `top<k>_uniform` with k >= 1.
+ */
+#include "mosaic.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct entry {
+    const char *name, *label, *op;
+    op_fn *weights, *weights_grad;
+    double alpha;
+    int64_t k;
+    int power;
+    normrelu_form form;
+    const char *colour;
+} entry;
+
+static const entry table[] = {
+#define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
+    {#name, label, #op, op##_ref, op##_grad_ref, alpha, k, power, form, colour},
+#include "methods.def"
+#undef METHOD
+};
+enum { METHODS = sizeof table / sizeof *table };
+
+/* The families with a number in the name; NORMRELU_PAPER is zero. */
+static const entry family_entmax = {.label = "",
+                                    .op = "entmax",
+                                    .weights = entmax_ref,
+                                    .weights_grad = entmax_grad_ref,
+                                    .power = 2,
+                                    .colour = "#1f78b4"};
+static const entry family_softmax = {.label = "",
+                                     .op = "topk_softmax",
+                                     .weights = topk_softmax_ref,
+                                     .weights_grad = topk_softmax_grad_ref,
+                                     .power = 2,
+                                     .colour = "#a6761d"};
+static const entry family_uniform = {.label = "",
+                                     .op = "topk_uniform",
+                                     .weights = topk_uniform_ref,
+                                     .weights_grad = topk_uniform_grad_ref,
+                                     .power = 2,
+                                     .colour = "#666666"};
+
+const char *method_name(int i)
+{
+    return i >= 0 && i < METHODS ? table[i].name : NULL;
+}
+
+static void fill(method *m, const entry *e, const char *name, double alpha, int64_t k)
+{
+    *m = (method){.weights = e->weights, .weights_grad = e->weights_grad, .p = params_default()};
+    snprintf(m->name, sizeof m->name, "%s", name);
+    snprintf(m->label, sizeof m->label, "%s", e->label);
+    snprintf(m->colour, sizeof m->colour, "%s", e->colour);
+    snprintf(m->op, sizeof m->op, "%s", e->op);
+    m->p.alpha = alpha;
+    if (k > 0) m->p.k = k;
+    m->p.relumax_power = e->power;
+    m->p.form = e->form;
+}
+
+/* Digits and points only: strtod alone would take "inf", "0x2" and blanks. */
+static int number(const char **text, double *value)
+{
+    char *end;
+    if (!isdigit((unsigned char)**text) && **text != '.') return 0;
+    if ((*text)[strspn(*text, "0123456789.")] == 'x') return 0;
+    *value = strtod(*text, &end);
+    const int read = end > *text;
+    *text = end;
+    return read;
+}
+
+static int parse_alpha(const char *text, double *alpha)
+{
+    double bottom = 1;
+    if (!number(&text, alpha)) return 0;
+    if (*text == '/' && (text++, !number(&text, &bottom))) return 0;
+    *alpha /= bottom;
+    return *text == '\0' && *alpha > 1 && *alpha < INFINITY;
+}
+
+/* "top<k>_softmax", "top<k>_uniform"; k without sign or leading zero. */
+static int parse_top(const char *name, int64_t *k, int *uniform)
+{
+    const char *digits = name + 3;
+    if (strncmp(name, "top", 3) != 0 || *digits < '1' || *digits > '9') return 0;
+    const size_t count = strspn(digits, "0123456789");
+    if (count > 18) return 0;
+    *k = strtoll(digits, NULL, 10);
+    *uniform = strcmp(digits + count, "_uniform") == 0;
+    return *uniform || strcmp(digits + count, "_softmax") == 0;
+}
+
+/* Levenshtein distance, of the first 63 characters. */
+static int distance(const char *a, const char *b)
+{
+    int line[64];
+    int n = (int)strlen(b);
+    if (n > 63) n = 63;
+    for (int j = 0; j <= n; j++)
+        line[j] = j;
+    for (int i = 0; a[i]; i++) {
+        int diagonal = line[0];
+        line[0] = i + 1;
+        for (int j = 1; j <= n; j++) {
+            int best = diagonal + (a[i] != b[j - 1]);
+            if (line[j] + 1 < best) best = line[j] + 1;
+            if (line[j - 1] + 1 < best) best = line[j - 1] + 1;
+            diagonal = line[j];
+            line[j] = best;
+        }
+    }
+    return line[n];
+}
+
+status method_find(const char *name, method *m)
+{
+    const size_t longest = sizeof m->name - 1;
+    double alpha;
+    int64_t k;
+    int uniform, nearest = 0;
+    for (int i = 0; i < METHODS; i++)
+        if (strcmp(name, table[i].name) == 0) {
+            fill(m, &table[i], name, table[i].alpha, table[i].k);
+            return OK;
+        }
+    if (strlen(name) > longest)
+        return fail(ERR_ARG, "method: a name of %zu characters: expected at most %zu", strlen(name),
+                    longest);
+    if (strncmp(name, "entmax:", 7) == 0) {
+        if (!parse_alpha(name + 7, &alpha))
+            return fail(ERR_ARG,
+                        "method \"%s\": expected entmax:<alpha> with a number or a "
+                        "fraction above 1, such as entmax:1.25 or entmax:5/4",
+                        name);
+        fill(m, &family_entmax, name, alpha, 0);
+        snprintf(m->label, sizeof m->label, "%s-entmax", name + 7);
+        return OK;
+    }
+    if (parse_top(name, &k, &uniform)) {
+        fill(m, uniform ? &family_uniform : &family_softmax, name, 1, k);
+        snprintf(m->label, sizeof m->label, "top-%lld %s", (long long)k,
+                 uniform ? "uniform" : "softmax");
+        return OK;
+    }
+    for (int i = 1; i < METHODS; i++)
+        if (distance(name, table[i].name) < distance(name, table[nearest].name)) nearest = i;
+    return fail(ERR_ARG,
+                "method \"%s\" is unknown: did you mean \"%s\"? (a row of methods.def, "
+                "entmax:<alpha>, top<k>_softmax or top<k>_uniform)",
+                name, table[nearest].name);
+}
