@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * call.c — allocate, move, run: one call of one operation.
+ */
+#include "call.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static dtype tensor_type(const call *c, const tensor *t)
+{
+    if (t->storage == 'i') return I32;
+    if (c->a.type == F64) return F64;
+    return t->storage == 'f' ? F32 : c->a.type;
+}
+
+/* The type on the host: what put and get convert from and to. */
+static size_t host_size(const tensor *t)
+{
+    return t->storage == 'i' ? sizeof(int32_t) : sizeof(double);
+}
+
+static status make_tensor(const call *c, const tensor *t, void **host, void **there, int64_t *count)
+{
+    *count = shape_count(t->shape, &c->a.d);
+    if (*count < 1) return fail(ERR_ARG, "%s: %s: expected positive sizes", c->op->name, t->name);
+    *host = calloc((size_t)*count, host_size(t));
+    if (!*host)
+        return fail(ERR_MEMORY, "%s: %s: no memory for %lld values", c->op->name, t->name,
+                    (long long)*count);
+    return c->impl->where->alloc(there, (size_t)*count * dtype_size(tensor_type(c, t)));
+}
+
+static status make_tensors(call *c)
+{
+    for (int i = 0; i < c->sig.inputs; i++) {
+        void *there = NULL;
+        status s = make_tensor(c, &c->sig.in[i], &c->in[i], &there, &c->in_count[i]);
+        c->a.in[i] = there;
+        TRY(s);
+    }
+    for (int i = 0; i < c->sig.outputs; i++)
+        TRY(make_tensor(c, &c->sig.out[i], &c->out[i], &c->a.out[i], &c->out_count[i]));
+    int64_t rows = c->a.d.R > 0 ? c->a.d.R : 1;
+    c->live = calloc((size_t)rows, sizeof *c->live);
+    if (!c->live) return fail(ERR_MEMORY, "%s: live: no memory", c->op->name);
+    return c->impl->where->alloc(&c->live_there, (size_t)rows * sizeof *c->live);
+}
+
+status call_create(call **out, const op *o, const impl *i, const dims *d, const params *p,
+                   dtype type)
+{
+    *out = NULL;
+    const char *absent = impl_absent(i);
+    if (absent) return fail(ERR_DEVICE, "%s/%s: %s", o->name, i->name, absent);
+    call *c = calloc(1, sizeof *c);
+    if (!c) return fail(ERR_MEMORY, "%s: no memory", o->name);
+    c->op = o;
+    c->impl = i;
+    c->a.d = *d;
+    c->a.p = *p;
+    c->a.type = i->where == &ref_backend ? F64 : type;
+    status s = signature_parse(o->signature, &c->sig);
+    if (s == OK) s = make_tensors(c);
+    if (s == OK && strncmp(o->name, "attention", 9) == 0) s = call_weights(c, "softmax");
+    if (s != OK) {
+        call_destroy(c);
+        return s;
+    }
+    *out = c;
+    return OK;
+}
+
+void call_destroy(call *c)
+{
+    if (!c) return;
+    const backend *b = c->impl->where;
+    for (int i = 0; i < MAX_TENSORS; i++) {
+        b->release((void *)(uintptr_t)c->a.in[i]);
+        b->release(c->a.out[i]);
+        free(c->in[i]);
+        free(c->out[i]);
+    }
+    b->release(c->live_there);
+    b->release(c->a.work);
+    free(c->live);
+    free(c);
+}
+
+status call_weights(call *c, const char *transform)
+{
+    const op *o = op_find(transform);
+    if (!o) return ERR_ARG;
+    c->a.weights = op_on(c->impl->where, o->name);
+    c->a.weights_grad = op_on(c->impl->where, o->grad);
+    if (!c->a.weights || !c->a.weights_grad)
+        return fail(ERR_ARG, "%s/%s: expected a %s with a gradient on %s", c->op->name,
+                    c->impl->name, transform, c->impl->where->name);
+    return OK;
+}
+
+/* Ask for the scratch and get it, at least 1 byte, so that work is never NULL by size. */
+static status make_work(call *c)
+{
+    size_t need = 0;
+    args ask = c->a;
+    ask.need = &need;
+    TRY(c->impl->run(&ask));
+    if (need <= c->work_bytes) return OK;
+    c->impl->where->release(c->a.work);
+    c->a.work = NULL;
+    c->work_bytes = 0;
+    need = (need + 7) / 8 * 8;
+    TRY(c->impl->where->alloc(&c->a.work, need));
+    c->work_bytes = need;
+    return OK;
+}
+
+/* The pointers the implementation gets: NULL where a tensor is omitted. */
+static args call_args(const call *c)
+{
+    args a = c->a;
+    for (int i = 0; i < MAX_TENSORS; i++) {
+        if (c->omit_in >> i & 1) a.in[i] = NULL;
+        if (c->omit_out >> i & 1) a.out[i] = NULL;
+    }
+    return a;
+}
+
+status call_put(call *c)
+{
+    const backend *b = c->impl->where;
+    for (int i = 0; i < c->sig.inputs; i++) {
+        const dtype t = tensor_type(c, &c->sig.in[i]);
+        void *there = (void *)(uintptr_t)c->a.in[i];
+        TRY(b->put(there, c->in[i], (size_t)c->in_count[i], t));
+        TRY(b->get(c->in[i], there, (size_t)c->in_count[i], t));
+    }
+    c->a.live = NULL;
+    if (c->use_live) {
+        TRY(b->put(c->live_there, c->live, (size_t)c->a.d.R, I32));
+        c->a.live = c->live_there;
+    }
+    TRY(make_work(c));
+    return b->sync();
+}
+
+status call_run(call *c)
+{
+    const backend *b = c->impl->where;
+    for (int i = 0; i < c->sig.outputs; i++)
+        TRY(b->poison(c->a.out[i], (size_t)c->out_count[i], tensor_type(c, &c->sig.out[i])));
+    if (c->work_bytes) TRY(b->poison(c->a.work, c->work_bytes / 4, F32));
+    TRY(b->sync());
+    args a = call_args(c);
+    TRY(c->impl->run(&a));
+    return b->sync();
+}
+
+status call_get(call *c)
+{
+    for (int i = 0; i < c->sig.outputs; i++) {
+        if (c->omit_out >> i & 1) continue;
+        TRY(c->impl->where->get(c->out[i], c->a.out[i], (size_t)c->out_count[i],
+                                tensor_type(c, &c->sig.out[i])));
+    }
+    return OK;
+}
+
+status call_once(call *c)
+{
+    TRY(call_put(c));
+    TRY(call_run(c));
+    return call_get(c);
+}
+
+void *call_in(const call *c, const char *name)
+{
+    int i = signature_in(&c->sig, name);
+    return i < 0 ? NULL : c->in[i];
+}
+
+void *call_out(const call *c, const char *name)
+{
+    int i = signature_out(&c->sig, name);
+    return i < 0 ? NULL : c->out[i];
+}
+
+double call_bytes(const call *c)
+{
+    double bytes = c->use_live ? (double)c->a.d.R * sizeof(int32_t) : 0;
+    for (int i = 0; i < c->sig.inputs; i++)
+        bytes += (double)c->in_count[i] * (double)dtype_size(tensor_type(c, &c->sig.in[i]));
+    for (int i = 0; i < c->sig.outputs; i++)
+        bytes += (double)c->out_count[i] * (double)dtype_size(tensor_type(c, &c->sig.out[i]));
+    return bytes;
+}
+
+static int uses(const op *o, const char *shape)
+{
+    return strstr(o->signature, shape) != NULL;
+}
+
+static int64_t quotient(int64_t elements, int64_t part)
+{
+    return elements / part > 1 ? elements / part : 1;
+}
+
+dims call_dims(const op *o, int64_t n, int64_t elements)
+{
+    const int large = elements >= 1 << 16;
+    dims d = {1, 1, large ? 4 : 2, large ? 64 : 8, 1, 1, 1, 1, 1};
+    if (uses(o, ":BTHD")) {
+        const int64_t width = d.H * d.D;
+        if (uses(o, ":HMD")) {
+            d.M = n;
+            d.T = quotient(elements, d.H * (n > d.D ? n : d.D));
+        } else {
+            d.T = n;
+            d.B = quotient(elements, uses(o, ":BHTT") && n > d.D ? d.H * n * n : width * n);
+        }
+    } else if (uses(o, ":RD")) {
+        d.D = n;
+    } else if (uses(o, ":RV")) {
+        d.V = n;
+    } else if (uses(o, ":NC")) {
+        d.C = d.N = n;
+    } else if (uses(o, ":RC")) {
+        d.C = n;
+        d.V = 257;
+    } else if (uses(o, ":RN")) {
+        d.N = n;
+    } else {
+        d.N = elements > n ? elements : n;
+    }
+    if (uses(o, ":R")) d.R = quotient(elements, n);
+    return d;
+}
+
+params call_params(const op *o)
+{
+    params p = params_default();
+    if (strncmp(o->name, "layer_norm", 10) == 0) p.eps = 1e-5;
+    if (strncmp(o->name, "unit_norm", 9) == 0 || strncmp(o->name, "value_mix", 9) == 0)
+        p.eps = 1e-12;
+    if (strcmp(o->name, "dropout") == 0) p.rate = 0.25;
+    return p;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * op.h — the lists as tables: operations (ops.def), their signatures, and their implementations
+ * (the reference of each operation, then the rows of kernels.def).
+ */
+#ifndef MOSAIC_OP_H
+#define MOSAIC_OP_H
+
+#include "spec.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Properties a transform has by itself; the laws of bench/laws.c. */
+enum law_flag {
+    NO_LAW = 0,
+    SIMPLEX = 1,  /* p >= 0 and sum p = 1 on the live keys, 0 elsewhere       */
+    SHIFT = 2,    /* p(c + a) = p(c)                                          */
+    ORDER = 4,    /* c_i > c_j implies p_i >= p_j                             */
+    PERMUTE = 8,  /* permuting the keys permutes p                            */
+    SPARSE = 16,  /* a far key weighs exactly 0                               */
+    TOPK = 32     /* min(k, live) keys, the largest, lowest index on ties     */
+};
+
+typedef struct op {
+    const char *name, *title, *signature;
+    const char *grad; /* name of the gradient row, or "none" */
+    unsigned laws;
+    double tol;
+    const char *source;
+    op_fn *ref;
+} op;
+
+typedef struct tensor {
+    char name[16];
+    char shape[8]; /* letters of dims, S or 1 */
+    char storage;  /* 'w' working type, 'f' or 'i': see spec.h */
+} tensor;
+
+typedef struct signature {
+    int inputs, outputs;
+    tensor in[MAX_TENSORS], out[MAX_TENSORS];
+} signature;
+
+/* One way to compute an operation. run is NULL where the build has no CUDA. */
+typedef struct impl {
+    const char *op, *name, *idea;
+    op_fn *run;
+    const backend *where;
+} impl;
+
+/* Rows in the order of the lists; NULL past the end. */
+const op *op_at(int i);
+const impl *impl_at(int i);
+/* By name; NULL after fail() with the nearest known name. */
+const op *op_find(const char *name);
+const impl *impl_find(const char *op_name, const char *name);
+/* The gradient of o, and the operation whose gradient o is; NULL if none. */
+const op *op_grad(const op *o);
+const op *op_forward(const op *o);
+/* 1 if some operation has an implementation of that name ("ref", ...). */
+int impl_name_known(const char *name);
+/* NULL if it can run here, else one line that says why not. */
+const char *impl_absent(const impl *i);
+/* The transform of a backend that `attention` is handed: the reference, or the default kernel. */
+op_fn *op_on(const backend *where, const char *op_name);
+
+/* A row transform: its first output is p, or it is the gradient of one. */
+int op_is_transform(const op *o);
+int op_is_transform_grad(const op *o);
+
+/* "c:RN beta:R:f -> p:RN stat:RS:f"; ERR_ARG with the place if malformed. */
+status signature_parse(const char *text, signature *s);
+/* Index of a tensor by name, or -1. */
+int signature_in(const signature *s, const char *name);
+int signature_out(const signature *s, const char *name);
+/* Number of elements of a shape. */
+int64_t shape_count(const char *shape, const dims *d);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
