@@ -41,10 +41,9 @@ static status make_tensors(call *c)
     }
     for (int i = 0; i < c->sig.outputs; i++)
         TRY(make_tensor(c, &c->sig.out[i], &c->out[i], &c->a.out[i], &c->out_count[i]));
-    int64_t rows = c->a.d.R > 0 ? c->a.d.R : 1;
-    c->live = calloc((size_t)rows, sizeof *c->live);
+    c->live = calloc((size_t)c->a.d.R, sizeof *c->live);
     if (!c->live) return fail(ERR_MEMORY, "%s: live: no memory", c->op->name);
-    return c->impl->where->alloc(&c->live_there, (size_t)rows * sizeof *c->live);
+    return c->impl->where->alloc(&c->live_there, (size_t)c->a.d.R * sizeof *c->live);
 }
 
 status call_create(call **out, const op *o, const impl *i, const dims *d, const params *p,
@@ -53,6 +52,7 @@ status call_create(call **out, const op *o, const impl *i, const dims *d, const 
     *out = NULL;
     const char *absent = impl_absent(i);
     if (absent) return fail(ERR_DEVICE, "%s/%s: %s", o->name, i->name, absent);
+    if (d->R < 1) return fail(ERR_ARG, "%s: expected at least one row", o->name);
     call *c = calloc(1, sizeof *c);
     if (!c) return fail(ERR_MEMORY, "%s: no memory", o->name);
     c->op = o;
@@ -91,6 +91,7 @@ status call_weights(call *c, const char *transform)
 {
     const op *o = op_find(transform);
     if (!o) return ERR_ARG;
+    c->transform = o->name;
     c->a.weights = op_on(c->impl->where, o->name);
     c->a.weights_grad = op_on(c->impl->where, o->grad);
     if (!c->a.weights || !c->a.weights_grad)

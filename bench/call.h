@@ -19,15 +19,16 @@ typedef struct call {
     const op *op;
     const impl *impl;
     signature sig;
-    args a;                   /* what the implementation gets; tensors of impl->where       */
-    void *in[MAX_TENSORS];    /* host arrays                                                */
+    args a;                /* what the implementation gets; tensors of impl->where       */
+    void *in[MAX_TENSORS]; /* host arrays                                                */
     void *out[MAX_TENSORS];
     int64_t in_count[MAX_TENSORS], out_count[MAX_TENSORS];
-    int32_t *live;            /* host, R entries                                            */
-    int use_live;             /* 0: all N                                                   */
+    int32_t *live;              /* host, R entries                                            */
+    int use_live;               /* 0: all N                                                   */
+    const char *transform;      /* attention: the operation handed to it, else NULL           */
     unsigned omit_in, omit_out; /* bits of tensors passed as NULL                           */
-    int64_t distinct;         /* leading rows (R, B or N) that differ; the rest repeats them;
-                                 0: all (see inputs_fill)                                   */
+    int64_t distinct;           /* leading rows (R, B or N) that differ; the rest repeats them;
+                                   0: all (see inputs_fill)                                   */
     void *live_there;
     size_t work_bytes;
 } call;
@@ -56,7 +57,8 @@ double call_bytes(const call *c);
 
 /* Sizes of a problem: n is the length of the operation's inner axis (N of a row, D of unit_norm,
  * C of LayerNorm, V of cross-entropy, T of a sequence, M slots), and about `elements` values in
- * the largest tensor. Sequences have H = 4 heads of width D = 64 (H = 2, D = 8 below 2^16 values). */
+ * the largest tensor. Sequences have H = 4 heads of width D = 64 (H = 2, D = 8 below 2^16 values).
+ */
 dims call_dims(const op *o, int64_t n, int64_t elements);
 /* params_default() with the eps that the model gives this operation. */
 params call_params(const op *o);

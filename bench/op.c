@@ -185,21 +185,10 @@ int signature_out(const signature *s, const char *name)
 
 int64_t shape_count(const char *shape, const dims *d)
 {
+    static const char letters[] = "BTHDCRNVMS1";
+    const int64_t sizes[] = {d->B, d->T, d->H, d->D, d->C, d->R, d->N, d->V, d->M, STATS, 1};
     int64_t count = 1;
-    for (; *shape; shape++) {
-        switch (*shape) {
-        case 'B': count *= d->B; break;
-        case 'T': count *= d->T; break;
-        case 'H': count *= d->H; break;
-        case 'D': count *= d->D; break;
-        case 'C': count *= d->C; break;
-        case 'R': count *= d->R; break;
-        case 'N': count *= d->N; break;
-        case 'V': count *= d->V; break;
-        case 'M': count *= d->M; break;
-        case 'S': count *= STATS; break;
-        default: break; /* '1' */
-        }
-    }
+    for (; *shape; shape++)
+        count *= sizes[strchr(letters, *shape) - letters];
     return count;
 }
