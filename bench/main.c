@@ -38,7 +38,7 @@ static int print_verb_help(const char *verb)
 {
     static const struct row {
         const char *verb, *key, *fallback, *bound, *help;
-        kind kind;
+        key_kind kind;
     } rows[] = {
 #define VERB(name, about) {#name, NULL, NULL, NULL, about, TEXT},
 #define KEY(name, kind, fallback, bound, help) {NULL, #name, fallback, bound, help, kind},

@@ -84,6 +84,7 @@ char *provenance_text(void)
     H5get_libversion(&major, &minor, &release);
     line(&t, "created", "%s", date);
     line(&t, "commit", "%s", commit && *commit ? commit : MOSAIC_VERSION_COMMIT);
+    line(&t, "sources", "%s", MOSAIC_SOURCES);
     line(&t, "version", "%s", MOSAIC_VERSION);
     line(&t, "build_type", "%s", MOSAIC_BUILD_TYPE);
     line(&t, "compiler", "%s", MOSAIC_COMPILER);

@@ -138,7 +138,7 @@ static status write_provenance(results *r, const words *w)
 {
     int good = put_text(r->file, "schema", SCHEMA);
     char *text = provenance_text();
-    char *line = words_canonical(w, NULL), *cell = words_canonical(w, "out threads checkpoint");
+    char *line = words_canonical(w, NULL), *cell = words_canonical(w, "out threads checkpoint from");
     if (!text || !line || !cell) good = 0;
     if (good) good = put_text(r->file, "command", line) && put_text(r->file, "key", cell);
     for (char *at = text; good && at && *at;) {

@@ -25,7 +25,7 @@ enum {
     EXIT_SKIP = 77  /* nothing to do here (no device, not in this build)    */
 };
 
-typedef enum kind {
+typedef enum key_kind {
     TEXT,  /* one word                    */
     TEXTS, /* a list of words             */
     FILES, /* a list of paths; patterns (*?[) expand, here because no shell expands key=*.h5 */
@@ -34,15 +34,15 @@ typedef enum kind {
     REAL,  /* one number                  */
     REALS, /* a list of numbers           */
     FLAG   /* 0 or 1                      */
-} kind;
+} key_kind;
 
-typedef struct key {
+typedef struct key_row {
     const char *name;
-    kind kind;
+    key_kind kind;
     const char *fallback; /* value when absent; "" means "not given"                      */
     const char *bound;    /* "", ">0", ">=1", ">1", "0..1": checked for every number       */
     const char *help;
-} key;
+} key_row;
 
 typedef struct words words;
 typedef int verb_fn(const words *w);

@@ -20,7 +20,7 @@ typedef struct item {
 } item;
 
 typedef struct word {
-    const key *key;
+    const key_row *key;
     int given;
     int64_t count;
     item *items;
@@ -36,7 +36,7 @@ struct words {
 typedef struct table_row {
     int is_verb;
     const char *verb;
-    key key;
+    key_row key;
 } table_row;
 
 static const table_row table[] = {
@@ -149,7 +149,7 @@ static int within(const char *bound, double x)
     return x > atof(bound + 1);
 }
 
-static int is_number(kind k)
+static int is_number(key_kind k)
 {
     return k == INT || k == INTS || k == REAL || k == REALS || k == FLAG;
 }
@@ -158,7 +158,7 @@ static int is_number(kind k)
 static int push(const char *verb, word *w, const char *text)
 {
     item it = {0};
-    const key *k = w->key;
+    const key_row *k = w->key;
     if (w->count == MAX_ITEMS) {
         usage_error("%s: %s: more than %d items", verb, k->name, (int)MAX_ITEMS);
         return 0;
@@ -236,7 +236,7 @@ static int push_pattern(const char *verb, word *w, const char *text)
     return good;
 }
 
-static int is_list(kind k)
+static int is_list(key_kind k)
 {
     return k == TEXTS || k == FILES || k == INTS || k == REALS;
 }
@@ -280,7 +280,7 @@ static int take(words *w, const char *text, word **last)
     const char *equals = strchr(text, '=');
     word *slot = NULL;
     if (!equals) {
-        kind before = *last ? (*last)->key->kind : TEXT;
+        key_kind before = *last ? (*last)->key->kind : TEXT;
         slot = before == TEXTS || before == FILES ? *last : find(w, "ids");
         if (!slot) slot = find(w, "file");
         if (!slot) {

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * experiment.h — the paper as a file. Lines of words; "double quotes" keep spaces together, # starts
+ * a comment, $name is a variable of the chosen profile, a trailing \ continues the line.
+ *
+ *   profile NAME key=value ...        variables of a scale (smoke, lite, paper)
+ *   experiment ID "title"             opens an experiment; the lines below belong to it
+ *     note "text"                     printed under every table of it
+ *     run VERB words                  one cell for every choice of the {a,b,...} lists in the words
+ *     then VERB words                 after each cell of the run above; @ is its checkpoint
+ *     data FILE                       a committed measurement, shown with the cells
+ *     table ID words                  see show.h
+ *     figure ID words
+ *   claim "text" words                a number of the paper beside ours, see show.h
+ *
+ * A line may begin with @NAME[,NAME]: it then exists in those profiles only.
+ */
+#ifndef MOSAIC_EXPERIMENT_H
+#define MOSAIC_EXPERIMENT_H
+
+#include "spec.h"
+
+enum { LINE_WORDS = 48 };
+
+typedef enum line_kind {
+    LINE_NOTE,
+    LINE_RUN,
+    LINE_THEN,
+    LINE_DATA,
+    LINE_TABLE,
+    LINE_FIGURE,
+    LINE_CLAIM
+} line_kind;
+
+typedef struct line {
+    line_kind kind;
+    int number;              /* in the file, for messages      */
+    int count;               /* words after the kind           */
+    char *word[LINE_WORDS];
+} line;
+
+typedef struct experiment {
+    char *id, *title;
+    line *lines;
+    int count;
+} experiment;
+
+typedef struct paper {
+    char *path;
+    const char *profile;
+    experiment *experiments;
+    int count;
+} paper;
+
+/* Read an experiment file for one profile. ERR_FILE / ERR_DATA with file and line. */
+status paper_read(paper **p, const char *path, const char *profile);
+void paper_free(paper *p); /* NULL is fine */
+
+/* The value of key= among the words of a line, or fallback. */
+const char *line_value(const line *l, const char *name, const char *fallback);
+
+/* One cell: a command and the files it makes. */
+typedef struct cell {
+    const experiment *of;
+    char *verb;
+    int count;
+    char *word[LINE_WORDS];  /* key=value, without out=, checkpoint= and from=@ */
+    char *name;              /* folder/file stem: the words, made fit for a file name */
+    char *result;            /* NAME.h5                                         */
+    char *checkpoint;        /* NAME.checkpoint.h5, or NULL                     */
+    int after;               /* index of the cell whose checkpoint it reads; -1 */
+} cell;
+
+typedef struct cells {
+    cell *cell;
+    int count;
+} cells;
+
+/* The cells of the chosen experiments (ids: count 0 is all) under `results`/profile/id/. */
+status cells_plan(const paper *p, const char *results, const char *const *ids, int ids_count,
+                  cells *all);
+void cells_free(cells *all);
+
+#endif
