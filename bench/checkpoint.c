@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * checkpoint.c — see checkpoint.h for the layout.
+ */
+#include "checkpoint.h"
+
+#include <hdf5.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "seal.h"
+
+static const struct part {
+    const char *group;
+    slot slot;
+} parts[] = {{"params", SLOT_VALUE}, {"moment1", SLOT_MOMENT1}, {"moment2", SLOT_MOMENT2}};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static status grow(void **rows, int64_t count, size_t size)
+{
+    if (count & (count - 1)) return OK; /* room for the next power of two is there */
+    void *more = realloc(*rows, (size_t)(count ? 2 * count : 1) * size);
+    if (!more) return fail(ERR_MEMORY, "checkpoint: out of memory for %lld rows", (long long)count);
+    *rows = more;
+    return OK;
+}
+
+status checkpoint_log_train(checkpoint *c, const train_row *row)
+{
+    void *rows = c->train;
+    TRY(grow(&rows, c->trains, sizeof *row));
+    c->train = rows;
+    c->train[c->trains++] = *row;
+    return OK;
+}
+
+status checkpoint_log_eval(checkpoint *c, const eval_row *row)
+{
+    void *rows = c->eval;
+    TRY(grow(&rows, c->evals, sizeof *row));
+    c->eval = rows;
+    c->eval[c->evals++] = *row;
+    return OK;
+}
+
+void checkpoint_free(checkpoint *c)
+{
+    free(c->train);
+    free(c->eval);
+    *c = (checkpoint){0};
+}
+
+static hid_t row_type(table t)
+{
+    int count;
+    const column *c = table_columns(t, &count);
+    hid_t text = H5Tcopy(H5T_C_S1), type = H5Tcreate(H5T_COMPOUND, table_row_size(t));
+    H5Tset_size(text, sizeof(NAME_));
+    for (int i = 0; i < count; i++)
+        H5Tinsert(type, c[i].name, c[i].offset,
+                  c[i].type == COL_NAME  ? text
+                  : c[i].type == COL_I64 ? H5T_NATIVE_INT64
+                                         : H5T_NATIVE_DOUBLE);
+    H5Tclose(text);
+    return type;
+}
+
+/* --- writing: every function returns 1 if all went well ------------------------------------- */
+
+static int put_attribute(hid_t where, const char *name, hid_t type, const void *value)
+{
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t a = H5Acreate2(where, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    int good = a >= 0 && H5Awrite(a, type, value) >= 0;
+    if (a >= 0) H5Aclose(a);
+    H5Sclose(space);
+    return good;
+}
+
+static int put_text(hid_t where, const char *name, const char *value)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, strlen(value) + 1);
+    int good = put_attribute(where, name, type, value);
+    H5Tclose(type);
+    return good;
+}
+
+static int put_dataset(hid_t where, const char *name, hid_t type, int rank, const hsize_t *shape,
+                       const void *data)
+{
+    hid_t plist = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_obj_track_times(plist, 0);
+    hid_t space = H5Screate_simple(rank, shape, NULL);
+    hid_t set = H5Dcreate2(where, name, type, space, H5P_DEFAULT, plist, H5P_DEFAULT);
+    int good = set >= 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
+    if (set >= 0) H5Dclose(set);
+    H5Sclose(space);
+    H5Pclose(plist);
+    return good;
+}
+
+static int put_rows(hid_t file, table t, const void *rows, int64_t count)
+{
+    if (count == 0) return 1;
+    hid_t type = row_type(t);
+    int good = put_dataset(file, table_name(t), type, 1, &(hsize_t){(hsize_t)count}, rows);
+    H5Tclose(type);
+    return good;
+}
+
+static hid_t make_group(hid_t file, const char *name)
+{
+    hid_t plist = H5Pcreate(H5P_GROUP_CREATE);
+    H5Pset_obj_track_times(plist, 0);
+    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, plist, H5P_DEFAULT);
+    H5Pclose(plist);
+    return group;
+}
+
+static int put_config(hid_t file, const recipe *r)
+{
+    char text[RECIPE_TEXT];
+    hid_t group = make_group(file, "config");
+    int good = group >= 0;
+    for (int i = 0; good && recipe_key(i); i++) {
+        recipe_value(r, recipe_key(i), text);
+        good = put_text(group, recipe_key(i), text);
+    }
+    if (group >= 0) H5Gclose(group);
+    return good;
+}
+
+static int put_tensors(hid_t file, const struct part *p, const model *on,
+                       const struct mosaic *m)
+{
+    double *values = NULL;
+    hid_t group = make_group(file, p->group);
+    int good = group >= 0;
+    for (int64_t i = 0; good && i < on->parameters(m); i++) {
+        parameter_info info;
+        hsize_t shape[4];
+        good = on->info(m, i, &info) == OK;
+        double *room = good ? realloc(values, (size_t)info.count * sizeof *values) : NULL;
+        if (!room) good = 0;
+        if (!good) break;
+        values = room;
+        for (int k = 0; k < info.rank; k++) shape[k] = (hsize_t)info.shape[k];
+        good = on->get(m, i, p->slot, values) == OK &&
+               put_dataset(group, info.name, H5T_NATIVE_DOUBLE, info.rank, shape, values);
+    }
+    free(values);
+    if (group >= 0) H5Gclose(group);
+    return good;
+}
+
+static int write_hdf5(const char *path, const checkpoint *c, const recipe *r, const model *on,
+                      const struct mosaic *m)
+{
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    hid_t plist = H5Pcreate(H5P_FILE_CREATE);
+    H5Pset_userblock(plist, SEAL_BYTES);
+    H5Pset_obj_track_times(plist, 0);
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, plist, H5P_DEFAULT);
+    H5Pclose(plist);
+    if (file < 0) return 0;
+    int good = put_attribute(file, "step", H5T_NATIVE_INT64, &c->step) &&
+               put_attribute(file, "finished", H5T_NATIVE_INT64, &c->finished) &&
+               put_attribute(file, "best", H5T_NATIVE_DOUBLE, &c->best) &&
+               put_attribute(file, "vocab", H5T_NATIVE_INT64, &c->vocab) &&
+               put_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
+               put_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
+               put_config(file, r) && put_rows(file, TRAIN, c->train, c->trains) &&
+               put_rows(file, EVAL, c->eval, c->evals);
+    for (int i = 0; good && i < PARTS; i++) good = put_tensors(file, &parts[i], on, m);
+    return H5Fclose(file) >= 0 && good;
+}
+
+status checkpoint_write(const char *path, const checkpoint *c, const recipe *r, const model *on,
+                        const struct mosaic *m)
+{
+    char partial[PATH_MAX];
+    if (snprintf(partial, sizeof partial, "%s.tmp.%ld", path, (long)getpid()) >= PATH_MAX)
+        return fail(ERR_ARG, "%.60s...: path too long", path);
+    if (write_hdf5(partial, c, r, on, m) && seal_publish(partial, path, "checkpoint")) return OK;
+    unlink(partial);
+    return fail(ERR_FILE,
+                "%s: checkpoint cannot be written: expected room on the disk and a writable folder",
+                path);
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+static status open_verified(const char *path, hid_t *file)
+{
+    TRY(seal_verify(path, "checkpoint"));
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    return *file >= 0 ? OK : fail(ERR_DATA, "%s: checkpoint is damaged: not HDF5", path);
+}
+
+static int get_attribute(hid_t where, const char *name, hid_t type, void *value)
+{
+    hid_t a = H5Aopen(where, name, H5P_DEFAULT);
+    int good = a >= 0 && H5Aread(a, type, value) >= 0;
+    if (a >= 0) H5Aclose(a);
+    return good;
+}
+
+/* "name=value" of one attribute of /config, NULL if it is absent, empty or no text. */
+static char *get_word(hid_t group, const char *name)
+{
+    char *text = NULL;
+    hid_t a = H5Aopen(group, name, H5P_DEFAULT);
+    if (a < 0) return NULL;
+    hid_t type = H5Aget_type(a);
+    size_t size = H5Tget_size(type), prefix = strlen(name) + 1;
+    if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && size > 1 &&
+        size <= RECIPE_TEXT && (text = calloc(1, prefix + size + 1))) {
+        snprintf(text, prefix + 1, "%s=", name);
+        if (H5Aread(a, type, text + prefix) < 0 || text[prefix] == '\0') {
+            free(text);
+            text = NULL;
+        }
+    }
+    H5Tclose(type);
+    H5Aclose(a);
+    return text;
+}
+
+static words *get_config(hid_t file)
+{
+    enum { MOST = 64 };
+    char *text[MOST];
+    int count = 0;
+    words *w = NULL;
+    hid_t group = H5Gopen2(file, "config", H5P_DEFAULT);
+    if (group < 0) return NULL;
+    for (int i = 0; recipe_key(i) && count < MOST; i++)
+        if ((text[count] = get_word(group, recipe_key(i)))) count++;
+    w = words_parse("train", count, text);
+    for (int i = 0; i < count; i++) free(text[i]);
+    H5Gclose(group);
+    return w;
+}
+
+/* Extent of a dataset; 0 if it has not this rank. */
+static int has_shape(hid_t set, int rank, hsize_t *shape)
+{
+    hid_t space = H5Dget_space(set);
+    int good = space >= 0 && H5Sget_simple_extent_ndims(space) == rank &&
+               H5Sget_simple_extent_dims(space, shape, NULL) == rank;
+    if (space >= 0) H5Sclose(space);
+    return good;
+}
+
+static int get_rows(hid_t file, table t, void **rows, int64_t *count)
+{
+    hsize_t n = 0;
+    *rows = NULL;
+    *count = 0;
+    if (H5Lexists(file, table_name(t), H5P_DEFAULT) == 0) return 1;
+    hid_t set = H5Dopen2(file, table_name(t), H5P_DEFAULT), type = row_type(t);
+    int good = set >= 0 && has_shape(set, 1, &n) && n > 0 && n < (hsize_t)1 << 32;
+    size_t room = 1;
+    while (room < n) room *= 2; /* as checkpoint_log_* expects */
+    if (good) *rows = calloc(room, table_row_size(t));
+    good = *rows && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *rows) >= 0;
+    if (good) *count = (int64_t)n;
+    if (set >= 0) H5Dclose(set);
+    H5Tclose(type);
+    return good;
+}
+
+status checkpoint_read(const char *path, checkpoint *c, words **w)
+{
+    hid_t file;
+    void *train = NULL, *eval = NULL;
+    *c = (checkpoint){0};
+    *w = NULL;
+    TRY(open_verified(path, &file));
+    int good = get_attribute(file, "step", H5T_NATIVE_INT64, &c->step) &&
+               get_attribute(file, "finished", H5T_NATIVE_INT64, &c->finished) &&
+               get_attribute(file, "best", H5T_NATIVE_DOUBLE, &c->best) &&
+               get_attribute(file, "vocab", H5T_NATIVE_INT64, &c->vocab) &&
+               get_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
+               get_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
+               get_rows(file, TRAIN, &train, &c->trains) &&
+               get_rows(file, EVAL, &eval, &c->evals) && (*w = get_config(file)) != NULL;
+    H5Fclose(file);
+    c->train = train;
+    c->eval = eval;
+    if (good) return OK;
+    checkpoint_free(c);
+    return fail(ERR_DATA, "%s: checkpoint is damaged: expected steps, rows and words", path);
+}
+
+/* One tensor of a group, its shape compared before anything is read. */
+static int get_tensor(hid_t group, const parameter_info *info, double *values)
+{
+    hsize_t shape[4];
+    hid_t set = H5Dopen2(group, info->name, H5P_DEFAULT);
+    int good = set >= 0 && has_shape(set, info->rank, shape);
+    for (int k = 0; good && k < info->rank; k++) good = (int64_t)shape[k] == info->shape[k];
+    good = good && H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    if (set >= 0) H5Dclose(set);
+    return good;
+}
+
+static status get_tensors(hid_t file, const struct part *p, const char *path, const model *on,
+                          struct mosaic *m)
+{
+    double *values = NULL;
+    status s = OK;
+    hid_t group = H5Gopen2(file, p->group, H5P_DEFAULT);
+    if (group < 0) return fail(ERR_DATA, "%s: /%s is missing", path, p->group);
+    for (int64_t i = 0; s == OK && i < on->parameters(m); i++) {
+        parameter_info info;
+        if ((s = on->info(m, i, &info)) != OK) break;
+        double *room = realloc(values, (size_t)info.count * sizeof *values);
+        if (!room) {
+            s = fail(ERR_MEMORY, "%s: out of memory", path);
+            break;
+        }
+        values = room;
+        s = get_tensor(group, &info, values)
+                ? on->put(m, i, p->slot, values)
+                : fail(ERR_DATA, "%s: /%s/%s: expected a tensor of %lld numbers", path, p->group,
+                       info.name, (long long)info.count);
+    }
+    free(values);
+    H5Gclose(group);
+    return s;
+}
+
+status checkpoint_tensors(const char *path, const model *on, struct mosaic *m, int moments)
+{
+    hid_t file;
+    status s = OK;
+    TRY(open_verified(path, &file));
+    for (int i = 0; s == OK && i < (moments ? PARTS : 1); i++)
+        s = get_tensors(file, &parts[i], path, on, m);
+    H5Fclose(file);
+    return s;
+}

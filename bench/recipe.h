@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recipe.h — what a line of `mosaic train` says: one model, one optimiser, one data set. The words
+ * that decide the numbers of a run travel with its checkpoint, as text, so that a run can be
+ * resumed, its model rebuilt and its data found again by reading them back.
+ */
+#ifndef MOSAIC_RECIPE_H
+#define MOSAIC_RECIPE_H
+
+#include "mosaic.h"
+#include "task.h"
+#include "verb.h"
+
+/* One cell of the lists method x layers x seed of the words of train. */
+typedef struct recipe {
+    const words *w;
+    const char *method;
+    int64_t layers, seed;
+    int64_t horizon; /* of the schedule, resolved */
+} recipe;
+
+/* The cell of the i-th method, j-th depth and k-th seed. */
+recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k);
+
+/* Keys whose values decide parameters and losses; NULL past the end. */
+const char *recipe_key(int i);
+/* Value of such a key in the one spelling that is compared and stored. */
+enum { RECIPE_TEXT = 4096 };
+void recipe_value(const recipe *r, const char *name, char text[RECIPE_TEXT]);
+/* OK if `old` (of a checkpoint) and `r` describe the same run, but for where its files lie; else
+ * ERR_ARG naming the key. */
+status recipe_same(const recipe *r, const recipe *old);
+
+/* Where a model runs, by name. ERR_ARG if this build has no such backend. */
+status model_find(const char *name, const model **m);
+/* The model for data of this vocabulary and length. */
+status recipe_config(const recipe *r, const dataset *d, mosaic_config *c);
+/* The optimiser at a 0-based step. */
+optimizer recipe_optimizer(const recipe *r, int64_t step);
+status recipe_check(const recipe *r);
+
+/* The data keys that train, eval and data share. given: only those the user typed. */
+void data_words(const words *w, int given, data_options *o);
+/* "train", "validation" or "test" as the split that holds shards of this nominal length: shard i
+ * has length 64 * 2^i, other lengths belong to the next one above. ERR_ARG for another word. */
+status split_find(const char *word, int64_t length, int *split);
+/* 0: all cores */
+void threads_set(int64_t threads);
+
+/* i-th element of a random permutation of 0..n-1 that belongs to `which` (a Feistel network on the
+ * smallest even number of bits that holds n, walked until it lands inside). */
+int64_t shuffled(int64_t i, int64_t n, uint64_t which);
+
+#endif
