@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * matmul.cuh — row-major batched matrix products by cuBLAS, for the stages that are one.
+ */
+#ifndef MOSAIC_MATMUL_CUH
+#define MOSAIC_MATMUL_CUH
+
+#include "stage.cuh"
+
+/* Bytes of workspace of a product: what cuBLAS recommends for sm_90. */
+enum { MATMUL_WORK = 32 << 20 };
+
+typedef struct matmul {
+    void *handle; /* cublasHandle_t */
+    const char *what;
+} matmul;
+
+/* An operand: row-major with row stride `ld`, one matrix of a batch every `step` elements; with
+ * `transposed` the operand is the transpose of what is stored. */
+typedef struct matrix {
+    const void *p;
+    dtype type;
+    int64_t ld, step;
+    int transposed;
+} matrix;
+
+typedef struct result {
+    void *p;
+    dtype type;
+    int64_t ld, step;
+} result;
+
+/* Make this thread's handle of the current device ready for products of operands of `type`. `work`:
+ * MATMUL_WORK bytes. */
+status matmul_begin(matmul *m, const char *what, dtype type, void *work, void *stream);
+/* y_i (rows, cols) = scale x_i (rows, inner) w_i (inner, cols), i < batch; x and w have the type of
+ * matmul_begin, y the same or float. */
+status multiply(const matmul *m, int64_t rows, int64_t cols, int64_t inner, float scale, matrix x,
+                matrix w, result y, int64_t batch);
+
+#endif
