@@ -171,6 +171,7 @@ static int write_hdf5(const char *path, const checkpoint *c, const recipe *r, co
                put_attribute(file, "finished", H5T_NATIVE_INT64, &c->finished) &&
                put_attribute(file, "best", H5T_NATIVE_DOUBLE, &c->best) &&
                put_attribute(file, "vocab", H5T_NATIVE_INT64, &c->vocab) &&
+               put_attribute(file, "longest", H5T_NATIVE_INT64, &c->longest) &&
                put_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
                put_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
                put_config(file, r) && put_rows(file, TRAIN, c->train, c->trains) &&
@@ -286,6 +287,7 @@ status checkpoint_read(const char *path, checkpoint *c, words **w)
                get_attribute(file, "finished", H5T_NATIVE_INT64, &c->finished) &&
                get_attribute(file, "best", H5T_NATIVE_DOUBLE, &c->best) &&
                get_attribute(file, "vocab", H5T_NATIVE_INT64, &c->vocab) &&
+               get_attribute(file, "longest", H5T_NATIVE_INT64, &c->longest) &&
                get_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
                get_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
                get_rows(file, TRAIN, &train, &c->trains) &&

@@ -5,7 +5,7 @@
  *     /params/<name> /moment1/<name> /moment2/<name>   double, the shapes of the model
  *     /train /eval                                     the rows so far (columns.def)
  *     /config                                          the words of the run, one attribute a key
- *     / step finished best vocab data_hash tokenizer_hash
+ *     / step finished best vocab longest data_hash tokenizer_hash
  *
  * The seal is checked before the HDF5 library sees a byte, so a truncated or damaged file is refused
  * in one line. Dropout masks and the order of the data are functions of (seed, step): there
@@ -21,7 +21,7 @@ typedef struct checkpoint {
     int64_t step;    /* updates done                                        */
     int64_t finished; /* 1: the last evaluations are among the rows         */
     double best;     /* lowest validation loss so far, INFINITY before one  */
-    int64_t vocab;   /* of the data                                         */
+    int64_t vocab, longest; /* of the training data                         */
     uint64_t data_hash, tokenizer_hash;
     train_row *train;
     eval_row *eval;

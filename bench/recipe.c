@@ -29,10 +29,24 @@ static const struct row {
     {"switches", 'l', 1},
 };
 
+static int all_methods(const words *w)
+{
+    return strcmp(word_text(w, "method"), "all") == 0;
+}
+
+int64_t recipe_methods(const words *w)
+{
+    int64_t count = 0;
+    if (!all_methods(w)) return word_count(w, "method");
+    while (method_name((int)count)) count++;
+    return count;
+}
+
 recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k)
 {
-    recipe r = {w, word_text_at(w, "method", i), word_int_at(w, "layers", j),
-                word_int_at(w, "seed", k), word_int(w, "horizon")};
+    const char *name = all_methods(w) ? method_name((int)i) : word_text_at(w, "method", i);
+    recipe r = {w, name, word_int_at(w, "layers", j), word_int_at(w, "seed", k),
+                word_int(w, "horizon")};
     if (r.horizon == 0) r.horizon = word_int(w, "steps");
     return r;
 }
@@ -107,19 +121,19 @@ static status apply_switch(mosaic_config *c, const char *text)
     return config_set(c, name, colon + 1);
 }
 
-status recipe_config(const recipe *r, const dataset *d, mosaic_config *c)
+status recipe_config(const recipe *r, int64_t vocab, int64_t longest, mosaic_config *c)
 {
     const char *shape = word_text(r->w, "arch");
     *c = config_default();
     if (strcmp(shape, "mosaic") != 0 && strcmp(shape, "gpt") != 0)
         return fail(ERR_ARG, "arch=%.40s: expected mosaic or gpt", shape);
     c->arch = strcmp(shape, "gpt") == 0 ? ARCH_GPT : ARCH_MOSAIC;
-    c->V = d->vocab;
+    c->V = vocab;
     c->d = word_int(r->w, "width");
     c->H = word_int(r->w, "heads");
     c->L = r->layers;
     c->M = word_int(r->w, "slots");
-    c->T = c->arch == ARCH_GPT ? d->longest : 0;
+    c->T = c->arch == ARCH_GPT ? longest : 0;
     c->drop_context = c->drop_memory = c->drop_residual = word_real(r->w, "dropout");
     TRY(method_find(r->method, &c->method));
     for (int64_t i = 0; i < word_count(r->w, "switches"); i++)

@@ -19,7 +19,9 @@ typedef struct recipe {
     int64_t horizon; /* of the schedule, resolved */
 } recipe;
 
-/* The cell of the i-th method, j-th depth and k-th seed. */
+/* Methods of the list (`all`: every row of methods.def), and the cell of the i-th method, j-th depth
+ * and k-th seed. */
+int64_t recipe_methods(const words *w);
 recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k);
 
 /* Keys whose values decide parameters and losses; NULL past the end. */
@@ -33,8 +35,8 @@ status recipe_same(const recipe *r, const recipe *old);
 
 /* Where a model runs, by name. ERR_ARG if this build has no such backend. */
 status model_find(const char *name, const model **m);
-/* The model for data of this vocabulary and length. */
-status recipe_config(const recipe *r, const dataset *d, mosaic_config *c);
+/* The model for data of this vocabulary, trained on sequences of at most `longest`. */
+status recipe_config(const recipe *r, int64_t vocab, int64_t longest, mosaic_config *c);
 /* The optimiser at a 0-based step. */
 optimizer recipe_optimizer(const recipe *r, int64_t step);
 status recipe_check(const recipe *r);

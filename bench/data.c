@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * data.c — verb data: write a task in the official file format, one file set a split and length.
+ */
+#include <string.h>
+
+#include "recipe.h"
+
+static status write_split(const words *w, const struct task *t, const char *split)
+{
+    data_options o = data_options_default();
+    data_words(w, 0, &o);
+    o.samples = word_int(w, "samples");
+    int lengths = strcmp(split, "train") == 0 ? 1 : (int)word_count(w, "length");
+    for (int i = 0; i < lengths; i++) {
+        o.length = strcmp(split, "train") == 0 ? 0 : word_int_at(w, "length", i);
+        TRY(split_find(split, o.length, &o.split));
+        TRY(t->write(t, &o, word_text(w, "out")));
+    }
+    return OK;
+}
+
+static status write_data(const words *w)
+{
+    static const char *const all[] = {"train", "validation", "test"};
+    const struct task *t;
+    if (*word_text(w, "task") == '\0') return fail(ERR_ARG, "data: expected task=");
+    if (*word_text(w, "out") == '\0') return fail(ERR_ARG, "data: expected out=FOLDER");
+    TRY(task_find(word_text(w, "task"), &t));
+    int every = strcmp(word_text(w, "split"), "all") == 0;
+    int64_t count = every ? 3 : word_count(w, "split");
+    for (int64_t i = 0; i < count; i++)
+        TRY(write_split(w, t, every ? all[i] : word_text_at(w, "split", i)));
+    return OK;
+}
+
+int verb_data(const words *w)
+{
+    return status_exit(write_data(w));
+}

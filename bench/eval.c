@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * eval.c — verb eval: checkpoints, baselines and oracles on shards of a task (spec of the tasks,
+ * section 8). A checkpoint brings its data with it; what the user says about data overrides that,
+ * and must agree with it in vocabulary and tokenizer.
+ */
+#include <string.h>
+
+#include "checkpoint.h"
+#include "evaluate.h"
+
+typedef struct evaluator {
+    const words *w;
+    const char *task;
+    data_options options;
+    predictor p;
+    results *out;
+    int header;
+} evaluator;
+
+static status emit(void *user, const eval_row *row)
+{
+    evaluator *e = user;
+    results_print(EVAL, row, e->header);
+    e->header = 0;
+    return results_append(e->out, EVAL, row);
+}
+
+static status on_dataset(evaluator *e, const dataset *d)
+{
+    char hash[24];
+    metrics all = {0};
+    for (int greedy = 0; greedy <= (int)word_int(e->w, "greedy"); greedy++) {
+        evaluation how = {.rows = word_int(e->w, "rows"), .greedy = greedy};
+        TRY(evaluate(&e->p, d, &how, &all));
+        TRY(evaluate_rows(&e->p, d, &how, &all, emit, e));
+    }
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->hash);
+    TRY(results_attribute(e->out, "data_hash", hash));
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->tokenizer_hash);
+    return results_attribute(e->out, "tokenizer_hash", hash);
+}
+
+/* Does the data speak the language of the checkpoint? */
+static status same_language(const dataset *d, const checkpoint *c, const char *path)
+{
+    if (d->vocab == c->vocab && d->tokenizer_hash == c->tokenizer_hash) return OK;
+    return fail(ERR_DATA, "%s: trained on %lld ids (tokenizer %016llx), the data of %s has %d ids "
+                          "(tokenizer %016llx): expected the same", path, (long long)c->vocab,
+                (unsigned long long)c->tokenizer_hash, d->task->name, (int)d->vocab,
+                (unsigned long long)d->tokenizer_hash);
+}
+
+static status open_shard(const evaluator *e, int64_t length, dataset **d)
+{
+    data_options o = e->options;
+    const char *split = word_text(e->w, "split");
+    o.length = length;
+    o.samples = word_int(e->w, "samples");
+    TRY(split_find(*split ? split : "test", length, &o.split));
+    return dataset_open(e->task, &o, d);
+}
+
+/* Every length asked for. c (NULL for a baseline): what the data must agree with. */
+static status on_shards(evaluator *e, const checkpoint *c, const char *path)
+{
+    for (int64_t i = 0; i < word_count(e->w, "length"); i++) {
+        dataset *d;
+        TRY(open_shard(e, word_int_at(e->w, "length", i), &d));
+        status s = c ? same_language(d, c, path) : OK;
+        if (s == OK) s = on_dataset(e, d);
+        dataset_close(d);
+        TRY(s);
+    }
+    return OK;
+}
+
+static status with_model(evaluator *e, const recipe *r, const checkpoint *c, const char *path)
+{
+    mosaic_config config;
+    const char *where = word_text(e->w, "backend");
+    const char *task = word_text(e->w, "task");
+    e->task = *task ? task : word_text(r->w, "task");
+    e->options = data_options_default();
+    data_words(r->w, 0, &e->options);
+    data_words(e->w, 1, &e->options);
+    TRY(model_find(*where ? where : word_text(r->w, "backend"), &e->p.on));
+    TRY(recipe_config(r, c->vocab, c->longest, &config));
+    TRY(e->p.on->create(&e->p.m, &config, (uint64_t)r->seed));
+    TRY(checkpoint_tensors(path, e->p.on, e->p.m, 0));
+    e->p.name = r->method;
+    e->p.where = e->p.on->name;
+    e->p.layers = r->layers;
+    e->p.width = config.d;
+    e->p.seed = r->seed;
+    e->p.step = c->step;
+    return on_shards(e, c, path);
+}
+
+static status eval_checkpoint(evaluator *e, const char *path)
+{
+    checkpoint c;
+    words *w;
+    TRY(checkpoint_read(path, &c, &w));
+    recipe r = recipe_cell(w, 0, 0, 0);
+    e->p = (predictor){0};
+    status s = with_model(e, &r, &c, path);
+    if (e->p.m) e->p.on->destroy(e->p.m);
+    checkpoint_free(&c);
+    words_free(w);
+    return s;
+}
+
+static status eval_baseline(evaluator *e, const char *name)
+{
+    e->task = word_text(e->w, "task");
+    if (*e->task == '\0') return fail(ERR_ARG, "eval: model=%s: expected task=", name);
+    e->options = data_options_default();
+    data_words(e->w, 0, &e->options);
+    TRY(baseline_find(name, (int64_t)e->options.seed, &e->p));
+    return on_shards(e, NULL, NULL);
+}
+
+static status eval_all(evaluator *e)
+{
+    const words *w = e->w;
+    if (word_count(w, "from") + word_count(w, "model") == 0)
+        return fail(ERR_ARG, "eval: expected from=CHECKPOINT or model=");
+    for (int64_t i = 0; i < word_count(w, "from"); i++)
+        TRY(eval_checkpoint(e, word_text_at(w, "from", i)));
+    for (int64_t i = 0; i < word_count(w, "model"); i++)
+        TRY(eval_baseline(e, word_text_at(w, "model", i)));
+    return OK;
+}
+
+int verb_eval(const words *w)
+{
+    evaluator e = {.w = w, .header = 1};
+    threads_set(word_int(w, "threads"));
+    status s = results_create(&e.out, word_text(w, "out"), w);
+    if (s == OK) s = eval_all(&e);
+    status closed = results_close(e.out, s == OK);
+    return status_exit(s == OK ? closed : s);
+}
