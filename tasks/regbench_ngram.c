@@ -81,9 +81,6 @@ status regbench_ngram(const dataset *d, const sample *s, int order, double *logi
             row[a] = a >= 1 && a < SYMBOLS ? k.one[a] / k.total : 0;
         if (order >= 2) back_off(&k, k.two[k.last], k.one[k.last], row);
         if (order >= 3) back_off(&k, k.three[k.before][k.last], k.two[k.before][k.last], row);
-        for (int a = 1; a < SYMBOLS; a++)
-            sum += row[a];
-        row[0] = sum < 1 - 1e-12 ? 1 - sum : 0;
         for (int a = 0; a < REGBENCH_VOCAB; a++)
             row[a] = log(row[a]);
     }
