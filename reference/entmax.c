@@ -15,9 +15,7 @@
  * gathered in the row of p. The weights are (1 - d/omega)^r over their sum, through log1p, so that
  * alpha -> 1 costs no accuracy; alpha - 1 < 1e-6 is softmax. Above 2 the unknown is the smallest
  * weight, which omega - d would lose. adasplash5 is not divided by its sum.
- * The backward knows p alone: s_j - s_max = omega ((p_j/p_max)^(alpha-1) - 1) / (alpha-1), and it
- * takes G relative to the key of largest w, which keeps one key at exactly zero and stays finite
- * where w overflows for alpha > 2.
+ * The backward knows p alone: s_j - s_max = omega ((p_j/p_max)^(alpha-1) - 1) / (alpha-1).
  * Source: Peters et al. 2019; model 1.3.
  */
 #include "row.h"
@@ -295,25 +293,32 @@ status entmax_ref(const args *a)
     return OK;
 }
 
-/* dc = g and the sum of g_j (s_j - s_max), without the factors of beta. */
+/* g in place, and the sum of g_j (s_j - s_max). For alpha > 2 the key of smallest weight has the
+ * largest w, without bound: G is then taken relative to that key's, whose own term drops out. */
 static double grad_scores(double a, double omega, const double *p, const double *G, int64_t n,
                           int64_t arg, double *g)
 {
-    int64_t ref = arg;
-    double A = 0, V = 0, slope = 0;
-    for (int64_t j = 0; j < n; j++)
-        if (a > 1 && p[j] > 0 && p[j] < p[ref]) ref = j;
-    if (!(p[ref] > 0)) return 0;
-    const double w_ref = pow(p[ref], 1 - a);
+    int64_t ref = arg, support = 0;
     for (int64_t j = 0; j < n; j++) {
-        if (j == ref || !(p[j] > 0)) continue;
-        g[j] = pow(p[j], 1 - a);
-        A += g[j] * (G[j] - G[ref]);
-        V += g[j];
+        support += p[j] > 0;
+        if (a > 1 && p[j] > 0 && p[j] < p[ref]) ref = j;
     }
+    if (support <= 1) return 0;
+    const double base = a > 1 ? G[ref] : 0, w_ref = pow(p[ref], 1 - a);
+    double M = a > 1 ? 0 : w_ref * G[ref], others = 0, slope = 0;
+    for (int64_t j = 0; j < n; j++) {
+        if (!(p[j] > 0) || j == ref) continue;
+        g[j] = pow(p[j], 1 - a);
+        M += g[j] * (G[j] - base);
+        others += g[j];
+    }
+    const double mean = M / (others + w_ref);
     for (int64_t j = 0; j < n; j++) {
         if (!(p[j] > 0)) continue;
-        g[j] = j == ref ? -A / (1 + V / w_ref) : g[j] * ((G[j] - G[ref]) - A / (w_ref + V));
+        if (j != ref)
+            g[j] *= G[j] - base - mean;
+        else
+            g[j] = a > 1 ? -M / (others / w_ref + 1) : w_ref * (G[j] - mean);
         slope += g[j] * omega * expm1(a * log(p[j] / p[arg])) / a;
     }
     return slope;
