@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * transforms.h — one row through a transform, for the tests: outputs are poisoned first.
+ */
+#ifndef MOSAIC_TRANSFORMS_H
+#define MOSAIC_TRANSFORMS_H
+
+#include <math.h>
+
+#include "mosaic.h"
+
+static inline void poison(double *x, int64_t n)
+{
+    for (int64_t i = 0; x && i < n; i++)
+        x[i] = NAN;
+}
+
+/* c[n] -> p[n], stat[STATS] (may be NULL). */
+static inline status weigh(const method *m, double beta, const double *c, int64_t n, double *p,
+                           double *stat)
+{
+    const args a = {.in = {c, &beta}, .out = {p, stat}, .d = {.R = 1, .N = n}, .p = m->p};
+    poison(p, n);
+    poison(stat, STATS);
+    return m->weights(&a);
+}
+
+/* G[n] -> dc[n], dbeta, and for entmax dalpha (may be NULL). */
+static inline status pull(const method *m, double beta, const double *p, const double *stat,
+                          const double *G, int64_t n, double *dc, double *dbeta, double *dalpha)
+{
+    const args a = {
+        .in = {&beta, p, stat, G}, .out = {dc, dbeta, dalpha}, .d = {.R = 1, .N = n}, .p = m->p};
+    poison(dc, n);
+    poison(dbeta, 1);
+    return m->weights_grad(&a);
+}
+
+#endif
