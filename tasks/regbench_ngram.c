@@ -11,7 +11,7 @@
  *   P_1(a)   = c_1(a) / M_1, M_1 the total with pads
  *
  * The logits are ln P: -inf for letters not seen, `.` and `|`. If B is empty the row sums to less
- * than 1; the score takes it so. N = 1, 2, 3.
+ * than 1; the score takes it so. N = 1, 2, 3; order 0 is chance, uniform over the 18 letters.
  */
 #include <math.h>
 #include <string.h>
@@ -66,8 +66,8 @@ status regbench_ngram(const dataset *d, const sample *s, int order, double *logi
 {
     counts k;
     (void)d;
-    if (order < 1 || order > 3)
-        return fail(ERR_ARG, "regbench: n-gram of order %d: expected 1, 2 or 3", order);
+    if (order < 0 || order > 3)
+        return fail(ERR_ARG, "regbench: n-gram of order %d: expected 0..3", order);
     memset(&k, 0, sizeof k);
     k.order = order;
     begin_string(&k);
@@ -78,7 +78,7 @@ status regbench_ngram(const dataset *d, const sample *s, int order, double *logi
         else
             append(&k, order - 1, s->x[t]);
         for (int a = 0; a < REGBENCH_VOCAB; a++)
-            row[a] = a >= 1 && a < SYMBOLS ? k.one[a] / k.total : 0;
+            row[a] = a < 1 || a >= SYMBOLS ? 0 : order == 0 ? 1.0 / LETTERS : k.one[a] / k.total;
         if (order >= 2) back_off(&k, k.two[k.last], k.one[k.last], row);
         if (order >= 3) back_off(&k, k.three[k.before][k.last], k.two[k.before][k.last], row);
         for (int a = 0; a < REGBENCH_VOCAB; a++)

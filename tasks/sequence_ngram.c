@@ -6,7 +6,7 @@
  *   P_0(a) = 1/V,   P_n(a|h) = (c(ha) + P_{n-1}(a|h')) / (c(h) + 1)
  *
  * c counts in x[0..t]; h are the last n-1 tokens, c(h) how often they were continued; h' is h
- * without its first token. n = 1, 2, 3. Rows without a scored target are left uniform.
+ * without its first token. n = 0 (chance) to 3. Rows without a scored target are left uniform.
  *
  * logits [T][V]. Method: for each order a chain from every occurrence of a context to the one
  * before it, so that a row costs V and the number of occurrences.
@@ -69,9 +69,14 @@ static void unigram(const sample *s, int32_t V, double *p, double *seen)
 
 status sequence_ngram(const dataset *d, const sample *s, int order, double *logits)
 {
-    if (order < 1 || order > 3)
-        return fail(ERR_ARG, "%s: n-gram of order %d: expected 1, 2 or 3", d->task->name, order);
     int32_t V = d->vocab;
+    if (order < 0 || order > 3)
+        return fail(ERR_ARG, "%s: n-gram of order %d: expected 0..3", d->task->name, order);
+    if (order == 0) {
+        for (int64_t i = 0; i < s->T * V; i++)
+            logits[i] = 0;
+        return OK;
+    }
     int64_t contexts = order == 3 ? (int64_t)V * V : V;
     double *seen = malloc((size_t)V * sizeof *seen);
     int64_t *last = malloc((size_t)contexts * sizeof *last);

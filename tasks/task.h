@@ -95,7 +95,8 @@ struct dataset {
     status (*score)(const dataset *d, const sample *s, const double *logits, metrics *all);
     /* Logits [T][vocab] of the best possible predictor; NULL if there is none. */
     status (*oracle)(const dataset *d, const sample *s, double *logits);
-    /* Baselines "unigram", "2gram", "3gram": logits [T][vocab]. NULL if there are none. */
+    /* Baselines "chance", "unigram", "2gram", "3gram" (order 0..3): logits [T][vocab]. NULL if
+     * there are none; chance is then uniform over the vocabulary. */
     status (*ngram)(const dataset *d, const sample *s, int order, double *logits);
     void (*close)(dataset *d);
 };
@@ -125,8 +126,10 @@ typedef struct task_batch {
     const int32_t *tokens, *targets; /* [B][T] */
     const int64_t *length;           /* [B] real positions */
 } task_batch;
-/* `index(user, batch, row)` says which sample stands in a row of a batch. first: number of the
- * first batch; count: how many (0: no end). */
+/* `index(user, batch, row)` says which sample stands in a row of a batch, negative: an empty row;
+ * NULL: sample batch * B + row, rows past the last sample are empty. It is called from the worker
+ * threads; threads 0: all work is done in prefetch_next. first: number of the first batch; count:
+ * how many (0: no end). */
 status prefetch_open(dataset *d, int64_t B, int64_t first, int64_t count, int threads,
                      int64_t (*index)(void *user, int64_t batch, int64_t row), void *user,
                      prefetch **out);
