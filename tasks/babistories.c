@@ -124,6 +124,10 @@ static status stories_ngram(const dataset *d, const sample *s, int order, double
 {
     stories *st = d->state;
     status result = OK;
+    if (order == 0) { /* chance */
+        for (int64_t i = 0; i < s->T * d->vocab; i++) logits[i] = 0;
+        return OK;
+    }
     pthread_mutex_lock(&st->lock);
     if (!st->grams) result = count_training(d, &st->grams);
     pthread_mutex_unlock(&st->lock);
