@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * experiment.h — the paper as a file. Lines of words; "double quotes" keep spaces together, # starts
- * a comment, $name is a variable of the chosen profile, a trailing \ continues the line.
+ * experiment.h — the paper as a file. Lines of words; "double quotes" keep spaces together, #
+ * starts a comment, $name is a variable of the chosen profile, a trailing \ continues the line.
  *
  *   profile NAME key=value ...        variables of a scale (smoke, lite, paper)
  *   experiment ID "title"             opens an experiment; the lines below belong to it
@@ -34,8 +34,8 @@ typedef enum line_kind {
 
 typedef struct line {
     line_kind kind;
-    int number;              /* in the file, for messages      */
-    int count;               /* words after the kind           */
+    int number; /* in the file, for messages      */
+    int count;  /* words after the kind           */
     char *word[LINE_WORDS];
 } line;
 
@@ -64,11 +64,11 @@ typedef struct cell {
     const experiment *of;
     char *verb;
     int count;
-    char *word[LINE_WORDS];  /* key=value, without out=, checkpoint= and from=@ */
-    char *name;              /* folder/file stem: the words, made fit for a file name */
-    char *result;            /* NAME.h5                                         */
-    char *checkpoint;        /* NAME.checkpoint.h5, or NULL                     */
-    int after;               /* index of the cell whose checkpoint it reads; -1 */
+    char *word[LINE_WORDS]; /* key=value, without out=, checkpoint= and from=@ */
+    char *name;             /* folder/file stem: the words, made fit for a file name */
+    char *result;           /* NAME.h5                                         */
+    char *checkpoint;       /* NAME.checkpoint.h5, or NULL                     */
+    int after;              /* index of the cell whose checkpoint it reads; -1 */
 } cell;
 
 typedef struct cells {

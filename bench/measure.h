@@ -16,11 +16,11 @@ typedef struct summary {
 status summarize(const double *samples, int64_t count, summary *s);
 
 typedef struct sampling {
-    int warmups;        /* calls before the first sample                                     */
-    int64_t least;      /* samples at least                                                  */
-    int64_t most;       /* and at most: room of the array                                    */
-    double spread;      /* enough once (q3 - q1) / median <= spread ...                      */
-    double seconds;     /* ... or once so much time has gone by                              */
+    int warmups;    /* calls before the first sample                                     */
+    int64_t least;  /* samples at least                                                  */
+    int64_t most;   /* and at most: room of the array                                    */
+    double spread;  /* enough once (q3 - q1) / median <= spread ...                      */
+    double seconds; /* ... or once so much time has gone by                              */
 } sampling;
 
 /* Draw samples with sample(user, &seconds) until the protocol is content. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * verb.h — the command line: `mosaic VERB key=value ...`. One table (verbs.def) says which verbs and
- * keys exist, of what kind, with what bounds and default; parsing, --help and did-you-mean come
+ * verb.h — the command line: `mosaic VERB key=value ...`. One table (verbs.def) says which verbs
+ * and keys exist, of what kind, with what bounds and default; parsing, --help and did-you-mean come
  * from it, so a verb sees only values that are well formed.
  *
  * Grammar of a value:   item[,item...]      item = word | number | a..b | a..b:xF | a..b:+S | all
@@ -17,12 +17,12 @@
 
 /* Exit codes of the program, documented in `mosaic --help`. */
 enum {
-    EXIT_GOOD = 0,  /* done, and every check passed                         */
-    EXIT_CHECK = 1, /* a check failed or a number regressed                 */
-    EXIT_USAGE = 2, /* the command line or a value is wrong                 */
-    EXIT_DATA = 3,  /* a file is missing, damaged, or cannot be written     */
+    EXIT_GOOD = 0,   /* done, and every check passed                         */
+    EXIT_CHECK = 1,  /* a check failed or a number regressed                 */
+    EXIT_USAGE = 2,  /* the command line or a value is wrong                 */
+    EXIT_DATA = 3,   /* a file is missing, damaged, or cannot be written     */
     EXIT_SYSTEM = 4, /* out of memory, or the device failed                 */
-    EXIT_SKIP = 77  /* nothing to do here (no device, not in this build)    */
+    EXIT_SKIP = 77   /* nothing to do here (no device, not in this build)    */
 };
 
 typedef enum key_kind {
@@ -54,7 +54,8 @@ typedef int verb_fn(const words *w);
 #undef KEY
 
 /* Parse argv-like words ("key=value") of a verb. Returns NULL after printing one usage line (exit
- * with EXIT_USAGE). A bare word extends the list before it (golden=a.h5 b.h5); with none before it goes to the key `ids` or `file`. */
+ * with EXIT_USAGE). A bare word extends the list before it (golden=a.h5 b.h5); with none before it
+ * goes to the key `ids` or `file`. */
 words *words_parse(const char *verb, int count, char *const *text);
 void words_free(words *w);
 

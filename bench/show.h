@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * show.h — how lines of an experiment become tables, figures and claims.
+ *
+ *   table ID title="..." from=T keep=... rows=COL[+COL] cols=COL cell=COL [format=%.3f] [unit=TEXT]
+ *       ID.tsv ID.md ID.tex; a cell is the mean, and mean ± sd where it averages several rows
+ *   figure ID title="..." from=T keep=... x=COL y=COL series=COL[+COL]
+ * [style=lines|points|linespoints] [log=x|y|xy] [xlabel=...] [ylabel=...] [key=right|left|outside]
+ *       ID.tsv (one block a series), ID.gp, ID.svg, ID.png
+ *   claim "text" paper=NUMBER [at=PROFILE] from=T keep=... cell=COL [versus=KEEP] [tol=NUMBER]
+ *       ours is the mean of cell; with versus= the difference to the mean under the other keep,
+ *       and the claim is that it is negative (sign=-) or positive (sign=+)
+ *
+ * Everything is a function of the result files: showing twice writes the same bytes.
+ */
+#ifndef MOSAIC_SHOW_H
+#define MOSAIC_SHOW_H
+
+#include "experiment.h"
+#include "pivot.h"
+
+/* What one verb show works on. */
+typedef struct show {
+    const paper *p;
+    const char *out;   /* folder */
+    const cells *all;  /* of the chosen experiments */
+    const char *root;  /* of the repository, for `data` files */
+    struct page *page; /* the report that grows, see report.c */
+} show;
+
+/* The files of an experiment: its cells, then its data lines. Caller frees the array and texts. */
+status experiment_files(const show *s, const experiment *e, char ***paths, int *count);
+
+/* The pivot (pivot.h) of the rows a line speaks of: its from= table, of the files above. */
+status line_pivot(const show *s, const experiment *e, const line *l, const char *rows,
+                  const char *cols, const char *value_of, const char *keep, pivot *p);
+
+/* The scale a table must confess: a caption line for the profile. */
+const char *scale_caption(const char *profile);
+
+status show_table(const show *s, const experiment *e, const line *l);
+status show_figure(const show *s, const experiment *e, const line *l);
+
+/* One line of the claims table. verdict: "agrees", "differs", "not run at this scale". */
+typedef struct claim_result {
+    const char *text;
+    double paper, ours;
+    const char *verdict;
+} claim_result;
+status show_claim(const show *s, const experiment *e, const line *l, claim_result *c);
+
+/* Write text to OUT/NAME.EXT through a temporary file. */
+status show_write(const show *s, const char *name, const char *extension, const char *text);
+
+/* The report. */
+typedef struct page page;
+status page_open(page **pg, const show *s);
+void page_section(page *pg, const experiment *e);
+void page_note(page *pg, const char *text);
+void page_table(page *pg, const char *id, const char *title, const char *html);
+void page_figure(page *pg, const show *s, const char *id, const char *title);
+void page_claim(page *pg, const claim_result *c);
+/* A row of the provenance table for the files of an experiment. */
+status page_provenance(page *pg, const experiment *e, char *const *paths, int count, int missing);
+/* Write OUT/index.html and free; with keep = 0 only free. */
+status page_close(page *pg, const show *s, int keep);
+
+#endif
