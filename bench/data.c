@@ -28,7 +28,7 @@ static status write_data(const words *w)
     if (*word_text(w, "out") == '\0') return fail(ERR_ARG, "data: expected out=FOLDER");
     TRY(task_find(word_text(w, "task"), &t));
     int every = strcmp(word_text(w, "split"), "all") == 0;
-    int64_t count = every ? 3 : word_count(w, "split");
+    int64_t count = t->validation_only ? 1 : every ? 3 : word_count(w, "split");
     for (int64_t i = 0; i < count; i++)
         TRY(write_split(w, t, every ? all[i] : word_text_at(w, "split", i)));
     return OK;

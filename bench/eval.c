@@ -55,9 +55,11 @@ static status open_shard(const evaluator *e, int64_t length, dataset **d)
 {
     data_options o = e->options;
     const char *split = word_text(e->w, "split");
+    const struct task *t;
+    TRY(task_find(e->task, &t));
     o.length = length;
     o.samples = word_int(e->w, "samples");
-    TRY(split_find(*split ? split : "test", length, &o.split));
+    TRY(split_find(*split ? split : t->validation_only ? "validation" : "test", length, &o.split));
     return dataset_open(e->task, &o, d);
 }
 

@@ -89,9 +89,11 @@ static status baseline_logits(const predictor *p, const dataset *d, const sample
         if (d->oracle) return d->oracle(d, s, logits);
         return fail(ERR_ARG, "model=oracle: task %s has none", d->task->name);
     }
-    if (d->ngram) return d->ngram(d, s, p->order, logits);
+    status done = d->ngram ? d->ngram(d, s, p->order, logits) : ERR_ARG;
+    if (done == OK || (p->order != CHANCE && d->ngram)) return done;
     if (p->order != CHANCE)
         return fail(ERR_ARG, "model=%s: task %s has no n-gram baseline", p->name, d->task->name);
+    /* A task without an idea of chance of its own: every id alike. */
     memset(logits, 0, (size_t)s->T * (size_t)d->vocab * sizeof *logits);
     return OK;
 }

@@ -254,7 +254,7 @@ const struct task babistories_task = {
     .source = "Zhang et al. 2024 (Memory Mosaics), section 5; stand-in: built-in stories",
     .id = 9,
     .metrics = "ce token_acc ce_after_end ce_callback ce_other",
-    .greedy = 0,
+    .validation_only = 1,
     .open = stories_open,
     .write = stories_write,
 };

@@ -74,6 +74,7 @@ struct task {
     int id;              /* stream id of the spec of the tasks, section 0.3 */
     const char *metrics; /* space-separated; the first is the headline      */
     int greedy;          /* 1: the answer can be decoded greedily (seq2seq) */
+    int validation_only; /* 1: no test split; write() makes both files      */
     status (*open)(const struct task *t, const data_options *o, dataset **out);
     /* Write the official file format under folder `out` (created if missing). */
     status (*write)(const struct task *t, const data_options *o, const char *out);
