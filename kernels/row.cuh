@@ -7,9 +7,9 @@
  * once however many passes its solver makes (`resident`); rows too long for 1024 threads are read
  * again in every pass (`streamed`). A transform is a small struct, its rule:
  *
- *     solve(tile, team, beta, m, idle)  finds the row's constants; the tile holds x_j = c_j - m <= 0
- *     weight(x, j)                      p_j, 0 for x = -inf
- *     norm()                            STAT_NORM
+ *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0
+ *     weight(x, j)            p_j, 0 for x = -inf
+ *     norm()                  STAT_NORM
  *
  * Entries that do not exist (beyond live, and -inf) are x = -inf. Any alignment: packs of 16 bytes
  * are cut from an aligned frame that begins `shift` entries before the row; only the first and the
@@ -96,6 +96,15 @@ struct team {
                             });
         return make_int2(__float_as_int(s.a), __float_as_int(s.b));
     }
+    /* Sum over the threads of the row in this warp: no barrier. */
+    __device__ sum2 part(float a, float b) const
+    {
+        for (int o = width / 2; o; o >>= 1) {
+            a += __shfl_xor_sync(ALL_LANES, a, o);
+            b += __shfl_xor_sync(ALL_LANES, b, o);
+        }
+        return sum2{a, b};
+    }
     /* Whether to go round again; `more` must be the same in all threads of a team. */
     __device__ bool any(bool more) const
     {
@@ -130,13 +139,20 @@ __device__ __forceinline__ void store_any(T *row, int64_t j, int64_t n, const fl
         if (j + i >= 0 && j + i < n) row[j + i] = narrow<T>(x[i]);
 }
 
+/* What a rule may know of its row. top: the largest x_j of this thread. idle: no keys, or NaN. */
+struct row_facts {
+    float beta, m, top;
+    bool idle;
+};
+
 /* The row in registers. Thread `rank` owns the packs rank, rank + size, ... of the frame. */
 template <typename T> struct resident {
     enum { width = pack<T>::width, packs = ITEMS / width };
     float x[ITEMS];
     int first, step; /* index of the first entry of pack 0, and from pack to pack */
 
-    __device__ __forceinline__ void open(const T *row, int live, const team &g)
+    __device__ __forceinline__ void open(const T *row, int live, const team &g,
+                                         float absent = -INFINITY)
     {
         uint4 raw[packs];
         bool ragged = false;
@@ -155,14 +171,14 @@ template <typename T> struct resident {
             unpack(raw[v], x + v * width, T());
 #pragma unroll
             for (int i = 0; i < width; i++)
-                if (!whole) x[v * width + i] = -INFINITY;
+                if (!whole) x[v * width + i] = absent;
         }
         if (!ragged) return;
 #pragma unroll
         for (int v = 0; v < packs; v++) {
             const int j = first + v * step;
             if (!(j >= 0 && j + width <= live))
-                load_partial(row, j, live, -INFINITY, x + v * width);
+                load_partial(row, j, live, absent, x + v * width);
         }
     }
     __device__ __forceinline__ void subtract(float m)
@@ -247,6 +263,12 @@ template <typename T> struct streamed {
     }
 };
 
+/* A score scale as float: positive and finite, so that it times 0 is 0 and times -inf is -inf. */
+__device__ __forceinline__ float clamp_scale(float k)
+{
+    return fminf(fmaxf(k, FLT_MIN), FLT_MAX);
+}
+
 /* 2^x to 2 units in the last place; results below 2^-126 become 0. */
 __device__ __forceinline__ float power_of_two(float x)
 {
@@ -305,7 +327,7 @@ __global__ void __launch_bounds__(MAX_THREADS) row_forward(const forward_call<T>
     const float m = g.max(own, 0.0f).a;
     const bool broken = !(m < INFINITY), idle = broken || m == -INFINITY;
     t.subtract(idle ? 0.0f : m);
-    rule.solve(t, g, real && a.beta ? a.beta[r] : 1.0f, m, idle);
+    rule.solve(t, g, row_facts{real && a.beta ? a.beta[r] : 1.0f, m, own - m, idle});
     t.forget();
     if (a.stat)
         write_stat(t, g, rule, m, own == m, idle, real, a.stat + (real ? r * STATS : 0));
@@ -320,27 +342,27 @@ __global__ void __launch_bounds__(MAX_THREADS) row_forward(const forward_call<T>
 }
 
 /* Threads of a team for rows of `span` entries; 0 if they do not fit in registers. */
-static inline int team_size(int64_t span, int items)
+static inline int team_size(int64_t span)
 {
     for (int size = 4; size <= WARP; size *= 2)
-        if (span <= (int64_t)size * items) return size;
-    const int64_t size = ceil_div(span, (int64_t)WARP * items) * WARP;
+        if (span <= (int64_t)size * ITEMS) return size;
+    const int64_t size = ceil_div(span, (int64_t)WARP * ITEMS) * WARP;
     return size <= MAX_THREADS ? (int)size : 0;
 }
 
 /* Entries of the longest frame: N, and one pack less one more if rows begin inside packs. */
-static inline int64_t frame_span(int64_t n, size_t element, const void *x, const void *y)
+static inline int64_t frame_span(int64_t n, size_t element, const void *x)
 {
     const int64_t width = 16 / (int64_t)element;
-    const bool aligned = n % width == 0 && (uintptr_t)x % 16 == 0 && (uintptr_t)y % 16 == 0;
+    const bool aligned = n % width == 0 && (uintptr_t)x % 16 == 0;
     return aligned ? n : n + width - 1;
 }
 
 static inline status rows_fit(const char *what, const args *a)
 {
-    if (a->d.R < 0 || a->d.R > INT32_MAX || a->d.N < 1 || a->d.N > INT32_MAX / 2)
-        return fail(ERR_ARG, "%s: R %lld, N %lld: expected R < 2^31, 1 <= N < 2^30", what,
-                    (long long)a->d.R, (long long)a->d.N);
+    if (a->d.R < 0 || a->d.R > INT32_MAX || a->d.N < 1 || a->d.N > 1 << 24)
+        return fail(ERR_ARG, "%s: R %lld, N %lld: expected R < 2^31, 1 <= N <= 2^24 (STAT_ARG)",
+                    what, (long long)a->d.R, (long long)a->d.N);
     return OK;
 }
 
@@ -352,7 +374,7 @@ template <typename T, class Rule> status forward_rows(const args *a, const char 
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;
     cudaStream_t stream = (cudaStream_t)a->stream;
-    f.size = team_size(frame_span(f.n, sizeof(T), f.c, NULL), ITEMS);
+    f.size = team_size(frame_span(f.n, sizeof(T), f.c));
     if (f.size) {
         const int threads = f.size > WARP ? f.size : WARP_BLOCK;
         const unsigned blocks = (unsigned)ceil_div(f.rows, threads / f.size);

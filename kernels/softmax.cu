@@ -2,21 +2,23 @@
  *
  * softmax — the Gaussian kernel of bandwidth 1/beta on unit-norm keys.
  *
- *     p_j = exp(x_j) / Z,   x_j = beta^2 (c_j - m),   Z = sum_j exp(x_j)
+ *     p_j = exp(s_j - s_max) / Z,   s = beta^2 c
+ *     dc_j = beta^2 g_j,   g_j = p_j (G_j - sum_i p_i G_i)
+ *     dbeta = (2/beta) sum_j g_j (s_j - s_max),   s_j - s_max = ln(p_j / p_max)
  *
  * Method: exp as 2^(x log2 e), its scale folded into beta^2; one read, one write (row.cuh).
  * Source: model 1.1, 1.2.
  */
-#include "row.cuh"
+#include "grad.cuh"
 
 struct softmax_rule {
     float k, inverse, log_z;
 
     template <class Tile>
-    __device__ void solve(const Tile &t, team &g, float beta, float, bool)
+    __device__ void solve(const Tile &t, team &g, const row_facts &row)
     {
         float z[CHAINS] = {0, 0, 0, 0};
-        k = fminf(fmaxf(beta * beta * 1.44269504f, FLT_MIN), FLT_MAX);
+        k = clamp_scale((float)(1.4426950408889634 * row.beta * row.beta));
         t.each([&](float x, int, int chain) { z[chain] += power_of_two(k * x); });
         const float Z = g.sum(folded(z), 0.0f).a;
         inverse = 1.0f / Z;
@@ -32,7 +34,34 @@ struct softmax_rule {
     }
 };
 
+struct softmax_grad_rule {
+    float b2, mean, over_max, factor;
+
+    template <class Tile> __device__ void solve(const Tile &t, team &g, const grad_facts &row)
+    {
+        float s[CHAINS] = {0, 0, 0, 0};
+        b2 = row.beta * row.beta;
+        over_max = 1.0f / row.p_max;
+        factor = 2.0f / row.beta;
+        t.each([&](float p, float G, int, int chain) { s[chain] += p * G; });
+        mean = g.sum(folded(s), 0.0f).a;
+    }
+    __device__ float grad(float p, float G, int) const
+    {
+        return p > 0 ? b2 * (p * (G - mean)) : 0.0f;
+    }
+    __device__ float slope(float p, float G) const
+    {
+        return p > 0 ? factor * (p * (G - mean)) * logf(p * over_max) : 0.0f;
+    }
+};
+
 extern "C" status softmax_rows(const args *a)
 {
     return BY_TYPE(a->type, "softmax", forward_rows, a, "softmax", softmax_rule());
+}
+
+extern "C" status softmax_grad_rows(const args *a)
+{
+    return BY_TYPE(a->type, "softmax_grad", backward_rows, a, "softmax_grad", softmax_grad_rule());
 }

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * relumax — ReLUmax: the Epanechnikov kernel anchored at the nearest key, with a fixed margin.
+ *
+ *     p_j = a_j / S,   a_j = [b + beta^e x_j]_+ = b [1 + k x_j]_+,   x_j = c_j - m,   e = 2 or 4
+ *     da_j = 1[p_j > 0] (G_j - sum_i p_i G_i) / S
+ *     dc_j = beta^e (da_j - 1[j = j*] sum_i da_i),   dbeta = (e/beta) sum_j da_j (S p_j - b)
+ *
+ * Method: x <= 0, so [.]_+ is a saturation to [0, 1], which the multiply-add does for free.
+ * Source: model 1.5.
+ */
+#include "grad.cuh"
+
+struct relumax_rule {
+    float b, k, inverse, S;
+    int power;
+
+    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    {
+        float s[CHAINS] = {0, 0, 0, 0};
+        const double b2 = (double)row.beta * row.beta;
+        k = clamp_scale((float)((power == 4 ? b2 * b2 : b2) / b));
+        t.each([&](float x, int, int chain) { s[chain] += __saturatef(fmaf(k, x, 1.0f)); });
+        const float sum = g.sum(folded(s), 0.0f).a;
+        inverse = 1.0f / sum;
+        S = b * sum;
+    }
+    __device__ float weight(float x, int) const
+    {
+        return __saturatef(fmaf(k, x, 1.0f)) * inverse;
+    }
+    __device__ float norm() const
+    {
+        return S;
+    }
+};
+
+struct relumax_grad_rule {
+    float b, steep, mean, over_s, S, total, factor;
+    int power, arg;
+
+    template <class Tile> __device__ void solve(const Tile &t, team &g, const grad_facts &row)
+    {
+        float s[CHAINS] = {0, 0, 0, 0}, d[CHAINS] = {0, 0, 0, 0};
+        const float b2 = row.beta * row.beta;
+        steep = power == 4 ? b2 * b2 : b2;
+        factor = (float)power / row.beta;
+        S = row.norm;
+        over_s = 1.0f / S;
+        arg = row.arg;
+        t.each([&](float p, float G, int, int chain) { s[chain] += p * G; });
+        mean = g.sum(folded(s), 0.0f).a;
+        t.each([&](float p, float G, int, int chain) { d[chain] += p > 0 ? G - mean : 0.0f; });
+        total = g.sum(folded(d), 0.0f).a;
+    }
+    __device__ float grad(float p, float G, int j) const
+    {
+        return steep * over_s * ((p > 0 ? G - mean : 0.0f) - (j == arg ? total : 0.0f));
+    }
+    __device__ float slope(float p, float G) const
+    {
+        return p > 0 ? factor * over_s * (G - mean) * (S * p - b) : 0.0f;
+    }
+};
+
+static status check(const char *what, const params *p)
+{
+    if (p->relumax_power != 2 && p->relumax_power != 4)
+        return fail(ERR_ARG, "%s: power is %d: expected 2 or 4", what, p->relumax_power);
+    if (!(p->relumax_b > 0 && p->relumax_b < INFINITY))
+        return fail(ERR_ARG, "%s: b is %g: expected a positive number", what, p->relumax_b);
+    return OK;
+}
+
+extern "C" status relumax_rows(const args *a)
+{
+    relumax_rule rule = {};
+    TRY(check("relumax", &a->p));
+    rule.b = (float)a->p.relumax_b;
+    rule.power = a->p.relumax_power;
+    return BY_TYPE(a->type, "relumax", forward_rows, a, "relumax", rule);
+}
+
+extern "C" status relumax_grad_rows(const args *a)
+{
+    relumax_grad_rule rule = {};
+    TRY(check("relumax_grad", &a->p));
+    rule.b = (float)a->p.relumax_b;
+    rule.power = a->p.relumax_power;
+    return BY_TYPE(a->type, "relumax_grad", backward_rows, a, "relumax_grad", rule);
+}
