@@ -51,7 +51,7 @@ static status same_language(const dataset *d, const checkpoint *c, const char *p
                 (unsigned long long)d->tokenizer_hash);
 }
 
-static status open_shard(const evaluator *e, int64_t length, dataset **d)
+static status open_shard(const evaluator *e, int64_t length, int number, dataset **d)
 {
     data_options o = e->options;
     const char *split = word_text(e->w, "split");
@@ -60,20 +60,35 @@ static status open_shard(const evaluator *e, int64_t length, dataset **d)
     o.length = length;
     o.samples = word_int(e->w, "samples");
     TRY(split_find(*split ? split : t->validation_only ? "validation" : "test", length, &o.split));
+    o.split += number;
     return dataset_open(e->task, &o, d);
 }
 
-/* Every length asked for. c (NULL for a baseline): what the data must agree with. */
-static status on_shards(evaluator *e, const checkpoint *c, const char *path)
+/* The shards of one length, for 0 all numbers that a folder has. c (NULL for a baseline): what the
+ * data must agree with. */
+static status on_length(evaluator *e, int64_t length, const checkpoint *c, const char *path)
 {
-    for (int64_t i = 0; i < word_count(e->w, "length"); i++) {
+    uint64_t last = 0;
+    int all = length == 0 && e->options.data != NULL;
+    for (int number = 0; number == 0 || (all && number < 0x100); number++) {
         dataset *d;
-        TRY(open_shard(e, word_int_at(e->w, "length", i), &d));
-        status s = c ? same_language(d, c, path) : OK;
-        if (s == OK) s = on_dataset(e, d);
+        status s = open_shard(e, length, number, &d);
+        if (s != OK) return number > 0 ? OK : s; /* past the last */
+        int again = number > 0 && d->hash == last; /* data without numbers */
+        last = d->hash;
+        if (!again && c) s = same_language(d, c, path);
+        if (!again && s == OK) s = on_dataset(e, d);
         dataset_close(d);
         TRY(s);
+        if (again) break;
     }
+    return OK;
+}
+
+static status on_shards(evaluator *e, const checkpoint *c, const char *path)
+{
+    for (int64_t i = 0; i < word_count(e->w, "length"); i++)
+        TRY(on_length(e, word_int_at(e->w, "length", i), c, path));
     return OK;
 }
 

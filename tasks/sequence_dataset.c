@@ -172,6 +172,7 @@ static status open_generated(dataset *d, sequence_state *q)
                     (long long)q->center, (long long)r->shortest, (long long)LONGEST_LENGTH);
     r->room(o, most, &S, &R);
     d->longest = positions(r->form, S, R);
+    if (!train) d->options.length = q->center;
     d->samples = o->samples > 0 ? o->samples : train ? 0 : SHARD_SAMPLES;
     char facts[256];
     int n = snprintf(facts, sizeof facts, "%s seed=%llu split=%d length=%lld flip=%.17g nback=%lld",
@@ -197,10 +198,20 @@ static status check_lines(dataset *d, const sequence_state *q)
     return OK;
 }
 
+/* The L of a path that ends in _{i}_{L}, else 0. */
+static int64_t stem_length(const char *path)
+{
+    const char *last = strrchr(path, '_');
+    char *end = NULL;
+    long long length = last ? strtoll(last + 1, &end, 10) : 0;
+    return last && end > last + 1 && *end == '\0' ? length : 0;
+}
+
 static status open_read(dataset *d, sequence_state *q)
 {
     char path[PATH_ROOM], file[PATH_ROOM + 8];
     TRY(shard_path(d->options.data, d->options.split, d->options.length, path));
+    if (d->options.split != SPLIT_TRAIN) d->options.length = stem_length(path);
     snprintf(file, sizeof file, "%s.src", path);
     TRY(lines_open(file, &q->src));
     snprintf(file, sizeof file, "%s.trg", path);
@@ -290,7 +301,7 @@ status sequence_write(const struct task *t, const data_options *o, const char *o
     if (s == OK) s = folder_make(out);
     if (s != OK) goto done;
     const sequence_state *q = d->state;
-    shard_stem(o->split, q->read ? o->length : q->center, stem);
+    shard_stem(o->split, d->options.length, stem);
     for (int i = 0; i < 4 && s == OK; i++) {
         if (snprintf(path, sizeof path, "%s/%s.%s", out, stem, suffix[i]) >= (int)sizeof path)
             s = fail(ERR_FILE, "%.60s...: the path is too long", out);
