@@ -300,7 +300,6 @@ status sequence_write(const struct task *t, const data_options *o, const char *o
     status s = t->open(t, o, &d);
     if (s == OK) s = folder_make(out);
     if (s != OK) goto done;
-    const sequence_state *q = d->state;
     shard_stem(o->split, d->options.length, stem);
     for (int i = 0; i < 4 && s == OK; i++) {
         if (snprintf(path, sizeof path, "%s/%s.%s", out, stem, suffix[i]) >= (int)sizeof path)
