@@ -98,6 +98,42 @@ void selftest_solvers(selftest *t)
     }
 }
 
+/* One near key and thousands just inside the threshold, where moments cancel and any error of tau
+ * counts once per key: weights against bisection in long double. */
+void selftest_crowded_threshold(selftest *t)
+{
+    static const char *const names[] = {"epanechnikov", "entmax:2",    "biweight",
+                                        "triweight",    "entmax:1.25", "entmax:1.75"};
+    static double c[WIDEST], p[WIDEST];
+    for (int i = 0; i < 6; i++)
+        for (int wide = 0; wide < 2; wide++) {
+            rng r = {3};
+            method m;
+            long double low = 0, high = 1, most = 0;
+            EXPECT(method_find(names[i], &m) == OK);
+            const long double a = m.p.alpha - 1.0L;
+            c[0] = 0;
+            for (int j = 1; j < WIDEST; j++)
+                c[j] = -(0.9 + (wide ? 1e-1 : 1e-3) * rng_uniform(&r)) / (m.p.alpha - 1);
+            for (int step = 0; step < 66; step++) {
+                const long double omega = (low + high) / 2;
+                long double sum = 0;
+                for (int j = 0; j < WIDEST; j++)
+                    if (omega + a * c[j] > 0) sum += powl(omega + a * c[j], 1 / a);
+                if (sum < 1)
+                    low = omega;
+                else
+                    high = omega;
+            }
+            EXPECT(weigh(&m, 1, c, WIDEST, p, NULL) == OK);
+            for (int j = 0; j < WIDEST; j++) {
+                const long double x = high + a * c[j], want = x > 0 ? powl(x, 1 / a) : 0;
+                most = fmaxl(most, fabsl(p[j] - want));
+            }
+            EXPECT_NEAR((double)most, 0, 5e-14);
+        }
+}
+
 /* alpha > 2: on the support p^(alpha-1) - z is one constant, off it z lies below that threshold. */
 void selftest_order_solver(selftest *t)
 {

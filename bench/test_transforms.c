@@ -261,7 +261,7 @@ void selftest_transform_threads(selftest *t)
     const uint64_t plain = bits_plain(t), libm = bits_libm(t);
 #ifdef _OPENMP
     const int before = omp_get_max_threads();
-    for (int threads = 1; threads <= 7; threads += 2) {
+    for (int threads = 1; threads <= 3; threads++) {
         omp_set_num_threads(threads);
         EXPECT(bits_plain(t) == plain && bits_libm(t) == libm);
     }
@@ -274,7 +274,7 @@ void selftest_transform_threads(selftest *t)
 /* The same bits from gcc and clang at any optimisation level. */
 void selftest_transform_bits(selftest *t)
 {
-    EXPECT(bits_plain(t) == UINT64_C(0x86c8f45e3e214452));
+    EXPECT(bits_plain(t) == UINT64_C(0xcfb5da04a4e39ac2));
 }
 
 void selftest_transform_bits_libm(selftest *t)
@@ -283,7 +283,7 @@ void selftest_transform_bits_libm(selftest *t)
         selftest_skip(t, "another libm than the one whose bits are recorded");
         return;
     }
-    EXPECT(bits_libm(t) == UINT64_C(0x529d87326d02b385));
+    EXPECT(bits_libm(t) == UINT64_C(0x4b357636e52d44d1));
 }
 
 void selftest_method_names(selftest *t)

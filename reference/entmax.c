@@ -82,8 +82,8 @@ static void closed_form(problem *q)
     }
     q->omega = x + mean;
     for (int64_t j = 0; j < q->count; j++)
-        if (q->d[j] < q->omega) slope += q->r * power(q->omega - q->d[j], q->r - 1);
-    if (q->r > 1 && slope > 0) q->omega -= excess(q, q->omega) / slope;
+        if (q->d[j] < q->omega) slope += q->r == 1 ? 1 : q->r * power(q->omega - q->d[j], q->r - 1);
+    if (slope > 0) q->omega -= excess(q, q->omega) / slope;
 }
 
 /* S(theta) = sum_j p_j and its slope at theta = ln p_max: increasing and convex for r >= 1. */
@@ -298,12 +298,9 @@ status entmax_ref(const args *a)
 static double grad_scores(double a, double omega, const double *p, const double *G, int64_t n,
                           int64_t arg, double *g)
 {
-    int64_t ref = arg, support = 0;
-    for (int64_t j = 0; j < n; j++) {
-        support += p[j] > 0;
+    int64_t ref = arg;
+    for (int64_t j = 0; j < n; j++)
         if (a > 1 && p[j] > 0 && p[j] < p[ref]) ref = j;
-    }
-    if (support <= 1) return 0;
     const double base = a > 1 ? G[ref] : 0, w_ref = pow(p[ref], 1 - a);
     double M = a > 1 ? 0 : w_ref * G[ref], others = 0, slope = 0;
     for (int64_t j = 0; j < n; j++) {

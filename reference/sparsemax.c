@@ -14,10 +14,11 @@
  */
 #include "row.h"
 
-/* omega = z_max - tau from the sorted gaps. */
+/* omega = z_max - tau from the sorted gaps; the second step takes back what the long sum rounded.
+ */
 static double threshold(const double *d, int64_t n)
 {
-    double sum = 0, support_sum = 0;
+    double sum = 0, support_sum = 0, excess = -1;
     int64_t K = 0;
     for (int64_t k = 1; k <= n; k++) {
         sum += d[k - 1];
@@ -25,7 +26,10 @@ static double threshold(const double *d, int64_t n)
         K = k;
         support_sum = sum;
     }
-    return (1 + support_sum) / (double)K;
+    const double omega = (1 + support_sum) / (double)K;
+    for (int64_t k = 0; k < K; k++)
+        excess += omega - d[k];
+    return omega - excess / (double)K;
 }
 
 status sparsemax_ref(const args *a)
