@@ -87,34 +87,41 @@ status zstd_decode(const char *name, const void *from, size_t count, size_t limi
         s = inflate(name, decoder, &in, &hint, out);
         at += piece;
     }
-    if (s == OK && at == count && hint != 0)
+    int enough = limit > 0 && out->count - start >= limit;
+    if (s == OK && !enough && hint != 0)
         s = fail(ERR_DATA, "%s: zstd frame ends early, at byte %zu: the file is truncated", name,
                  count);
     ZSTD_freeDCtx(decoder);
     return s;
 }
 
-status file_read(const char *path, size_t limit, bytes *out)
+static int is_zstd(const bytes *b)
 {
     static const unsigned char magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+    return b->count >= sizeof magic && memcmp(b->v, magic, sizeof magic) == 0;
+}
+
+status file_read(const char *path, size_t limit, bytes *out)
+{
     status s = OK;
     bytes raw = {0};
     FILE *f = fopen(path, "rb");
     if (!f) return fail(ERR_FILE, "%s: cannot open: %s", path, strerror(errno));
-    while (s == OK && !feof(f) && (limit == 0 || raw.count < limit)) {
+    while (s == OK && !feof(f) && (limit == 0 || raw.count < limit || is_zstd(&raw))) {
         s = bytes_room(&raw, 1 << 20);
         if (s != OK) break;
         raw.count += fread(raw.v + raw.count, 1, raw.room - raw.count, f);
         if (ferror(f)) s = fail(ERR_FILE, "%s: cannot read: %s", path, strerror(errno));
     }
     fclose(f);
-    if (s == OK && raw.count >= 4 && memcmp(raw.v, magic, 4) == 0)
+    if (s == OK && is_zstd(&raw)) {
         s = zstd_decode(path, raw.v, raw.count, limit, out);
-    else if (s == OK && out->count == 0 && !out->v) {
+    } else if (s == OK && !out->v) {
         *out = raw;
         return OK;
-    } else if (s == OK)
+    } else if (s == OK) {
         s = bytes_put(out, raw.v, raw.count);
+    }
     free(raw.v);
     return s;
 }

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_corpus.c — babistories as a task: files in and out, damaged files, windows, scores and
+ * n-grams (spec of the tasks, sections 5, 6 and 8).
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include "corpus.h"
+#include "json_lines.h"
+#include "ngram.h"
+#include "rng.h"
+#include "selftest.h"
+#include "token_file.h"
+
+/* --- a folder for the files of a test ------------------------------------------------------ */
+
+static char folder[1024];
+
+static int folder_open(void)
+{
+    const char *parent = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/mosaic-XXXXXX", parent && *parent ? parent : "/tmp");
+    return mkdtemp(folder) != NULL;
+}
+
+static const char *in_folder(const char *name)
+{
+    static char path[2][1200];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+static void folder_close(void)
+{
+    static const char *const names[] = {"train.bin",       "val.bin",         "traindataset.txt",
+                                        "valdataset.txt",  CORPUS_TOKENIZER,  "stories.jsonl",
+                                        "stories.jsonl.zst", "testdataset.txt", "stories.bin"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(in_folder(names[i]));
+    rmdir(folder);
+}
+
+static status put_file(const char *name, const char *text, size_t count)
+{
+    return file_write(in_folder(name), text, count);
+}
+
+static int same_stream(const corpus *a, const corpus *b)
+{
+    return a->stream.count == b->stream.count &&
+           memcmp(a->stream.v, b->stream.v, a->stream.count * sizeof *a->stream.v) == 0;
+}
+
+/* --- JSON lines ---------------------------------------------------------------------------- */
+
+void selftest_json_lines(selftest *t)
+{
+    static const struct {
+        const char *line, *text;
+        int64_t lone;
+    } good[] = {
+        {"\"\"", "", 0},
+        {"\"a\\\"b\\\\c\\/d\\b\\f\\n\\r\\t\"", "a\"b\\c/d\b\f\n\r\t", 0},
+        {"\"\\u00e9\\u4f60\\uD83D\\uDE00\"", "\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80", 0},
+        {"\"\xc3\xa9\"", "\xc3\xa9", 0},
+        {"\"\\ud83d x\"", "\xef\xbf\xbd x", 1},
+        {"\"\\ude00\\ud83d\\u0041\"", "\xef\xbf\xbd\xef\xbf\xbd" "A", 2},
+        {"\"\\ud83d\\ud83d\\ude00\"", "\xef\xbf\xbd\xf0\x9f\x98\x80", 1},
+    };
+    static const struct {
+        const char *line;
+        size_t byte;
+    } bad[] = {
+        {"", 1},          {"abc", 1},        {"\"abc", 5},      {"\"a\\x\"", 4}, {"\"a\\u12\"", 7},
+        {"\"a\" b", 4},   {"\"a\tb\"", 3},   {"\"a\xff\"", 3},  {"\"\xc0\x80\"", 2},
+        {"\"\xed\xa0\x80\"", 2}, {"\"\\", 3}, {"[\"a\"]", 1},
+    };
+    bytes text = {0}, line = {0};
+    json_fault fault;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        int64_t lone = 0;
+        text.count = line.count = 0;
+        EXPECT(json_decode(good[i].line, strlen(good[i].line), &text, &lone, &fault) == OK);
+        EXPECT(text.count == strlen(good[i].text) && lone == good[i].lone);
+        EXPECT(text.count == 0 || memcmp(text.v, good[i].text, text.count) == 0);
+        EXPECT(json_encode(good[i].text, strlen(good[i].text), &line) == OK);
+        text.count = 0;
+        EXPECT(json_decode(line.v, line.count, &text, &lone, &fault) == OK);
+        EXPECT(text.count == strlen(good[i].text));
+        EXPECT(text.count == 0 || memcmp(text.v, good[i].text, text.count) == 0);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int64_t lone = 0;
+        text.count = 0;
+        EXPECT(json_decode(bad[i].line, strlen(bad[i].line), &text, &lone, &fault) == ERR_DATA);
+        EXPECT(fault.byte == bad[i].byte && text.count == 0);
+    }
+    EXPECT(json_encode("a\xff", 2, &line) == ERR_DATA);
+    free(text.v);
+    free(line.v);
+}
+
+void selftest_token_file(selftest *t)
+{
+    static const uint16_t ids[] = {7454, 2402, 257, 640, 50256};
+    static const unsigned char file[] = {0x1e, 0x1d, 0x62, 0x09, 0x01, 0x01, 0x80, 0x02, 0x50, 0xc4};
+    tokens stream = {0}, back = {0};
+    bytes out = {0};
+    EXPECT(tokens_put(&stream, ids, 5) == OK && token_file_encode(&stream, &out) == OK);
+    EXPECT(out.count == sizeof file && memcmp(out.v, file, sizeof file) == 0);
+    EXPECT(token_file_decode("f", file, sizeof file, GPT2_END, GPT2_END, &back) == OK);
+    EXPECT(back.count == 5 && memcmp(back.v, ids, sizeof ids) == 0);
+    back.count = 0;
+    EXPECT(token_file_decode("f", file, 0, GPT2_END, GPT2_END, &back) == ERR_DATA);
+    EXPECT(token_file_decode("f", file, 9, GPT2_END, GPT2_END, &back) == ERR_DATA);
+    EXPECT(token_file_decode("f", file, 8, GPT2_END, GPT2_END, &back) == ERR_DATA);
+    EXPECT(token_file_decode("f", file, 10, 2000, GPT2_END, &back) == ERR_DATA);
+    EXPECT(strstr(last_error(), "f: byte 0: id 7454") != NULL);
+    EXPECT(back.count == 0);
+    free(stream.v);
+    free(back.v);
+    free(out.v);
+}
+
+/* --- files of a corpus --------------------------------------------------------------------- */
+
+static status pack_file(const char *from, const char *to)
+{
+    bytes plain = {0};
+    status s = file_read(in_folder(from), 0, &plain);
+    size_t room = ZSTD_compressBound(plain.count);
+    char *packed = malloc(room);
+    if (s == OK) s = put_file(to, packed, ZSTD_compress(packed, room, plain.v, plain.count, 3));
+    free(packed);
+    free(plain.v);
+    return s;
+}
+
+/* What was generated, written and read back from every format is one stream. */
+static void written_files(selftest *t, const char *tokenizer)
+{
+    const struct task *task;
+    data_options o = data_options_default(), read = o;
+    o.stories = 1500;
+    o.tokenizer = tokenizer;
+    EXPECT(folder_open() && task_find("babistories", &task) == OK);
+    EXPECT(task->write(task, &o, folder) == OK);
+    read.data = folder;
+    read.tokenizer = strcmp(tokenizer, "gpt2") == 0 ? NULL : tokenizer;
+    for (int held_out = 0; held_out < 2; held_out++) {
+        corpus made, ids, text;
+        o.split = read.split = held_out ? SPLIT_VALIDATION : SPLIT_TRAIN;
+        EXPECT(corpus_open(&o, &made) == OK && corpus_open(&read, &ids) == OK);
+        EXPECT(same_stream(&made, &ids));
+        EXPECT(made.tokenizer && ids.tokenizer && made.tokenizer->hash == ids.tokenizer->hash);
+        EXPECT(made.callback.count == made.stream.count && ids.callback.count == 0);
+        unlink(in_folder(held_out ? "val.bin" : "train.bin"));
+        EXPECT(corpus_open(&read, &text) == OK && same_stream(&made, &text));
+        corpus_close(&made);
+        corpus_close(&ids);
+        corpus_close(&text);
+    }
+    folder_close();
+}
+
+void selftest_corpus_files(selftest *t)
+{
+    written_files(t, "gpt2");
+    written_files(t, "builtin");
+    /* One file holds both splits; packed or not is the same. */
+    const struct task *task;
+    data_options o = data_options_default(), one = o, packed = o, ids = o;
+    corpus whole = {0}, part, again, from_ids;
+    EXPECT(folder_open() && task_find("babistories", &task) == OK);
+    o.stories = 100;
+    o.tokenizer = "gpt2";
+    EXPECT(task->write(task, &o, folder) == OK);
+    EXPECT(pack_file("traindataset.txt", "stories.jsonl.zst") == OK);
+    char path[3][1200];
+    snprintf(path[0], sizeof path[0], "%s/traindataset.txt", folder);
+    snprintf(path[1], sizeof path[1], "%s/stories.jsonl.zst", folder);
+    snprintf(path[2], sizeof path[2], "%s/train.bin", folder);
+    one.corpus = path[0];
+    packed.corpus = path[1];
+    ids.data = path[2];
+    EXPECT(corpus_open(&o, &whole) == OK && whole.stories == 100);
+    bytes start[2] = {{0}};
+    EXPECT(file_read(path[0], 0, &start[0]) == OK && file_read(path[1], 1000, &start[1]) == OK);
+    EXPECT(start[1].count >= 1000 && memcmp(start[0].v, start[1].v, 1000) == 0);
+    free(start[0].v);
+    free(start[1].v);
+    size_t joined = 0;
+    for (int held_out = 0; held_out < 2; held_out++) {
+        one.split = packed.split = ids.split = held_out ? SPLIT_VALIDATION : SPLIT_TRAIN;
+        EXPECT(corpus_open(&one, &part) == OK && corpus_open(&packed, &again) == OK);
+        EXPECT(corpus_open(&ids, &from_ids) == OK);
+        EXPECT(part.stories == (held_out ? 5 : 95) && same_stream(&part, &again));
+        EXPECT(part.hash == again.hash && same_stream(&part, &from_ids));
+        EXPECT(joined + part.stream.count <= whole.stream.count &&
+               memcmp(whole.stream.v + joined, part.stream.v, 2 * part.stream.count) == 0);
+        joined += part.stream.count;
+        corpus_close(&part);
+        corpus_close(&again);
+        corpus_close(&from_ids);
+    }
+    EXPECT(joined == whole.stream.count);
+    corpus_close(&whole);
+    folder_close();
+}
+
+static void refused(selftest *t, const data_options *o, status code, const char *message)
+{
+    corpus c;
+    status s = corpus_open(o, &c);
+    EXPECT(s == code);
+    EXPECT(strstr(last_error(), message) != NULL && strchr(last_error(), '\n') == NULL);
+    if (!strstr(last_error(), message))
+        fprintf(stderr, "  got \"%s\", expected \"%s\" in it\n", last_error(), message);
+    EXPECT(c.stream.v == NULL && c.tokenizer == NULL);
+    corpus_close(&c);
+}
+
+void selftest_corpus_damaged(selftest *t)
+{
+    static const struct {
+        const char *text, *message;
+    } bad[] = {
+        {"", "stories.jsonl: the file is empty"},
+        {"\"one\"\n", "stories.jsonl: one story"},
+        {"\"one\"\n\"two\n\"three\"\n", "stories.jsonl: line 2: byte 5: expected a closing quote"},
+        {"\"one\"\n\n\"three\"\n", "stories.jsonl: line 2: byte 1: expected a JSON string"},
+        {"\"one\"\n{\"text\": 1}\n\"x\"\n", "stories.jsonl: line 2: byte 1: expected a JSON string"},
+        {"\"one\"\n\"a\xfe\"\n\"x\"\n", "stories.jsonl: line 2: byte 3: expected valid UTF-8"},
+        {"\x28\xb5\x2f\xfd\x20", "stories.jsonl: zstd frame ends early"},
+        {"\x28\xb5\x2f\xfd\x20\x05\x07\x01\x01", "stories.jsonl: not readable as zstd"},
+    };
+    static const char half[] = "\x01\x00\x50";
+    static const char high[] = "\x01\x00\xff\xff\x50\xc4", open_end[] = "\x01\x00\x02\x00";
+    char path[1200];
+    EXPECT(folder_open());
+    data_options o = data_options_default();
+    snprintf(path, sizeof path, "%s/stories.jsonl", folder);
+    o.corpus = path;
+    refused(t, &o, ERR_FILE, "stories.jsonl: no such file");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        EXPECT(put_file("stories.jsonl", bad[i].text, strlen(bad[i].text)) == OK);
+        refused(t, &o, ERR_DATA, bad[i].message);
+    }
+    EXPECT(put_file("stories.jsonl", "\"one\"\n\"two\"\n", 12) == OK);
+    o.tokenizer = "gpt3";
+    refused(t, &o, ERR_ARG, "tokenizer \"gpt3\"");
+    o.tokenizer = "builtin";
+    o.vocab = 100;
+    refused(t, &o, ERR_ARG, "vocab 100");
+    o.tokenizer = NULL;
+    o.data = folder;
+    refused(t, &o, ERR_ARG, "both data and corpus");
+    o.corpus = NULL;
+    refused(t, &o, ERR_FILE, "expected train.bin or traindataset.txt");
+    EXPECT(put_file("train.bin", half, 3) == OK);
+    refused(t, &o, ERR_DATA, "train.bin: byte 3: expected the second half");
+    EXPECT(put_file("train.bin", high, 6) == OK);
+    refused(t, &o, ERR_DATA, "train.bin: byte 2: id 65535");
+    EXPECT(put_file("train.bin", open_end, 4) == OK);
+    refused(t, &o, ERR_DATA, "train.bin: byte 2: expected end-of-text");
+    EXPECT(put_file(CORPUS_TOKENIZER, "hello\n", 6) == OK);
+    refused(t, &o, ERR_DATA, CORPUS_TOKENIZER ": line 1");
+    folder_close();
+}
+
+/* --- windows, scores, n-grams -------------------------------------------------------------- */
+
+static sample sample_room(const dataset *d)
+{
+    return (sample){.x = malloc((size_t)d->longest * sizeof(int32_t)),
+                    .y = malloc((size_t)d->longest * sizeof(int32_t))};
+}
+
+static void sample_free(sample *s)
+{
+    free(s->x);
+    free(s->y);
+}
+
+void selftest_corpus_windows(selftest *t)
+{
+    data_options o = data_options_default();
+    o.stories = 200;
+    o.window = 100;
+    o.split = SPLIT_VALIDATION;
+    corpus c;
+    dataset *d = NULL;
+    EXPECT(corpus_open(&o, &c) == OK && dataset_open("babistories", &o, &d) == OK);
+    if (!d) return;
+    sample s = sample_room(d);
+    int64_t at = 0;
+    long wrong = 0;
+    for (int64_t i = 0; i < d->samples; i++) {
+        EXPECT(d->sample(d, i, &s) == OK && s.T >= 1 && s.T <= 100);
+        for (int64_t k = 0; k < s.T; k++, at++)
+            wrong += s.x[k] != c.stream.v[at] || s.y[k] != c.stream.v[at + 1];
+    }
+    EXPECT(wrong == 0 && at == (int64_t)c.stream.count - 1);
+    EXPECT(d->sample(d, d->samples, &s) == ERR_ARG);
+    dataset_close(d);
+    corpus_close(&c);
+
+    o.split = SPLIT_TRAIN;
+    EXPECT(corpus_open(&o, &c) == OK && dataset_open("babistories", &o, &d) == OK);
+    EXPECT(d->samples == 0);
+    int64_t N = (int64_t)c.stream.count, lowest = N, highest = 0;
+    for (int64_t i = 0; i < 20000; i++) {
+        rng r = rng_sample(1, 10, 0, (uint64_t)i);
+        int64_t offset = (int64_t)rng_below(&r, (uint64_t)(N - 100));
+        if (offset < lowest) lowest = offset;
+        if (offset > highest) highest = offset;
+        EXPECT(d->sample(d, i, &s) == OK && s.T == 100);
+        for (int64_t k = 0; k < s.T; k++)
+            wrong += s.x[k] != c.stream.v[offset + k] || s.y[k] != c.stream.v[offset + k + 1];
+    }
+    EXPECT(wrong == 0 && lowest < 100 && highest + 100 <= N - 1 && highest > N - 201);
+    sample_free(&s);
+    dataset_close(d);
+    corpus_close(&c);
+    o.window = 10000000;
+    EXPECT(dataset_open("babistories", &o, &d) == ERR_DATA && !d);
+}
+
+static double mean_of(metrics *m, const char *name)
+{
+    const metric *one = metrics_find(m, name, 0);
+    return one->sum / (double)one->count;
+}
+
+/* A constant predictor scores ln V everywhere; callback and other tokens partition the targets. */
+void selftest_corpus_scores(selftest *t)
+{
+    data_options o = data_options_default();
+    o.stories = 300;
+    o.window = 64;
+    o.split = SPLIT_VALIDATION;
+    o.tokenizer = "gpt2";
+    dataset *d = NULL;
+    EXPECT(dataset_open("babistories", &o, &d) == OK);
+    if (!d) return;
+    EXPECT(d->vocab == GPT2_WIDTH && d->hash != 0 && d->tokenizer_hash != 0);
+    sample s = sample_room(d);
+    double *flat = calloc((size_t)(64 * d->vocab), sizeof *flat);
+    metrics m = {0};
+    for (int64_t i = 0; i < 8; i++)
+        EXPECT(d->sample(d, i, &s) == OK && d->score(d, &s, flat, &m) == OK);
+    EXPECT_NEAR(mean_of(&m, "ce"), log(50304), 1e-12);
+    EXPECT_NEAR(mean_of(&m, "ce_callback"), log(50304), 1e-12);
+    EXPECT_NEAR(mean_of(&m, "ce_pos_16"), log(50304), 1e-12);
+    EXPECT(metrics_find(&m, "ce", 0)->count == 512);
+    EXPECT(metrics_find(&m, "ce_pos_0", 0)->count == 8);
+    EXPECT(metrics_find(&m, "ce_pos_16", 0)->count == 8 * 48);
+    EXPECT(metrics_find(&m, "ce_callback", 0)->count + metrics_find(&m, "ce_other", 0)->count ==
+           512);
+    free(flat);
+    sample_free(&s);
+    dataset_close(d);
+    corpus c;
+    EXPECT(corpus_open(&o, &c) == OK);
+    size_t marked = 0;
+    for (size_t i = 0; i < c.callback.count; i++) marked += (size_t)c.callback.v[i];
+    EXPECT_NEAR((double)marked / (double)c.stream.count, 0.15, 0.015);
+    corpus_close(&c);
+}
+
+void selftest_ngram(selftest *t)
+{
+    /* a b a c a b: after a: b 2, c 1, two kinds, so P_2(b|a) = (2 + 2 P_1(b)) / 5. */
+    static const uint16_t ids[] = {0, 1, 0, 2, 0, 1};
+    static const int32_t x[] = {3, 0, 1};
+    ngram *g = NULL;
+    double row[3][4];
+    EXPECT(ngram_build(ids, 6, 4, &g) == OK);
+    if (!g) return;
+    double p1[4] = {(3 + 3 * 0.25) / 9, (2 + 3 * 0.25) / 9, (1 + 3 * 0.25) / 9, 3 * 0.25 / 9};
+    double p2 = (2 + 2 * p1[1]) / 5, after_b = (1 + p1[0]) / 2;
+    EXPECT(ngram_logits(g, x, 3, 1, row[0]) == OK);
+    for (int w = 0; w < 4; w++) EXPECT_NEAR(exp(row[2][w]), p1[w], 1e-15);
+    EXPECT(ngram_logits(g, x, 3, 2, row[0]) == OK);
+    for (int w = 0; w < 4; w++) EXPECT_NEAR(exp(row[0][w]), p1[w], 1e-15);
+    EXPECT_NEAR(exp(row[1][1]), p2, 1e-15);
+    EXPECT_NEAR(exp(row[1][3]), 2 * p1[3] / 5, 1e-15);
+    EXPECT(ngram_logits(g, x, 3, 3, row[0]) == OK);
+    EXPECT_NEAR(exp(row[1][1]), p2, 1e-15);
+    EXPECT_NEAR(exp(row[2][0]), (1 + after_b) / 2, 1e-15);
+    for (int k = 0; k < 3; k++) EXPECT_NEAR(log_sum_exp(row[k], 4, NULL), 0, 1e-14);
+    EXPECT(ngram_logits(g, x, 3, 4, row[0]) == ERR_ARG);
+    ngram_free(g);
+}
+
+/* Spec, section 6: 12000 stories, GPT-2 ids: 5.69, 2.28, 1.54 nats, 2.8 on callback tokens. */
+void selftest_ngram_stories(selftest *t)
+{
+    static const double ce[] = {5.69, 2.28, 1.54};
+    data_options o = data_options_default();
+    o.stories = 12000;
+    o.tokenizer = "gpt2";
+    o.split = SPLIT_VALIDATION;
+    o.window = 32;
+    dataset *d = NULL;
+    EXPECT(dataset_open("babistories", &o, &d) == OK);
+    if (!d) return;
+    sample s = sample_room(d);
+    double *logits = malloc((size_t)(32 * d->vocab) * sizeof *logits);
+    for (int order = 1; order <= 3; order++) {
+        metrics m = {0};
+        for (int64_t i = 0; i < 50; i++) {
+            EXPECT(d->sample(d, i * 40, &s) == OK);
+            EXPECT(d->ngram(d, &s, order, logits) == OK && d->score(d, &s, logits, &m) == OK);
+        }
+        EXPECT_NEAR(mean_of(&m, "ce"), ce[order - 1], 0.15);
+        if (order == 3) EXPECT_NEAR(mean_of(&m, "ce_callback"), 2.8, 0.4);
+    }
+    free(logits);
+    sample_free(&s);
+    dataset_close(d);
+}
