@@ -45,37 +45,47 @@ static int next_line(reader *r, char *text)
     return at > 0;
 }
 
-/* Split into words; quotes are removed, $name replaced. */
-static status split(reader *r, const char *text, char **word, int *count)
+/* Replace every $name of the line, so that a variable may hold several words. */
+static status substitute(const reader *r, const char *text, char *out)
+{
+    size_t n = 0;
+    for (const char *c = text; *c;) {
+        size_t best = 0;
+        int which = -1;
+        if (*c != '$') {
+            out[n++] = *c++;
+        } else {
+            for (int i = 0; i < r->variables; i++) {
+                size_t length = strlen(r->name[i]);
+                if (length <= best || strncmp(c + 1, r->name[i], length) != 0) continue;
+                best = length;
+                which = i;
+            }
+            if (which < 0) return oops(r, "a variable of this profile after $");
+            n += (size_t)snprintf(out + n, LONGEST_LINE - n, "%s", r->value[which]);
+            c += best + 1;
+        }
+        if (n + 2 > LONGEST_LINE) return oops(r, "a shorter line");
+    }
+    out[n] = '\0';
+    return OK;
+}
+
+/* Split into words at blanks; quotes hold them together and are removed. */
+static status split(const reader *r, const char *text, char **word, int *count)
 {
     *count = 0;
     for (const char *c = text;;) {
-        while (*c == ' ' || *c == '\t')
-            c++;
-        if (!*c) return OK;
         char out[LONGEST_LINE];
         size_t n = 0;
         int quoted = 0;
+        c += strspn(c, " \t");
+        if (!*c) return OK;
         for (; *c && (quoted || (*c != ' ' && *c != '\t')); c++) {
-            if (*c == '"') {
+            if (*c == '"')
                 quoted = !quoted;
-            } else if (*c == '$') {
-                size_t best = 0;
-                int which = -1;
-                for (int i = 0; i < r->variables; i++) {
-                    size_t length = strlen(r->name[i]);
-                    if (length > best && strncmp(c + 1, r->name[i], length) == 0) {
-                        best = length;
-                        which = i;
-                    }
-                }
-                if (which < 0) return oops(r, "a variable of this profile after $");
-                n += (size_t)snprintf(out + n, sizeof out - n, "%s", r->value[which]);
-                c += best;
-            } else {
+            else
                 out[n++] = *c;
-            }
-            if (n + 2 > sizeof out) return oops(r, "a shorter line");
         }
         if (quoted) return oops(r, "a closing quote");
         out[n] = '\0';
@@ -163,7 +173,8 @@ static status take_line(reader *r, char **word, int count)
 
 status paper_read(paper **out, const char *path, const char *profile)
 {
-    char *text = malloc(LONGEST_LINE), *word[LINE_WORDS];
+    char *text = malloc(2 * LONGEST_LINE), *full = text ? text + LONGEST_LINE : NULL;
+    char *word[LINE_WORDS];
     reader r = {.p = calloc(1, sizeof *r.p), .file = fopen(path, "r")};
     status s = OK;
     *out = NULL;
@@ -179,7 +190,8 @@ status paper_read(paper **out, const char *path, const char *profile)
         char head[256];
         snprintf(head, sizeof head, "%.*s", (int)strcspn(start, " \t"), start);
         if (head[0] == '@' && !for_profile(head, profile)) continue;
-        s = split(&r, text, word, &count);
+        s = substitute(&r, start, full);
+        if (s == OK) s = split(&r, full, word, &count);
         if (s == OK && count > 0) s = take_line(&r, word, count);
         free_words(word, count);
     }
