@@ -9,6 +9,10 @@
 
 #include "verb.h"
 
+#ifdef WITH_OPENBLAS
+op_fn linear_openblas; /* openblas.c */
+#endif
+
 static const op ops[] = {
 #define OP(name, title, signature, grad, laws, tol, source)                                        \
     {#name, title, signature, #grad, laws, tol, source, name##_ref},
@@ -33,7 +37,15 @@ static const impl impls[] = {
 #define KERNEL(op, name, idea) {#op, #name, idea, RUN(op##_##name), DEVICE},
 #include "kernels.def"
 #undef KERNEL
+#ifdef WITH_OPENBLAS
+    {"linear", "openblas", "dgemm: the yardstick", linear_openblas, &ref_backend},
+#endif
 };
+
+const backend *backend_at(int i)
+{
+    return i == 0 ? &ref_backend : i == 1 ? DEVICE : NULL;
+}
 
 enum { OPS = sizeof ops / sizeof *ops, IMPLS = sizeof impls / sizeof *impls };
 

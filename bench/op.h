@@ -66,6 +66,9 @@ const char *impl_absent(const impl *i);
 /* The transform of a backend that `attention` is handed: the reference, or the default kernel. */
 op_fn *op_on(const backend *where, const char *op_name);
 
+/* The backends of this build: the reference, then the device; NULL past the end. */
+const backend *backend_at(int i);
+
 /* A row transform: its first output is p, or it is the gradient of one. */
 int op_is_transform(const op *o);
 int op_is_transform_grad(const op *o);

@@ -10,11 +10,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "op.h"
 #include "results.h"
 #include "version.h"
-#ifdef WITH_CUDA
-#include "kernels.h"
-#endif
 
 typedef struct text {
     char *at;
@@ -90,15 +88,9 @@ char *provenance_text(void)
     line(&t, "compiler", "%s", MOSAIC_COMPILER);
     line(&t, "cflags", "%s", MOSAIC_CFLAGS);
     line(&t, "hdf5", "%u.%u.%u", major, minor, release);
-#ifdef WITH_CUDA
     line(&t, "nvcc", "%s", MOSAIC_NVCC);
-#else
-    line(&t, "nvcc", "not in this build");
-#endif
-    device_lines(&t, "cpu", &ref_backend);
-#ifdef WITH_CUDA
-    device_lines(&t, "device", &cuda_backend);
-#endif
+    device_lines(&t, "cpu", backend_at(0));
+    if (backend_at(1)) device_lines(&t, "device", backend_at(1));
     static const char *const watched[] = {"OMP_NUM_THREADS", "OPENBLAS_CORETYPE",
                                           "OPENBLAS_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG"};
     for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)

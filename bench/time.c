@@ -8,7 +8,7 @@
  * copy of the repeated part must carry the very bits of the checked answer, so a kernel that is
  * right when small and wrong when large has no time either.
  */
-#include "time.h"
+#include "timing.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -71,9 +71,10 @@ static status spread(const problem *p)
     call *large = p->large;
     for (int i = 0; i < small->sig.inputs; i++) {
         const char *storage = &small->sig.in[i].storage;
-        dtype type = *storage == 'i' ? I32 : small->a.type == F64 ? F64
-                     : *storage == 'f'                            ? F32
-                                                                  : small->a.type;
+        dtype type = *storage == 'i'        ? I32
+                     : small->a.type == F64 ? F64
+                     : *storage == 'f'      ? F32
+                                            : small->a.type;
         char *there = (char *)(uintptr_t)large->a.in[i];
         int64_t part = small->in_count[i], all = large->in_count[i];
         for (int64_t done = 0; done < all; done += part)
@@ -130,7 +131,9 @@ static status same_bits(const problem *p, int i, int64_t from, double *host, int
 {
     const call *small = p->small;
     int64_t n = small->out_count[i];
-    dtype type = small->a.type == F64 ? F64 : small->sig.out[i].storage == 'f' ? F32 : small->a.type;
+    dtype type = small->a.type == F64               ? F64
+                 : small->sig.out[i].storage == 'f' ? F32
+                                                    : small->a.type;
     const char *there = p->large->a.out[i];
     TRY(small->impl->where->get(host, there + (size_t)from * dtype_size(type), (size_t)n, type));
     *same &= memcmp(host, small->out[i], (size_t)n * sizeof *host) == 0;
@@ -165,7 +168,8 @@ static status one_sample(void *user, double *seconds)
 static double flops(const op *o, const dims *d)
 {
     if (strcmp(o->name, "linear") == 0) return 2.0 * (double)d->R * (double)d->N * (double)d->C;
-    return strcmp(o->name, "linear_grad") == 0 ? 4.0 * (double)d->R * (double)d->N * (double)d->C : 0;
+    return strcmp(o->name, "linear_grad") == 0 ? 4.0 * (double)d->R * (double)d->N * (double)d->C
+                                               : 0;
 }
 
 static status time_point(timing *t, const op *o, const impl *im, const dims *d, const params *q,
@@ -209,7 +213,8 @@ static int reads(const op *o, const char *prefix)
 static int chosen(const words *w, const char *name, const char *text)
 {
     for (int64_t i = 0; i < word_count(w, name); i++)
-        if (strcmp(word_text_at(w, name, i), "all") == 0 || strcmp(word_text_at(w, name, i), text) == 0)
+        if (strcmp(word_text_at(w, name, i), "all") == 0 ||
+            strcmp(word_text_at(w, name, i), text) == 0)
             return 1;
     return 0;
 }
@@ -221,7 +226,8 @@ static int64_t elements_of(const timing *t, const impl *im)
 }
 
 /* All lengths and parameters of one implementation in one storage. */
-static status time_impl(timing *t, const op *o, const impl *im, const struct storage *st, double copy)
+static status time_impl(timing *t, const op *o, const impl *im, const struct storage *st,
+                        double copy)
 {
     const words *w = t->w;
     int64_t alphas = reads(o, "entmax") ? word_count(w, "alpha") : 1;
@@ -245,7 +251,8 @@ static status time_impl(timing *t, const op *o, const impl *im, const struct sto
 }
 
 /* Walk the implementations that the words choose; *points counts those that can run here. */
-static status time_ops(timing *t, const backend *where, double copy, int *points, const char **absent)
+static status time_ops(timing *t, const backend *where, double copy, int *points,
+                       const char **absent)
 {
     for (int i = 0; impl_at(i); i++) {
         const impl *im = impl_at(i);
@@ -257,7 +264,8 @@ static status time_ops(timing *t, const backend *where, double copy, int *points
         if (im->where != where) continue;
         ++*points;
         for (int k = 0; k < STORAGES; k++) {
-            if (im->where == &ref_backend ? k > 0 : !chosen(t->w, "type", storages[k].name)) continue;
+            if (im->where == &ref_backend ? k > 0 : !chosen(t->w, "type", storages[k].name))
+                continue;
             TRY(time_impl(t, op_find(im->op), im, &storages[k], copy));
         }
     }
@@ -272,7 +280,8 @@ static status time_backends(timing *t, int *points, const char **absent)
         const impl *im = impl_at(i);
         int known = impl_absent(im) != NULL;
         if (!chosen(t->w, "op", im->op) || !chosen(t->w, "impl", im->name)) known = 1;
-        for (int j = 0; j < count; j++) known |= seen[j] == im->where;
+        for (int j = 0; j < count; j++)
+            known |= seen[j] == im->where;
         if (!known) seen[count++] = im->where;
     }
     for (int j = 0; j < count; j++) {
@@ -302,9 +311,11 @@ static status check_words(const words *w)
     }
     for (int64_t i = 0; i < word_count(w, "type"); i++) {
         int known = strcmp(word_text_at(w, "type", i), "all") == 0;
-        for (int k = 0; k < STORAGES; k++) known |= strcmp(word_text_at(w, "type", i), storages[k].name) == 0;
+        for (int k = 0; k < STORAGES; k++)
+            known |= strcmp(word_text_at(w, "type", i), storages[k].name) == 0;
         if (!known)
-            return fail(ERR_ARG, "time: type=%s: expected f32, bf16 or f16", word_text_at(w, "type", i));
+            return fail(ERR_ARG, "time: type=%s: expected f32, bf16 or f16",
+                        word_text_at(w, "type", i));
     }
     return input_check(word_text(w, "input"));
 }
@@ -314,12 +325,14 @@ int verb_time(const words *w)
     timing t = {.w = w, .protocol = {.warmups = 3, .most = MOST_SAMPLES, .spread = 0.01}};
     int points = 0;
     const char *absent = NULL;
-    t.protocol.least = word_int(w, "samples") < MOST_SAMPLES ? word_int(w, "samples") : MOST_SAMPLES;
+    t.protocol.least =
+        word_int(w, "samples") < MOST_SAMPLES ? word_int(w, "samples") : MOST_SAMPLES;
     t.protocol.seconds = word_real(w, "seconds");
     status s = check_words(w);
     if (s != OK) return status_exit(s);
     t.samples = malloc(MOST_SAMPLES * sizeof *t.samples);
-    s = t.samples ? results_create(&t.r, word_text(w, "out"), w) : fail(ERR_MEMORY, "time: out of memory");
+    s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
+                  : fail(ERR_MEMORY, "time: out of memory");
     if (s == OK && word_given(w, "task"))
         s = time_tasks(&t), points = 1;
     else if (s == OK)

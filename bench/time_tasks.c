@@ -4,7 +4,7 @@
  * text and byte-pair encoding in bytes per second. A sample of the clock covers enough samples of
  * the data that it lasts.
  */
-#include "time.h"
+#include "timing.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -49,16 +49,17 @@ static status measure_maker(timing *t, maker *m, time_row *row)
         TRY(make_burst(m, &seconds));
         if (seconds > 5e-3 || m->burst > 1 << 20) break;
     }
-    double *tokens = malloc((size_t)target * sizeof *tokens);
-    if (!tokens) return fail(ERR_MEMORY, "time: out of memory");
+    double *made = malloc((size_t)target * sizeof *made);
+    if (!made) return fail(ERR_MEMORY, "time: out of memory");
     status s = OK;
     for (; s == OK && count < target; count++) {
         s = make_burst(m, &t->samples[count]);
-        tokens[count] = m->tokens;
+        made[count] = m->tokens;
         sum += m->tokens;
     }
-    for (int64_t i = 0; s == OK && i < count; i++) t->samples[i] *= sum / (double)count / tokens[i];
-    free(tokens);
+    for (int64_t i = 0; s == OK && i < count; i++)
+        t->samples[i] *= sum / (double)count / made[i];
+    free(made);
     row->work = sum / (double)target;
     return s == OK ? timing_emit(t, row, count) : s;
 }
@@ -84,7 +85,8 @@ static status time_task(timing *t, const struct task *task)
     row.n = m.d->longest;
     m.s.x = malloc((size_t)m.d->longest * sizeof *m.s.x);
     m.s.y = malloc((size_t)m.d->longest * sizeof *m.s.y);
-    status s = m.s.x && m.s.y ? measure_maker(t, &m, &row) : fail(ERR_MEMORY, "time: out of memory");
+    status s =
+        m.s.x && m.s.y ? measure_maker(t, &m, &row) : fail(ERR_MEMORY, "time: out of memory");
     free(m.s.x);
     free(m.s.y);
     dataset_close(m.d);
@@ -103,10 +105,12 @@ static status write_stories(void *user, double *seconds)
 {
     writer *w = user;
     double start = seconds_now();
-    for (int i = 0; i < STORIES; i++) story_make(1, SPLIT_TRAIN, (uint64_t)w->next++, &w->stories[i]);
+    for (int i = 0; i < STORIES; i++)
+        story_make(1, SPLIT_TRAIN, (uint64_t)w->next++, &w->stories[i]);
     *seconds = seconds_now() - start;
     w->bytes = 0;
-    for (int i = 0; i < STORIES; i++) w->bytes += (double)w->stories[i].bytes;
+    for (int i = 0; i < STORIES; i++)
+        w->bytes += (double)w->stories[i].bytes;
     return OK;
 }
 
@@ -126,7 +130,7 @@ static status time_text(timing *t)
     writer w = {.stories = malloc(STORIES * sizeof *w.stories)};
     bpe *b = NULL;
     int64_t count = 0;
-    time_row row = new_row("story_text", "story");
+    time_row row = new_row("story_text", "generator");
     status s = w.stories ? OK : fail(ERR_MEMORY, "time: out of memory");
     snprintf(row.type, sizeof row.type, "bytes");
     if (s == OK) s = measure(&t->protocol, write_stories, &w, t->samples, &count);
@@ -141,7 +145,7 @@ static status time_text(timing *t)
     if (s == OK) s = timing_emit(t, &row, count);
     encoder_close(w.e);
     bpe_free(b);
-    tokens_free(&w.ids);
+    free(w.ids.v);
     free(w.stories);
     return s;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * time.h — the two halves of verb time: operations (time.c) and generators (time_tasks.c).
+ * timing.h — the two halves of verb time: operations (time.c) and generators (time_tasks.c).
  */
-#ifndef MOSAIC_TIME_H
-#define MOSAIC_TIME_H
+#ifndef MOSAIC_TIMING_H
+#define MOSAIC_TIMING_H
 
 #include "measure.h"
 #include "results.h"
