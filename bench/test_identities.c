@@ -225,8 +225,17 @@ void selftest_softmax_limit(selftest *t)
         EXPECT_NEAR(l1(p, soft, 512) / (rate * a), 1, 10 * a + 1e-7);
     }
     EXPECT(rate > 3 && rate < 12);
-    const method m = entmax_method(1 + 1e-7, SOLVER_AUTO);
+    method m = entmax_method(1 + 1e-7, SOLVER_AUTO);
     EXPECT(weigh(&m, 1, c, 512, p, NULL) == OK && memcmp(p, soft, sizeof p) == 0);
+
+    double G[512], dc[512], stat[STATS], dbeta, dalpha, want = 0;
+    m = entmax_method(1 + 2e-6, SOLVER_AUTO);
+    normal_row(42, G, 512);
+    EXPECT(weigh(&m, 1, c, 512, p, stat) == OK);
+    EXPECT(pull(&m, 1, p, stat, G, 512, dc, &dbeta, &dalpha) == OK);
+    for (int j = 0; j < 512; j++)
+        want += G[j] * soft[j] / 2 * (mean - log(soft[j]) * log(soft[j]));
+    EXPECT_NEAR(dalpha / want, 1, 1e-4);
 }
 
 /* <G, p> with one input moved: cosine j, beta (j = -1) or alpha (j = -2). */

@@ -6,6 +6,7 @@
 #define MOSAIC_TRANSFORMS_H
 
 #include <math.h>
+#include <string.h>
 
 #include "mosaic.h"
 
@@ -19,7 +20,15 @@ static inline void poison(double *x, int64_t n)
 static inline status weigh(const method *m, double beta, const double *c, int64_t n, double *p,
                            double *stat)
 {
-    const args a = {.in = {c, &beta}, .out = {p, stat}, .d = {.R = 1, .N = n}, .p = m->p};
+    args a;
+    memset(&a, 0, sizeof a);
+    a.in[0] = c;
+    a.in[1] = &beta;
+    a.out[0] = p;
+    a.out[1] = stat;
+    a.d.R = 1;
+    a.d.N = n;
+    a.p = m->p;
     poison(p, n);
     poison(stat, STATS);
     return m->weights(&a);
@@ -29,8 +38,18 @@ static inline status weigh(const method *m, double beta, const double *c, int64_
 static inline status pull(const method *m, double beta, const double *p, const double *stat,
                           const double *G, int64_t n, double *dc, double *dbeta, double *dalpha)
 {
-    const args a = {
-        .in = {&beta, p, stat, G}, .out = {dc, dbeta, dalpha}, .d = {.R = 1, .N = n}, .p = m->p};
+    args a;
+    memset(&a, 0, sizeof a);
+    a.in[0] = &beta;
+    a.in[1] = p;
+    a.in[2] = stat;
+    a.in[3] = G;
+    a.out[0] = dc;
+    a.out[1] = dbeta;
+    a.out[2] = dalpha;
+    a.d.R = 1;
+    a.d.N = n;
+    a.p = m->p;
     poison(dc, n);
     poison(dbeta, 1);
     return m->weights_grad(&a);

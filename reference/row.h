@@ -61,8 +61,11 @@ static inline void row_stat(double *stat, int64_t r, double max, double norm, in
 static inline int row_open(const args *a, int64_t r, const double *c, double *p, double *stat,
                            row *x)
 {
-    *x = (row){.n = row_live(a, r), .arg = -1, .max = -INFINITY};
     int broken = 0;
+    x->n = row_live(a, r);
+    x->keys = 0;
+    x->arg = -1;
+    x->max = -INFINITY;
     for (int64_t j = 0; j < x->n; j++) {
         broken |= !(c[j] < INFINITY);
         x->keys += c[j] > -INFINITY;
