@@ -31,24 +31,24 @@ static __global__ void __launch_bounds__(THREADS)
     enum { VEC = packed<float>::width };
     const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * VEC, left = N - at;
     if (left <= 0) return;
-    packed<float> pw = load_some(w + at, left, wide), pg = load_some(g + at, left, wide);
-    packed<float> pm = load_some(m + at, left, wide), pv = load_some(v + at, left, wide);
-    float factor = 1;
+    const packed<float> pw = load_some(w + at, left, wide), pg = load_some(g + at, left, wide);
+    const packed<float> pm = load_some(m + at, left, wide), pv = load_some(v + at, left, wide);
+    float ow[VEC], om[VEC], ov[VEC], factor = 1;
     if (norm && s.clip > 0) {
         factor = s.clip / (*norm + 1e-6f);
         if (factor >= 1) factor = 1;
     }
 #pragma unroll
     for (int k = 0; k < VEC; k++) {
-        float d = pg.v[k] * factor;
-        pm.v[k] = s.keep1 * pm.v[k] + s.take1 * d;
-        pv.v[k] = s.keep2 * pv.v[k] + s.take2 * d * d;
-        float change = s.rate * pm.v[k] / (sqrtf(pv.v[k]) * s.spread + s.eps);
-        pw.v[k] -= s.shrink * pw.v[k] + change;
+        const float d = pg[k] * factor;
+        om[k] = s.keep1 * pm[k] + s.take1 * d;
+        ov[k] = s.keep2 * pv[k] + s.take2 * d * d;
+        const float change = s.rate * om[k] / (sqrtf(ov[k]) * s.spread + s.eps);
+        ow[k] = pw[k] - (s.shrink * pw[k] + change);
     }
-    store_some(w1 + at, pw, left, wide);
-    if (m1) store_some(m1 + at, pm, left, wide);
-    if (v1) store_some(v1 + at, pv, left, wide);
+    store_some(w1 + at, packed_of<float>(ow), left, wide);
+    if (m1) store_some(m1 + at, packed_of<float>(om), left, wide);
+    if (v1) store_some(v1 + at, packed_of<float>(ov), left, wide);
 }
 
 extern "C" status adamw_stream(const args *a)

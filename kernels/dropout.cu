@@ -40,16 +40,17 @@ static __global__ void __launch_bounds__(THREADS)
     enum { VEC = packed<T>::width };
     const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * VEC;
     if (at >= N) return;
-    packed<T> r = load_some(x + at, N - at, wide);
+    const packed<T> r = load_some(x + at, N - at, wide);
+    float o[VEC];
 #pragma unroll
     for (int g = 0; g < VEC / 4; g++) {
-        uint4 w = philox(m, (uint64_t)at / 4 + g);
-        r.set(4 * g + 0, w.x >= m.threshold ? r[4 * g + 0] * m.kept : 0);
-        r.set(4 * g + 1, w.y >= m.threshold ? r[4 * g + 1] * m.kept : 0);
-        r.set(4 * g + 2, w.z >= m.threshold ? r[4 * g + 2] * m.kept : 0);
-        r.set(4 * g + 3, w.w >= m.threshold ? r[4 * g + 3] * m.kept : 0);
+        const uint4 w = philox(m, (uint64_t)at / 4 + g);
+        o[4 * g + 0] = w.x >= m.threshold ? r[4 * g + 0] * m.kept : 0;
+        o[4 * g + 1] = w.y >= m.threshold ? r[4 * g + 1] * m.kept : 0;
+        o[4 * g + 2] = w.z >= m.threshold ? r[4 * g + 2] * m.kept : 0;
+        o[4 * g + 3] = w.w >= m.threshold ? r[4 * g + 3] * m.kept : 0;
     }
-    store_some(y + at, r, N - at, wide);
+    store_some(y + at, packed_of<T>(o), N - at, wide);
 }
 
 template <typename T> static status run(const args *a)

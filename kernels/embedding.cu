@@ -121,11 +121,7 @@ static __global__ void __launch_bounds__(THREADS)
                 if (c + k < C) sum[k] += p[k];
         }
     }
-    packed<T> r;
-#pragma unroll
-    for (int k = 0; k < VEC; k++)
-        r.set(k, sum[k]);
-    store_some(dw + v * C + c, r, C - c, wide);
+    store_some(dw + v * C + c, packed_of<T>(sum), C - c, wide);
 }
 
 template <typename T> static status run(const args *a)

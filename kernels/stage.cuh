@@ -11,41 +11,46 @@
 
 #include "common.cuh"
 
-/* 16 bytes of a row, kept as stored. */
-template <typename T> struct __align__(16) packed {
+/* 16 bytes of a row, kept as stored: half the registers of floats for the 16-bit types. */
+template <typename T> struct packed {
     enum { width = pack<T>::width };
-    T v[width];
+    uint4 raw;
     __device__ __forceinline__ float operator[](int k) const
     {
-        return widen(v[k]);
-    }
-    __device__ __forceinline__ void set(int k, float x)
-    {
-        v[k] = narrow<T>(x);
+        float x[width];
+        unpack(raw, x, T());
+        return x[k];
     }
 };
 
-/* The pack at p, of which `left` elements exist; the others are 0. */
-template <typename T> __device__ inline packed<T> load_some(const T *p, int64_t left, bool wide)
+template <typename T> __device__ __forceinline__ packed<T> packed_of(const float *x)
 {
-    packed<T> r;
-    if (wide && left >= packed<T>::width) return *(const packed<T> *)p;
+    return packed<T>{repack(x, T())};
+}
+
+/* The pack at p, of which `left` elements exist; the others are `absent`. */
+template <typename T>
+__device__ __forceinline__ packed<T> load_some(const T *p, int64_t left, bool wide,
+                                               float absent = 0)
+{
+    __align__(16) T e[packed<T>::width];
+    if (wide && left >= packed<T>::width) return packed<T>{*(const uint4 *)p};
 #pragma unroll
     for (int k = 0; k < packed<T>::width; k++)
-        r.v[k] = k < left ? p[k] : narrow<T>(0);
-    return r;
+        e[k] = k < left ? p[k] : narrow<T>(absent);
+    return packed<T>{*(const uint4 *)e};
 }
 
 template <typename T>
-__device__ inline void store_some(T *p, const packed<T> &r, int64_t left, bool wide)
+__device__ __forceinline__ void store_some(T *p, const packed<T> &r, int64_t left, bool wide)
 {
     if (wide && left >= packed<T>::width) {
-        *(packed<T> *)p = r;
+        *(uint4 *)p = r.raw;
         return;
     }
 #pragma unroll
     for (int k = 0; k < packed<T>::width; k++)
-        if (k < left) p[k] = r.v[k];
+        if (k < left) p[k] = narrow<T>(r[k]);
 }
 
 /* Sum over `lanes` neighbouring lanes, a power of two <= 32; the whole warp takes part. */
@@ -60,6 +65,39 @@ __device__ inline float team_max(float x, int lanes)
     for (int o = lanes / 2; o > 0; o /= 2)
         x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
     return x;
+}
+
+/* Length of the vector spread over a team. squares(scale, &top) returns this lane's sum of
+ * (scale u)^2 and raises top to its largest |scale u|; it is called again, with an exact scale,
+ * where the squares could leave the range of float. */
+template <typename F> __device__ inline float team_length(int lanes, F squares)
+{
+    float top = 0, scale = 1, sum = team_sum(squares(1.0f, &top), lanes);
+    top = team_max(top, lanes);
+    if (top > 0x1p40f) scale = 0x1p-100f;
+    if (top < 0x1p-40f && top > 0) scale = 0x1p100f;
+    if (__any_sync(ALL_LANES, scale != 1)) sum = team_sum(squares(scale, &top), lanes);
+    return sqrtf(sum) / scale;
+}
+
+/* What a vector of length n is divided by, and whether its projection is left out. */
+typedef struct norm_rule {
+    float eps;
+    bool add;
+} norm_rule;
+__device__ inline float divisor(norm_rule r, float n)
+{
+    const float by = r.add ? n + r.eps : n < r.eps ? r.eps : n;
+    return by == 0 ? 1 : by;
+}
+__device__ inline bool is_flat(norm_rule r, float n)
+{
+    return r.add ? n == 0 : n < r.eps || n == 0;
+}
+static inline norm_rule norm_rule_of(const params *p)
+{
+    norm_rule r = {(float)p->eps, p->eps_add != 0};
+    return r;
 }
 
 /* The sum of (x, y) over the threads of one row: blockDim.x of them, a warp or the whole block.

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * layer_norm — y = (x - mean) rstd w + b over the C entries of a row.
+ *
+ *     mean = sum x / C,   rstd = 1 / sqrt(sum (x - mean)^2 / C + eps)
+ *     h = (x - mean) rstd,   e = w dy
+ *     dx = rstd (e - sum e / C - h sum(e h) / C),   dw = sum_r h dy,   db = sum_r dy
+ *
+ * x (R, C), w, b (C; b NULL: 0) -> y (R, C), mean, rstd (R). Reads eps.
+ * Forward: a warp or a block holds a row in registers, one read and one write, variance about the
+ * mean; rows of more than HELD * ROW_THREADS packs are read again from the cache.
+ * Backward: a block owns a slab of columns for many rows and keeps its part of dw and db in
+ * registers; one slab makes the row sums itself, more slabs take them from a pass before.
+ * The parts of the blocks are added in order.
+ * Source: Ba et al. 2016.
+ */
+#include "stage.cuh"
+
+enum { ROW_THREADS = 512, HELD = 8, ROWS = 8, GRAD_HELD = 2, GRAD_BLOCKS = 1056 };
+
+/* A row of which each thread keeps its first HELD packs. */
+template <typename T> struct held_row {
+    packed<T> p[HELD];
+    const T *row;
+    int64_t C;
+    bool wide;
+    __device__ void read(const T *row_, int64_t C_, bool wide_)
+    {
+        row = row_, C = C_, wide = wide_;
+#pragma unroll
+        for (int i = 0; i < HELD; i++)
+            p[i] = at(threadIdx.x + (int64_t)i * blockDim.x);
+    }
+    __device__ packed<T> at(int64_t pack_index) const
+    {
+        const int64_t c = pack_index * packed<T>::width;
+        return load_some(row + c, C - c, wide);
+    }
+    /* f(pack, column) for every pack of this thread. */
+    template <typename F> __device__ void each(F f) const
+    {
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            const int64_t c = (threadIdx.x + (int64_t)i * blockDim.x) * packed<T>::width;
+            if (c < C) f(p[i], c);
+        }
+        for (int64_t i = threadIdx.x + (int64_t)HELD * blockDim.x; i * packed<T>::width < C;
+             i += blockDim.x)
+            f(at(i), i * packed<T>::width);
+    }
+};
+
+template <typename T>
+static __global__ void __launch_bounds__(ROW_THREADS)
+    layer_norm_kernel(const T *x, const float *w, const float *b, T *y, float *mean, float *rstd,
+                      int64_t R, int64_t C, float eps, bool wide)
+{
+    enum { VEC = packed<T>::width };
+    __shared__ float2 room[2][WARP];
+    const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
+    if (row >= R) return; /* whole warps: blockDim.y > 1 only with a warp per row */
+    held_row<T> h;
+    h.read(x + row * C, C, wide);
+    float sum = 0, square = 0;
+    h.each([&](const packed<T> &p, int64_t c) {
+#pragma unroll
+        for (int k = 0; k < VEC; k++)
+            sum += p[k];
+    });
+    const float mu = row_sum(make_float2(sum, 0), room, 0).x / (float)C;
+    h.each([&](const packed<T> &p, int64_t c) {
+#pragma unroll
+        for (int k = 0; k < VEC; k++)
+            square += c + k < C ? (p[k] - mu) * (p[k] - mu) : 0;
+    });
+    const float r = rsqrtf(row_sum(make_float2(square, 0), room, 1).x / (float)C + eps);
+    h.each([&](const packed<T> &p, int64_t c) {
+        const packed<float> none = {};
+        float o[VEC];
+#pragma unroll
+        for (int k = 0; k < VEC; k += 4) {
+            const packed<float> pw = load_some(w + c + k, C - c - k, wide);
+            const packed<float> pb = b ? load_some(b + c + k, C - c - k, wide) : none;
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                o[k + i] = (p[k + i] - mu) * r * pw[i] + pb[i];
+        }
+        store_some(y + row * C + c, packed_of<T>(o), C - c, wide);
+    });
+    if (threadIdx.x == 0) {
+        if (mean) mean[row] = mu;
+        if (rstd) rstd[row] = r;
+    }
+}
+
+/* sums[row] = (sum e, sum e h), for rows wider than a slab. */
+template <typename T>
+static __global__ void __launch_bounds__(ROW_THREADS)
+    row_sums_kernel(const T *x, const float *w, const float *mean, const float *rstd, const T *dy,
+                    float2 *sums, int64_t C, bool wide)
+{
+    enum { VEC = packed<T>::width };
+    __shared__ float2 room[2][WARP];
+    const int64_t row = blockIdx.x;
+    const float mu = mean[row], r = rstd[row];
+    float2 s = make_float2(0, 0);
+    for (int64_t c = (int64_t)threadIdx.x * VEC; c < C; c += (int64_t)blockDim.x * VEC) {
+        const packed<T> px = load_some(x + row * C + c, C - c, wide);
+        const packed<T> pd = load_some(dy + row * C + c, C - c, wide);
+#pragma unroll
+        for (int k = 0; k < VEC; k++) {
+            const float e = c + k < C ? w[c + k] * pd[k] : 0;
+            s.x += e;
+            s.y += e * (px[k] - mu) * r;
+        }
+    }
+    s = row_sum(s, room, 0);
+    if (threadIdx.x == 0) sums[row] = s;
+}
+
+/* Rows blockIdx.x, + gridDim.x, ... of the slab blockIdx.y. sums NULL: the slab is the row.
+ * part: per block 2 x C floats, the sums of h dy and of dy. */
+template <typename T>
+static __global__ void __launch_bounds__(ROW_THREADS)
+    layer_norm_grad_kernel(const T *x, const float *w, const float *mean, const float *rstd,
+                           const T *dy, const float2 *sums, T *dx, float *part, int64_t R,
+                           int64_t C, bool wide)
+{
+    enum { VEC = packed<T>::width };
+    __shared__ float2 room[2][WARP];
+    float pw[GRAD_HELD][VEC], dw[GRAD_HELD][VEC], db[GRAD_HELD][VEC];
+    int64_t col[GRAD_HELD];
+    int turn = 0;
+#pragma unroll
+    for (int i = 0; i < GRAD_HELD; i++) {
+        col[i] = (((int64_t)blockIdx.y * GRAD_HELD + i) * blockDim.x + threadIdx.x) * VEC;
+#pragma unroll
+        for (int k = 0; k < VEC; k++) {
+            pw[i][k] = col[i] + k < C ? w[col[i] + k] : 0;
+            dw[i][k] = db[i][k] = 0;
+        }
+    }
+    for (int64_t row = blockIdx.x; row < R; row += gridDim.x, turn ^= 1) {
+        packed<T> px[GRAD_HELD], pd[GRAD_HELD];
+        const float mu = mean[row], r = rstd[row];
+        float2 s = make_float2(0, 0);
+#pragma unroll
+        for (int i = 0; i < GRAD_HELD; i++) {
+            px[i] = load_some(x + row * C + col[i], C - col[i], wide);
+            pd[i] = load_some(dy + row * C + col[i], C - col[i], wide);
+        }
+#pragma unroll
+        for (int i = 0; i < GRAD_HELD; i++)
+#pragma unroll
+            for (int k = 0; k < VEC; k++) {
+                const float h = (px[i][k] - mu) * r, e = pw[i][k] * pd[i][k];
+                s.x += e;
+                s.y += e * h;
+                dw[i][k] += h * pd[i][k];
+                db[i][k] += pd[i][k];
+            }
+        s = sums ? sums[row] : row_sum(s, room, turn);
+        const float a = s.x / (float)C, b = s.y / (float)C;
+#pragma unroll
+        for (int i = 0; i < GRAD_HELD; i++) {
+            float o[VEC];
+#pragma unroll
+            for (int k = 0; k < VEC; k++) {
+                const float h = (px[i][k] - mu) * r;
+                o[k] = r * (pw[i][k] * pd[i][k] - a - h * b);
+            }
+            store_some(dx + row * C + col[i], packed_of<T>(o), C - col[i], wide);
+        }
+    }
+    float *mine = part + (int64_t)blockIdx.x * 2 * C;
+#pragma unroll
+    for (int i = 0; i < GRAD_HELD; i++)
+#pragma unroll
+        for (int k = 0; k < VEC; k++)
+            if (col[i] + k < C) {
+                mine[col[i] + k] = dw[i][k];
+                mine[C + col[i] + k] = db[i][k];
+            }
+}
+
+template <typename T> static status run(const args *a)
+{
+    const int64_t R = a->d.R, C = a->d.C, packs = ceil_div(C, packed<T>::width);
+    const T *x = IN(T, 0);
+    const float *w = IN(float, 1), *b = IN(float, 2);
+    T *y = OUT(T, 0);
+    const bool wide = C % packed<T>::width == 0 && aligned16(x) && aligned16(y) && aligned16(w) &&
+                      aligned16(b);
+    const dim3 threads = packs <= HELD * WARP        ? dim3(WARP, ROWS)
+                         : packs <= HELD * WARP * 4  ? dim3(WARP * 4)
+                                                     : dim3(ROW_THREADS);
+    if (R == 0 || C == 0) return OK;
+    layer_norm_kernel<T><<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
+        x, w, b, y, OUT(float, 1), OUT(float, 2), R, C, (float)a->p.eps,
+        wide);
+    return launched("layer_norm");
+}
+
+extern "C" status layer_norm_registers(const args *a)
+{
+    NO_SCRATCH(a);
+    return BY_TYPE(a->type, "layer_norm", run, a);
+}
+
+template <typename T> static status run_grad(const args *a)
+{
+    const int64_t R = a->d.R, C = a->d.C, packs = ceil_div(C, packed<T>::width);
+    const T *x = IN(T, 0), *dy = IN(T, 4);
+    T *dx = OUT(T, 0);
+    const bool wide =
+        C % packed<T>::width == 0 && aligned16(x) && aligned16(dy) && aligned16(dx);
+    const int64_t full = ceil_div(packs, GRAD_HELD * WARP) * WARP;
+    const int threads = full < ROW_THREADS ? (int)full : (int)ROW_THREADS;
+    const int64_t slabs = ceil_div(packs, GRAD_HELD * threads);
+    const int blocks = R < GRAD_BLOCKS ? (int)R : (int)GRAD_BLOCKS;
+    float *part = (float *)a->work;
+    float2 *sums = NULL;
+    if (C == 0) return OK;
+    if (R > 0 && slabs > 1) {
+        sums = (float2 *)((char *)a->work + padded(sizeof(float) * 2 * C * GRAD_BLOCKS));
+        row_sums_kernel<T><<<(unsigned)R, ROW_THREADS, 0, stream_of(a)>>>(
+            x, IN(float, 1), IN(float, 2), IN(float, 3), dy, sums, C, wide);
+    }
+    if (R > 0)
+        layer_norm_grad_kernel<T><<<dim3(blocks, (unsigned)slabs), threads, 0, stream_of(a)>>>(
+            x, IN(float, 1), IN(float, 2), IN(float, 3), dy, sums, dx, part, R, C, wide);
+    if (a->out[1]) sum_columns(OUT(float, 1), part, blocks, C, 2 * C, stream_of(a));
+    if (a->out[2]) sum_columns(OUT(float, 2), part + C, blocks, C, 2 * C, stream_of(a));
+    return launched("layer_norm_grad");
+}
+
+extern "C" status layer_norm_grad_registers(const args *a)
+{
+    if (a->need) {
+        *a->need = padded(sizeof(float) * 2 * (size_t)a->d.C * GRAD_BLOCKS) +
+                   padded(sizeof(float2) * (size_t)a->d.R);
+        return OK;
+    }
+    return BY_TYPE(a->type, "layer_norm_grad", run_grad, a);
+}
