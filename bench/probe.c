@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * probe.c — see probe.h.
+ */
+#include "probe.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int probe_open(selftest *t, probe *p, const char *task, const data_options *o)
+{
+    *p = (probe){0};
+    status s = dataset_open(task, o, &p->d);
+    EXPECT(s == OK);
+    if (s != OK) {
+        fprintf(stderr, "%s\n", last_error());
+        return 0;
+    }
+    p->s.x = malloc((size_t)p->d->longest * sizeof *p->s.x);
+    p->s.y = malloc((size_t)p->d->longest * sizeof *p->s.y);
+    p->logits = malloc((size_t)(p->d->longest * p->d->vocab) * sizeof *p->logits);
+    if (p->s.x && p->s.y && p->logits) return 1;
+    EXPECT(!"out of memory");
+    probe_close(p);
+    return 0;
+}
+
+int probe_sample(selftest *t, probe *p, int64_t i)
+{
+    status s = p->d->sample(p->d, i, &p->s);
+    EXPECT(s == OK);
+    if (s != OK) return 0;
+    int32_t eos = p->d->pad - 1, sep = p->d->pad - 2;
+    int64_t end = 1, T = p->s.T;
+    p->first = 0;
+    while (p->first < T && p->s.y[p->first] == IGNORE)
+        p->first++;
+    p->trg = p->s.y + p->first;
+    for (p->R = 0; p->first + p->R < T && p->trg[p->R] != eos && p->trg[p->R] != IGNORE; p->R++)
+        ;
+    /* Without a separator the source ends before EOS, or at the prompt of the first target. */
+    while (end < T && p->s.x[end] != sep && p->s.x[end] != eos)
+        end++;
+    p->src = p->s.x + 1;
+    p->S = end < T ? end - 1 : p->s.answer;
+    return 1;
+}
+
+void probe_say(probe *p, int64_t t, int32_t id)
+{
+    double *row = p->logits + t * p->d->vocab;
+    for (int32_t c = 0; c < p->d->vocab; c++)
+        row[c] = c == id ? 0 : -1000;
+}
+
+double probe_mean(const metrics *all, const char *name)
+{
+    for (int i = 0; i < all->count; i++)
+        if (strcmp(all->m[i].name, name) == 0) return all->m[i].sum / (double)all->m[i].count;
+    return NAN;
+}
+
+void probe_close(probe *p)
+{
+    dataset_close(p->d);
+    free(p->s.x);
+    free(p->s.y);
+    free(p->logits);
+    *p = (probe){0};
+}
+
+int folder_fresh(selftest *t, char path[64])
+{
+    strcpy(path, "/tmp/mosaic-test-XXXXXX");
+    int made = mkdtemp(path) != NULL;
+    EXPECT(made);
+    return made;
+}
+
+void folder_remove(const char *path)
+{
+    char file[512];
+    DIR *dir = opendir(path);
+    if (!dir) return;
+    for (struct dirent *e; (e = readdir(dir));) {
+        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+        if (e->d_name[0] != '.') unlink(file);
+    }
+    closedir(dir);
+    rmdir(path);
+}
+
+void file_put(selftest *t, const char *folder, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "wb");
+    EXPECT(f != NULL);
+    if (!f) return;
+    fputs(text, f);
+    EXPECT(fclose(f) == 0);
+}
