@@ -5,14 +5,14 @@
  */
 #include "results.h"
 
-#include <fcntl.h>
 #include <hdf5.h>
-#include <libgen.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "seal.h"
 
 #define SCHEMA "mosaic 1"
 
@@ -119,12 +119,13 @@ static int put_text(hid_t where, const char *name, const char *value)
     return good;
 }
 
-/* Create PATH.tmp.PID with late-opened attribute storage, so that long texts fit. */
+/* A new file that leaves room for the seal; attributes are stored densely, so long texts fit. */
 static hid_t create_file(const char *partial)
 {
     quiet();
     hid_t fcpl = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_obj_track_times(fcpl, 0);
+    H5Pset_userblock(fcpl, SEAL_BYTES);
     H5Pset_attr_phase_change(fcpl, 0, 0);
     hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(fapl, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
@@ -138,7 +139,8 @@ static status write_provenance(results *r, const words *w)
 {
     int good = put_text(r->file, "schema", SCHEMA);
     char *text = provenance_text();
-    char *line = words_canonical(w, NULL), *cell = words_canonical(w, "out threads checkpoint from");
+    char *line = words_canonical(w, NULL),
+         *cell = words_canonical(w, "out threads checkpoint from");
     if (!text || !line || !cell) good = 0;
     if (good) good = put_text(r->file, "command", line) && put_text(r->file, "key", cell);
     for (char *at = text; good && at && *at;) {
@@ -262,22 +264,6 @@ static int write_samples(const results *r)
     return good;
 }
 
-/* fsync a file or the folder of a path. */
-static int sync_path(const char *path)
-{
-    int fd = open(path, O_RDONLY);
-    if (fd < 0) return 0;
-    int good = fsync(fd) == 0;
-    return close(fd) == 0 && good;
-}
-
-static int publish(const results *r)
-{
-    char folder[PATH_MAX];
-    snprintf(folder, sizeof folder, "%s", r->path);
-    return sync_path(r->partial) && rename(r->partial, r->path) == 0 && sync_path(dirname(folder));
-}
-
 status results_close(results *r, int keep)
 {
     if (!r) return OK;
@@ -291,7 +277,7 @@ status results_close(results *r, int keep)
     }
     if (keep && good) good = write_samples(r);
     if (r->file >= 0 && H5Fclose(r->file) < 0) good = 0;
-    if (keep && good) good = publish(r);
+    if (keep && good) good = seal_publish(r->partial, r->path, "result");
     if (!keep || !good) unlink(r->partial);
     status s = keep && !good ? fail(ERR_FILE,
                                     "%s: cannot be written: expected room on the disk and a "
@@ -312,10 +298,9 @@ status results_close(results *r, int keep)
 static status open_ours(const char *path, hid_t *file)
 {
     quiet();
-    if (access(path, R_OK) != 0) return fail(ERR_FILE, "%s: cannot be read: no such file", path);
-    if (H5Fis_hdf5(path) <= 0) return fail(ERR_DATA, "%s: not an HDF5 file", path);
+    TRY(seal_verify(path, "result"));
     *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (*file < 0) return fail(ERR_DATA, "%s: damaged or truncated HDF5 file", path);
+    if (*file < 0) return fail(ERR_DATA, "%s: not an HDF5 file behind its seal", path);
     char schema[64] = "";
     hid_t a = H5Aexists(*file, "schema") > 0 ? H5Aopen(*file, "schema", H5P_DEFAULT) : -1;
     if (a >= 0) {
