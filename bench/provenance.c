@@ -2,7 +2,7 @@
  *
  * provenance.c — what a number was made with: commit, compiler, flags, machine, device.
  * MOSAIC_COMMIT in the environment names the commit where the tree has no history (an exported
- * copy); otherwise the build recorded it.
+ * copy); otherwise the build recorded it. SOURCE_DATE_EPOCH, if set, is the date.
  */
 #include <hdf5.h>
 #include <stdarg.h>
@@ -73,7 +73,8 @@ char *provenance_text(void)
 {
     text t = {malloc(512), 0, 512};
     char date[32];
-    time_t now = time(NULL);
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    time_t now = epoch && *epoch ? (time_t)strtoll(epoch, NULL, 10) : time(NULL);
     struct tm utc;
     gmtime_r(&now, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
