@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * automaton.h — the random automata of RegBench. Inside tasks/ only.
+ * automaton.h — the random automata of RegBench. For tasks/ and its tests.
  */
 #ifndef MOSAIC_AUTOMATON_H
 #define MOSAIC_AUTOMATON_H

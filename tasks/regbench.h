@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * regbench.h — the parts of the RegBench task. Inside tasks/ only.
+ * regbench.h — the parts of the RegBench task. For tasks/ and its tests.
  */
 #ifndef MOSAIC_REGBENCH_H
 #define MOSAIC_REGBENCH_H
