@@ -282,6 +282,10 @@ void key_label(const char *columns, const char *text, char *label, size_t size)
 {
     size_t first = strcspn(text, " ");
     const struct named *n = find_named(text, first);
+    if (strcmp(columns, "layers") == 0) {
+        snprintf(label, size, strcmp(text, "0") == 0 ? "no model" : "L = %s", text);
+        return;
+    }
     char alpha[TEXT_SIZE];
     const char *rest = text[first] ? text + first + 1 : "";
     if (strcmp(rest, "1.33333") == 0) rest = "4/3";
