@@ -283,7 +283,8 @@ void key_label(const char *columns, const char *text, char *label, size_t size)
     size_t first = strcspn(text, " ");
     const struct named *n = find_named(text, first);
     if (strcmp(columns, "layers") == 0) {
-        snprintf(label, size, strcmp(text, "0") == 0 ? "no model" : "L = %s", text);
+        snprintf(label, size, "%s%s", strcmp(text, "0") == 0 ? "no model" : "L = ",
+                 strcmp(text, "0") == 0 ? "" : text);
         return;
     }
     char alpha[TEXT_SIZE];
