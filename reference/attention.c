@@ -10,6 +10,7 @@
  *
  * q, k, v (B,T,H,D), beta (H) or NULL -> o (B,T,H,D), p (B,H,T,T), stat (B,H,T,S).
  * q and k may be the same array; if dq and dk are, it receives the sum of both.
+ * The gradient given no p or no stat computes them again from q and k.
  * pi and its gradient are args.weights, args.weights_grad with the same params. Reads lag, scale,
  * and rate, seed, site, step: where rate > 0, element ((b H + h) T + t) T + j of p is dropped as
  * in dropout.c; p itself is the weights before dropout.
@@ -33,12 +34,12 @@ typedef struct plan {
     double *partial, *slabs_at;
 } plan;
 
-static plan plan_of(const args *a, size_t *bytes)
+static plan plan_of(const args *a, int tiles, size_t *bytes)
 {
     const int64_t T = a->d.T, heads = a->d.B * a->d.H;
     plan s = {.heads = heads, .slabs = heads < SLABS ? heads : SLABS};
     s.rows = T < STRIP ? T : T > 4096 ? STRIP / 4 : STRIP;
-    s.slab = (s.rows * (2 * T + STATS + 1) + LINE - 1) / LINE * LINE;
+    s.slab = (s.rows * (tiles * T + STATS + 2) + LINE - 1) / LINE * LINE;
     const int64_t live = (T / 2 + LINE) / LINE * LINE, partial = (heads + LINE - 1) / LINE * LINE;
     *bytes = (size_t)(live + partial + s.slabs * s.slab) * sizeof(double);
     s.live = a->work;
@@ -78,41 +79,48 @@ static int64_t offset(const args *a, int64_t head, int64_t t)
     return ((b * a->d.T + t) * a->d.H + h) * a->d.D;
 }
 
-/* Rows [t,t+rows) of one head. */
+/* Weights of rows [t,t+rows) of one head: p (rows,T), stat (rows,S). c and beta are scratch. */
+static status weigh(const args *a, const int32_t *live, int64_t head, int64_t t, int64_t rows,
+                    double *c, double *beta, double *p, double *stat)
+{
+    const int64_t T = a->d.T, D = a->d.D, step = a->d.H * D, keys = live[t + rows - 1];
+    const view q = {IN(double, 0) + offset(a, head, t), step, 1};
+    const view k = {IN(double, 1) + offset(a, head, 0), 1, step};
+    matmul(rows, keys, D, q, k, c, T, 0);
+    for (int64_t r = 0; r < rows; r++) {
+        beta[r] = IN(double, 3) ? IN(double, 3)[head % a->d.H] : 1;
+        for (int64_t j = 0; j < keys && a->p.scale != 1; j++)
+            c[r * T + j] *= a->p.scale;
+    }
+    args f = {.in = {c, beta}, .out = {p, stat}, .live = live + t, .p = a->p};
+    f.d = (dims){.R = rows, .N = T};
+    return a->weights(&f);
+}
+
+/* Rows of one head from t on, one strip. */
 static status strip(const args *a, const plan *s, double *slab, int64_t head, int64_t t)
 {
     const int64_t T = a->d.T, D = a->d.D, step = a->d.H * D;
     const int64_t rows = T - t < s->rows ? T - t : s->rows, keys = s->live[t + rows - 1];
-    const double *beta = IN(double, 3);
     double *c = slab, *dropped = slab + rows * T, *stat = slab + 2 * rows * T;
-    double *beta_row = stat + rows * STATS, *p = dropped;
-    const double *q = IN(double, 0) + offset(a, head, t);
-    const double *k = IN(double, 1) + offset(a, head, 0), *v = IN(double, 2) + offset(a, head, 0);
+    double *beta = stat + rows * STATS, *p = dropped;
+    const view v = {IN(double, 2) + offset(a, head, 0), step, 1};
     if (OUT(double, 1)) p = OUT(double, 1) + (head * T + t) * T;
     if (OUT(double, 2)) stat = OUT(double, 2) + (head * T + t) * STATS;
 
-    matmul(rows, keys, D, (view){q, step, 1}, (view){k, 1, step}, c, T, 0);
-    for (int64_t r = 0; r < rows; r++) {
-        beta_row[r] = beta ? beta[head % a->d.H] : 1;
-        for (int64_t j = 0; j < keys && a->p.scale != 1; j++)
-            c[r * T + j] *= a->p.scale;
-    }
-    args f = {.in = {c, beta_row}, .out = {p, stat}, .live = s->live + t, .p = a->p};
-    f.d = (dims){.R = rows, .N = T};
-    TRY(a->weights(&f));
+    TRY(weigh(a, s->live, head, t, rows, c, beta, p, stat));
     if (a->p.rate > 0) {
         drop(a, head, t, rows, keys, p, dropped);
         p = dropped;
     }
-    matmul(rows, D, keys, (view){p, T, 1}, (view){v, step, 1}, OUT(double, 0) + offset(a, head, t),
-           step, 0);
+    matmul(rows, D, keys, (view){p, T, 1}, v, OUT(double, 0) + offset(a, head, t), step, 0);
     return OK;
 }
 
 status attention_ref(const args *a)
 {
     size_t bytes;
-    const plan s = plan_of(a, &bytes);
+    const plan s = plan_of(a, 2, &bytes);
     if (a->need) return *a->need = bytes, OK;
     TRY(check("attention", a, a->weights));
     fill_live(a, s.live);
@@ -134,15 +142,20 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
 {
     const int64_t T = a->d.T, D = a->d.D, step = a->d.H * D;
     const int64_t rows = T - t < s->rows ? T - t : s->rows, keys = s->live[t + rows - 1];
-    const double *beta = IN(double, 3), *p = IN(double, 4) + (head * T + t) * T;
-    const double *stat = IN(double, 5) + (head * T + t) * STATS;
-    double *G = slab, *dc = slab + rows * T, *dropped = dc;
-    double *beta_row = slab + 2 * rows * T, *dbeta_row = beta_row + rows;
+    double *G = slab, *dc = G + rows * T, *own = dc + rows * T, *own_stat = own + rows * T;
+    double *dbeta = own_stat + rows * STATS, *beta = dbeta + rows, *dropped = dc;
+    const double *p = own, *stat = own_stat;
     const int64_t here = offset(a, head, t), first = offset(a, head, 0);
     const double *q = IN(double, 0) + here, *k = IN(double, 1) + first;
     const double *v = IN(double, 2) + first, *g = IN(double, 6) + here;
     double *dq = OUT(double, 0) + here, *dk = OUT(double, 1) + first, *dv = OUT(double, 2) + first;
 
+    if (IN(double, 4) && IN(double, 5)) {
+        p = IN(double, 4) + (head * T + t) * T;
+        stat = IN(double, 5) + (head * T + t) * STATS;
+    } else {
+        TRY(weigh(a, s->live, head, t, rows, G, beta, own, own_stat));
+    }
     const double *weight = p;
     if (a->p.rate > 0) {
         drop(a, head, t, rows, keys, p, dropped);
@@ -152,12 +165,12 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
     matmul(rows, keys, D, (view){g, step, 1}, (view){v, 1, step}, G, T, 0);
     if (a->p.rate > 0) drop(a, head, t, rows, keys, G, G);
     for (int64_t r = 0; r < rows; r++)
-        beta_row[r] = beta ? beta[head % a->d.H] : 1;
-    args f = {.in = {beta_row, p, stat, G}, .out = {dc, dbeta_row}, .live = s->live + t, .p = a->p};
+        beta[r] = IN(double, 3) ? IN(double, 3)[head % a->d.H] : 1;
+    args f = {.in = {beta, p, stat, G}, .out = {dc, dbeta}, .live = s->live + t, .p = a->p};
     f.d = (dims){.R = rows, .N = T};
     TRY(a->weights_grad(&f));
     for (int64_t r = 0; r < rows; r++) {
-        s->partial[head] += dbeta_row[r];
+        s->partial[head] += dbeta[r];
         for (int64_t j = 0; j < keys && a->p.scale != 1; j++)
             dc[r * T + j] *= a->p.scale;
     }
@@ -169,9 +182,11 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
 status attention_grad_ref(const args *a)
 {
     size_t bytes;
-    const plan s = plan_of(a, &bytes);
+    const plan s = plan_of(a, 3, &bytes);
     if (a->need) return *a->need = bytes, OK;
     TRY(check("attention_grad", a, a->weights_grad));
+    if ((!IN(double, 4) || !IN(double, 5)) && !a->weights)
+        return fail(ERR_ARG, "attention_grad: expected p and stat, or the transform");
     const size_t size = (size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * sizeof(double);
     for (int i = 0; i < 3; i++)
         if (!OUT(double, i)) return fail(ERR_ARG, "attention_grad: expected dq, dk and dv");

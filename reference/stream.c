@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stream.c — inference one token at a time, equal to the batched forward to rounding.
+ *
+ * Per layer the state is the leaky sums of both halves, the inputs that a convolution still wants,
+ * the last unfinished value, and the growing lists of keys and values. At token t the value of
+ * t - 1 is completed with its peek at t, and the query is the key of t; so that N(t) is exactly
+ * what the lists hold. GPT keeps keys and values alone.
+ * Source: model 2.13.
+ *
+ * The stages run on a copy of the model's struct with rooms of its own for one row; the parameters
+ * are the model's, which must outlive the stream.
+ */
+#include "pipeline.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stage.h"
+
+typedef struct memory {
+    double *s[2];          /* leaky sums: contextual, persistent                            */
+    double *history[2];    /* (k_kernel,d): the last inputs of the key convolutions         */
+    double *pending;       /* (2,d): what the value of t - 1 is made of: inputs or W_v h    */
+    double *keys, *values; /* (room,d), of which `tokens` and `tokens - 1` are known     */
+    double *own;           /* s, history and pending lie here                               */
+} memory;
+
+typedef struct mosaic_stream {
+    mosaic m;
+    memory *layers;
+    int64_t tokens, room;
+    double *scores, *weights, *stat; /* (H,room), (H,room), (H,S) */
+} mosaic_stream;
+
+static status open_layer(const mosaic *m, memory *x)
+{
+    const int64_t d = m->c.d, K = m->c.k_kernel;
+    x->own = calloc((size_t)((4 + 2 * K) * d), sizeof(double));
+    if (!x->own) return fail(ERR_MEMORY, "stream: out of memory");
+    x->s[0] = x->own;
+    x->s[1] = x->s[0] + d;
+    x->pending = x->s[1] + d;
+    x->history[0] = x->pending + 2 * d;
+    x->history[1] = x->history[0] + K * d;
+    return OK;
+}
+
+status stream_open(mosaic *m, mosaic_stream **out)
+{
+    *out = NULL;
+    mosaic_stream *s = calloc(1, sizeof *s);
+    if (!s) return fail(ERR_MEMORY, "stream: out of memory");
+    s->m = *m;
+    s->m.arena = NULL;
+    s->m.arena_size = 0;
+    s->m.work = NULL;
+    s->m.work_size = 0;
+    s->m.probe = NULL;
+    s->m.step = -1;
+    s->m.acts = calloc((size_t)m->c.L, sizeof *s->m.acts);
+    s->layers = calloc((size_t)m->c.L, sizeof *s->layers);
+    s->stat = calloc((size_t)(m->c.H * STATS), sizeof *s->stat);
+    status result = s->m.acts && s->layers && s->stat ? activations_reserve(&s->m, 1, 2, 0)
+                                                      : fail(ERR_MEMORY, "stream: out of memory");
+    for (int64_t l = 0; l < m->c.L && result == OK; l++)
+        result = open_layer(m, &s->layers[l]);
+    s->m.B = s->m.T = 1;
+    if (result == OK)
+        *out = s;
+    else
+        stream_close(s);
+    return result;
+}
+
+void stream_close(mosaic_stream *s)
+{
+    if (!s) return;
+    for (int64_t l = 0; l < s->m.c.L && s->layers; l++) {
+        free(s->layers[l].own);
+        free(s->layers[l].keys);
+        free(s->layers[l].values);
+    }
+    free(s->layers);
+    free(s->m.acts);
+    free(s->m.arena);
+    free(s->m.work);
+    free(s->scores);
+    free(s->weights);
+    free(s->stat);
+    free(s);
+}
+
+static status grow(double **x, int64_t count)
+{
+    double *more = realloc(*x, (size_t)count * sizeof **x);
+    if (!more) return fail(ERR_MEMORY, "stream: expected %lld numbers", (long long)count);
+    *x = more;
+    return OK;
+}
+
+static status make_room(mosaic_stream *s)
+{
+    const mosaic_config *c = &s->m.c;
+    if (c->arch == ARCH_GPT && s->tokens >= c->T)
+        return fail(ERR_ARG, "stream: expected at most %lld tokens, one per learned position",
+                    (long long)c->T);
+    if (s->tokens < s->room) return OK;
+    const int64_t room = s->room ? 2 * s->room : 64;
+    for (int64_t l = 0; l < c->L; l++) {
+        TRY(grow(&s->layers[l].keys, room * c->d));
+        TRY(grow(&s->layers[l].values, room * c->d));
+    }
+    TRY(grow(&s->scores, c->H * room));
+    TRY(grow(&s->weights, c->H * room));
+    s->room = room;
+    return OK;
+}
+
+/* z_h = sum_j p_hj v_j over the first `live` pairs. */
+static status read_pairs(mosaic_stream *s, const memory *x, const double *query, int64_t live,
+                         const double *beta, double scale, double *z)
+{
+    const int64_t d = s->m.c.d, H = s->m.c.H, D = d / H;
+    memset(z, 0, (size_t)d * sizeof *z);
+    if (live <= 0) return OK;
+    for (int64_t h = 0; h < H; h++)
+        for (int64_t j = 0; j < live; j++)
+            s->scores[h * live + j] = scale * dot(query + h * D, x->keys + j * d + h * D, D);
+    args a = {.in = {s->scores, beta}, .out = {s->weights, s->stat}, .p = s->m.c.method.p};
+    a.d = (dims){.R = H, .N = live};
+    TRY(s->m.c.method.weights(&a));
+    for (int64_t j = 0; j < live; j++)
+        for (int64_t h = 0; h < H; h++) {
+            const double p = s->weights[h * live + j];
+            for (int64_t e = h * D; e < h * D + D && p > 0; e++)
+                z[e] += p * x->values[j * d + e];
+        }
+    return OK;
+}
+
+/* The key of this token: x->key from x->h, by one step of the leaky average. */
+static status key_step(mosaic_stream *s, const half_index *i, double *history, double *sum,
+                       half_acts *x)
+{
+    mosaic *m = &s->m;
+    const int64_t d = m->c.d, H = m->c.H, K = m->c.k_kernel;
+    double *in = m->wide[0], *k = m->t[0];
+    memmove(history, history + d, (size_t)((K - 1) * d) * sizeof *history);
+    memcpy(history + (K - 1) * d, x->h, (size_t)d * sizeof *history);
+    for (int64_t e = 0; e < d; e++)
+        for (int64_t tau = 0; tau < K; tau++)
+            in[e * K + tau] = history[tau * d + e];
+    TRY(project(m, in, K * d, i->wk, i->bk, d, k));
+    for (int64_t e = 0; e < d; e++) {
+        const double theta = m->slot[SLOT_VALUE][i->theta + e / (d / H)];
+        sum[e] = exp(-10 * fabs(theta)) * sum[e] + k[e];
+    }
+    return unit_forward(m, sum, x->key, x->key_norm);
+}
+
+/* The value of the previous token, now that this one is known; `pending` moves on. */
+static status value_step(mosaic_stream *s, const half_index *i, memory *x, const half_acts *a)
+{
+    mosaic *m = &s->m;
+    const int64_t d = m->c.d, H = m->c.H, previous = s->tokens - 1;
+    double *last = x->pending, *now = x->pending + d, *y = m->t[1], *in = m->wide[0];
+    double *nu = m->per_head, *coef = nu + H;
+    if (m->c.v_conv) {
+        memcpy(now, a->h, (size_t)d * sizeof *now);
+        for (int64_t e = 0; e < d; e++) {
+            in[2 * e] = last[e];
+            in[2 * e + 1] = now[e];
+        }
+        TRY(project(m, in, 2 * d, i->wv, i->bv, d, m->t[0]));
+    } else {
+        TRY(project(m, a->h, d, i->wv, i->bv, d, now));
+    }
+    value_scalars(m, i, nu, coef);
+    args mix = {.in = {m->c.v_conv ? m->t[0] : last, coef, nu}, .out = {y}, .p = norm_params(m)};
+    mix.d = head_dims(m);
+    mix.d.T = m->c.v_conv ? 1 : 2;
+    TRY(stage_run(m, value_mix_ref, &mix));
+    if (previous >= 0) memcpy(x->values + previous * d, y, (size_t)d * sizeof *y);
+    memcpy(last, now, (size_t)d * sizeof *now);
+    return OK;
+}
+
+static status contextual_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+{
+    mosaic *m = &s->m;
+    memory *x = &s->layers[layer];
+    const half_index *i = &m->layers[layer].ctx;
+    const int64_t d = m->c.d, t = s->tokens;
+    TRY(key_step(s, i, x->history[0], x->s[0], a));
+    TRY(value_step(s, i, x, a));
+    memcpy(x->keys + t * d, a->key, (size_t)d * sizeof *x->keys);
+    bandwidths(m, i->kappa, m->per_head);
+    TRY(read_pairs(s, x, a->key, t + 1 - m->c.visible_lag, m->per_head, 1, a->z));
+    return project(m, a->z, d, i->wo, i->bo, d, out);
+}
+
+static status persistent_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+{
+    memory *x = &s->layers[layer];
+    TRY(key_step(s, &s->m.layers[layer].pers, x->history[1], x->s[1], a));
+    return persistent_read(&s->m, layer, a, out);
+}
+
+static status gpt_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+{
+    mosaic *m = &s->m;
+    memory *x = &s->layers[layer];
+    const half_index *i = &m->layers[layer].ctx;
+    const int64_t d = m->c.d, t = s->tokens;
+    const size_t row = (size_t)d * sizeof(double);
+    double *q = m->wide[0], *k = q + d, *v = k + d;
+    TRY(project(m, a->h, d, i->wk, i->bk, 3 * d, q));
+    if (m->c.gpt_cosine) {
+        TRY(unit_forward(m, q, a->query, a->query_norm));
+        TRY(unit_forward(m, k, x->keys + t * d, a->key_norm));
+        bandwidths(m, i->kappa, m->per_head);
+    } else {
+        memcpy(a->query, q, row);
+        memcpy(x->keys + t * d, k, row);
+    }
+    memcpy(x->values + t * d, v, row);
+    const double scale = m->c.gpt_cosine ? 1 : 1 / sqrt((double)(d / m->c.H));
+    TRY(read_pairs(s, x, a->query, t + 1, m->c.gpt_cosine ? m->per_head : NULL, scale, a->z));
+    return project(m, a->z, d, i->wo, i->bo, d, out);
+}
+
+typedef status step_fn(mosaic_stream *s, int64_t layer, half_acts *a, double *out);
+
+static status gpt_mlp_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+{
+    return gpt_mlp_forward(&s->m, layer, a, out);
+}
+
+static status half_step(mosaic_stream *s, int64_t layer, const half_index *i, half_acts *a,
+                        step_fn *f, double *x)
+{
+    mosaic *m = &s->m;
+    double *out = m->t[5];
+    TRY(norm_forward(m, i->ln_w, i->ln_b, x, a->h, a->mean, a->rstd));
+    TRY(f(s, layer, a, out));
+    const double *from = m->c.pre_ln || m->c.arch == ARCH_GPT ? x : a->h;
+    for (int64_t e = 0; e < m->c.d; e++)
+        x[e] = from[e] + out[e];
+    return OK;
+}
+
+status stream_token(mosaic_stream *s, int32_t token, double *logits)
+{
+    mosaic *m = &s->m;
+    const int gpt = m->c.arch == ARCH_GPT;
+    double *x = m->last;
+    args a = {.in = {&token, m->slot[SLOT_VALUE] + m->index.emb}, .out = {x}};
+    a.d = (dims){.R = 1, .C = m->c.d, .V = m->c.V};
+    TRY(stage_run(m, embedding_ref, &a));
+    TRY(make_room(s));
+    if (gpt) add_to(x, m->slot[SLOT_VALUE] + m->index.wpe + s->tokens * m->c.d, m->c.d);
+    for (int64_t l = 0; l < m->c.L; l++) {
+        const layer_index *i = &m->layers[l];
+        layer_acts *room = &m->acts[0];
+        TRY(half_step(s, l, &i->ctx, &room->ctx, gpt ? gpt_step : contextual_step, x));
+        if (gpt || !m->c.attn_only)
+            TRY(half_step(s, l, &i->pers, &room->pers, gpt ? gpt_mlp_step : persistent_step, x));
+    }
+    TRY(norm_forward(m, m->index.ln_w, m->index.ln_b, x, m->last_h, m->last_mean, m->last_rstd));
+    const double by = gpt ? 1 : 1 / sqrt((double)m->c.d);
+    for (int64_t e = 0; e < m->c.d && by != 1; e++)
+        m->last_h[e] *= by;
+    s->tokens++;
+    return project(m, m->last_h, m->c.d, m->index.head, -1, m->c.V, logits);
+}
