@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * golden_model.c — mosaic_ref against a file of one model.
+ *
+ * Layout: attributes method, V, d, H, L, B, T, and M (a mosaic; without it, GPT); tokens, targets
+ * (B,T); params/<name>, grads/<name>; logits (B,T,V); loss; and, each optional,
+ * block0_contextual/{input,keys,values,cosines,weights,output}, block0_persistent_output,
+ * adamw_losses and adamw_grad_norms (steps) with the recipe as attributes of adamw_losses.
+ * The parameter names must be those of the model, all and no others.
+ */
+#include "golden.h"
+
+#include <hdf5.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mosaic.h"
+
+typedef struct reader {
+    const char *path;
+    hid_t file;
+    mosaic_config c;
+    batch b;
+    int32_t *tokens, *targets;
+    struct mosaic *m;
+    double *got, *want; /* room for the largest tensor */
+    golden_row *emit;
+    void *user;
+} reader;
+
+static int exists(const reader *r, const char *name)
+{
+    char part[160];
+    for (const char *end = name; (end = strchr(end, '/')); end++) {
+        snprintf(part, sizeof part, "%.*s", (int)(end - name), name);
+        if (H5Lexists(r->file, part, H5P_DEFAULT) <= 0) return 0;
+    }
+    return H5Lexists(r->file, name, H5P_DEFAULT) > 0;
+}
+
+/* All of a dataset of exactly `count` numbers. */
+static status read_all(const reader *r, const char *name, hid_t type, int64_t count, void *to)
+{
+    if (!exists(r, name)) return fail(ERR_DATA, "%s: %s: expected a dataset", r->path, name);
+    status result = OK;
+    hid_t set = H5Dopen2(r->file, name, H5P_DEFAULT), space = -1;
+    if (set < 0) return fail(ERR_DATA, "%s: %s: expected a dataset", r->path, name);
+    space = H5Dget_space(set);
+    const hssize_t found = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
+    if (found != count)
+        result = fail(ERR_DATA, "%s: %s: expected %lld numbers, got %lld", r->path, name,
+                      (long long)count, (long long)found);
+    else if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, to) < 0)
+        result = fail(ERR_DATA, "%s: %s: expected readable numbers", r->path, name);
+    if (space >= 0) H5Sclose(space);
+    H5Dclose(set);
+    return result;
+}
+
+/* Scalar attribute of object `at` ("." the file). */
+static status read_number(const reader *r, const char *at, const char *name, hid_t type, void *to)
+{
+    hid_t a = H5Aexists_by_name(r->file, at, name, H5P_DEFAULT) > 0
+                  ? H5Aopen_by_name(r->file, at, name, H5P_DEFAULT, H5P_DEFAULT)
+                  : -1;
+    hid_t space = a < 0 ? -1 : H5Aget_space(a);
+    const int good =
+        space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && H5Aread(a, type, to) >= 0;
+    if (space >= 0) H5Sclose(space);
+    if (a >= 0) H5Aclose(a);
+    return good ? OK : fail(ERR_DATA, "%s: %s: expected an attribute %s", r->path, at, name);
+}
+
+static status read_method(const reader *r, char *to, size_t size)
+{
+    char *text = NULL;
+    hid_t a = H5Aexists(r->file, "method") > 0 ? H5Aopen(r->file, "method", H5P_DEFAULT) : -1;
+    hid_t type = a < 0 ? -1 : H5Aget_type(a), space = a < 0 ? -1 : H5Aget_space(a);
+    int good = type >= 0 && space >= 0 && H5Tget_class(type) == H5T_STRING &&
+               H5Sget_simple_extent_npoints(space) == 1;
+    to[0] = 0;
+    if (good && H5Tis_variable_str(type) > 0) {
+        good = H5Aread(a, type, &text) >= 0 && text;
+        if (good) snprintf(to, size, "%s", text);
+        free(text);
+    } else if (good) {
+        good = H5Tget_size(type) < size && H5Aread(a, type, to) >= 0;
+        to[good ? H5Tget_size(type) : 0] = 0;
+    }
+    if (space >= 0) H5Sclose(space);
+    if (type >= 0) H5Tclose(type);
+    if (a >= 0) H5Aclose(a);
+    return good ? OK : fail(ERR_DATA, "%s: expected an attribute method, a text", r->path);
+}
+
+/* |got - want| / |want|, or |got| where want is 0. */
+static double distance(const double *got, const double *want, int64_t n)
+{
+    double error = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        error += (got[i] - want[i]) * (got[i] - want[i]);
+        size += want[i] * want[i];
+    }
+    return size == 0 ? sqrt(error) : sqrt(error / size);
+}
+
+static status compare(const reader *r, const char *name, const double *got, int64_t n, double tol)
+{
+    TRY(read_all(r, name, H5T_NATIVE_DOUBLE, n, r->want));
+    r->emit(r->user, name, distance(got, r->want, n), tol);
+    return OK;
+}
+
+static status read_config(reader *r)
+{
+    const struct {
+        const char *name;
+        int64_t *to;
+    } sizes[] = {{"V", &r->c.V}, {"d", &r->c.d}, {"H", &r->c.H},
+                 {"L", &r->c.L}, {"B", &r->b.B}, {"T", &r->b.T}};
+    char name[64];
+    r->c = config_default();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        TRY(read_number(r, ".", sizes[i].name, H5T_NATIVE_INT64, sizes[i].to));
+        if (*sizes[i].to < 1 || *sizes[i].to > 1 << 20)
+            return fail(ERR_DATA, "%s: attribute %s: expected 1..%d, got %lld", r->path,
+                        sizes[i].name, 1 << 20, (long long)*sizes[i].to);
+    }
+    r->c.T = r->b.T;
+    r->c.arch = H5Aexists(r->file, "M") > 0 ? ARCH_MOSAIC : ARCH_GPT;
+    if (r->c.arch == ARCH_MOSAIC) TRY(read_number(r, ".", "M", H5T_NATIVE_INT64, &r->c.M));
+    TRY(read_method(r, name, sizeof name));
+    TRY(method_find(name, &r->c.method));
+    return config_check(&r->c);
+}
+
+static status count_links(const reader *r, const char *group, int64_t want)
+{
+    H5G_info_t info;
+    if (!exists(r, group) || H5Gget_info_by_name(r->file, group, &info, H5P_DEFAULT) < 0)
+        return fail(ERR_DATA, "%s: %s: expected a group", r->path, group);
+    if ((int64_t)info.nlinks != want)
+        return fail(ERR_DATA, "%s: %s: expected %lld tensors, got %lld", r->path, group,
+                    (long long)want, (long long)info.nlinks);
+    return OK;
+}
+
+/* Room for the batch and the largest tensor, and the model with the parameters of the file. */
+static status load(reader *r)
+{
+    const int64_t rows = r->b.B * r->b.T;
+    TRY(mosaic_ref.create(&r->m, &r->c, 0));
+    const int64_t tensors = mosaic_ref.parameters(r->m);
+    int64_t most = rows * (r->c.V > r->c.d ? r->c.V : r->c.d);
+    if (most < rows * r->b.T * r->c.H) most = rows * r->b.T * r->c.H;
+    parameter_info info;
+    for (int64_t i = 0; i < tensors; i++) {
+        TRY(mosaic_ref.info(r->m, i, &info));
+        if (most < info.count) most = info.count;
+    }
+    r->tokens = malloc((size_t)rows * sizeof *r->tokens);
+    r->targets = malloc((size_t)rows * sizeof *r->targets);
+    r->got = malloc((size_t)most * sizeof *r->got);
+    r->want = malloc((size_t)most * sizeof *r->want);
+    if (!r->tokens || !r->targets || !r->got || !r->want)
+        return fail(ERR_MEMORY, "%s: expected room for %lld numbers", r->path, (long long)most);
+    r->b.tokens = r->tokens;
+    r->b.targets = r->targets;
+    TRY(read_all(r, "tokens", H5T_NATIVE_INT32, rows, r->tokens));
+    TRY(read_all(r, "targets", H5T_NATIVE_INT32, rows, r->targets));
+    TRY(count_links(r, "params", tensors));
+    for (int64_t i = 0; i < tensors; i++) {
+        char name[128];
+        TRY(mosaic_ref.info(r->m, i, &info));
+        snprintf(name, sizeof name, "params/%s", info.name);
+        TRY(read_all(r, name, H5T_NATIVE_DOUBLE, info.count, r->want));
+        TRY(mosaic_ref.put(r->m, i, SLOT_VALUE, r->want));
+    }
+    return OK;
+}
+
+static status check_forward(const reader *r)
+{
+    static const char *const inside[] = {"input",   "keys",   "values",           "cosines",
+                                         "weights", "output", "persistent_output"};
+    const int64_t rows = r->b.B * r->b.T;
+    TRY(mosaic_ref.predict(r->m, &r->b, r->got));
+    TRY(compare(r, "logits", r->got, rows * r->c.V, 1e-10));
+    for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
+        char name[64];
+        const double *got;
+        int64_t n;
+        snprintf(name, sizeof name,
+                 i + 1 < sizeof inside / sizeof *inside ? "block0_contextual/%s" : "block0_%s",
+                 inside[i]);
+        if (!exists(r, name)) continue;
+        TRY(mosaic_ref_probe(r->m, inside[i], &got, &n));
+        TRY(compare(r, name, got, n, 1e-10));
+    }
+    return OK;
+}
+
+static status check_gradient(const reader *r)
+{
+    const int64_t tensors = mosaic_ref.parameters(r->m);
+    double loss;
+    TRY(mosaic_ref.gradient(r->m, &r->b, 0, -1, &loss, NULL));
+    TRY(compare(r, "loss", &loss, 1, 1e-10));
+    TRY(count_links(r, "grads", tensors));
+    for (int64_t i = 0; i < tensors; i++) {
+        char name[128];
+        parameter_info info;
+        TRY(mosaic_ref.info(r->m, i, &info));
+        TRY(mosaic_ref.get(r->m, i, SLOT_GRAD, r->got));
+        snprintf(name, sizeof name, "grads/%s", info.name);
+        TRY(compare(r, name, r->got, info.count, 1e-10));
+    }
+    return OK;
+}
+
+enum { STEPS = 1000 };
+
+static status length_of(const reader *r, const char *name, int64_t *n)
+{
+    hid_t set = H5Dopen2(r->file, name, H5P_DEFAULT);
+    hid_t space = set < 0 ? -1 : H5Dget_space(set);
+    *n = space < 0 ? -1 : (int64_t)H5Sget_simple_extent_npoints(space);
+    if (space >= 0) H5Sclose(space);
+    if (set >= 0) H5Dclose(set);
+    if (*n >= 1 && *n <= STEPS) return OK;
+    return fail(ERR_DATA, "%s: %s: expected 1..%d steps", r->path, name, STEPS);
+}
+
+/* The recipe: attributes of the losses, each with the value it has where there is none. */
+static status read_recipe(const reader *r, const char *set, optimizer *o)
+{
+    *o = (optimizer){.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .clip = 1};
+    const struct {
+        const char *name;
+        double *to;
+    } recipe[] = {{"lr", &o->lr},   {"beta1", &o->beta1},        {"beta2", &o->beta2},
+                  {"eps", &o->eps}, {"weight_decay", &o->decay}, {"clip", &o->clip}};
+    for (size_t i = 0; i < sizeof recipe / sizeof *recipe; i++)
+        if (H5Aexists_by_name(r->file, set, recipe[i].name, H5P_DEFAULT) > 0)
+            TRY(read_number(r, set, recipe[i].name, H5T_NATIVE_DOUBLE, recipe[i].to));
+    return OK;
+}
+
+/* Loss and norm of the gradient before each update, from the parameters of the file; with `twin`,
+ * from parameters one rounding away. */
+static status trajectory(const reader *r, const optimizer *o, int64_t steps, int twin,
+                         double *losses, double *norms)
+{
+    struct mosaic *m;
+    uint64_t z = 1;
+    status result;
+    TRY(mosaic_ref.create(&m, &r->c, 0));
+    for (int64_t i = 0; i < mosaic_ref.parameters(m); i++) {
+        parameter_info info;
+        if ((result = mosaic_ref.info(m, i, &info)) != OK) goto done;
+        if ((result = mosaic_ref.get(r->m, i, SLOT_VALUE, r->got)) != OK) goto done;
+        for (int64_t e = 0; e < info.count && twin; e++) {
+            z = z * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            r->got[e] *= z >> 63 ? 1 + 0x1p-52 : 1 - 0x1p-52;
+        }
+        if ((result = mosaic_ref.put(m, i, SLOT_VALUE, r->got)) != OK) goto done;
+    }
+    for (int64_t i = 0; i < steps; i++) {
+        if ((result = mosaic_ref.gradient(m, &r->b, 0, -1, &losses[i], NULL)) != OK) goto done;
+        if ((result = mosaic_ref.apply(m, o, i + 1, &norms[i])) != OK) goto done;
+    }
+done:
+    mosaic_ref.destroy(m);
+    return result;
+}
+
+/* Training amplifies rounding: of two runs whose parameters differ in the last bit, some stay
+ * together to 1e-9 and some part by 1e-4 within 20 updates. The twin run measures it: the steps
+ * that it shows to be determined must agree to 1e-8, and all of them to 10 times the distance of
+ * the twin. */
+static void judge(const reader *r, const char *name, const double *got, const double *twin,
+                  const double *want, int64_t steps)
+{
+    char label[64];
+    int64_t n = 0;
+    while (n < steps && distance(twin, got, n + 1) <= 1e-9)
+        n++;
+    snprintf(label, sizeof label, "%s[0..%lld]", name, (long long)n - 1);
+    if (n > 0) r->emit(r->user, label, distance(got, want, n), 1e-8);
+    if (n < steps)
+        r->emit(r->user, name, distance(got, want, steps),
+                fmax(1e-8, 10 * distance(twin, got, steps)));
+}
+
+static status check_training(const reader *r)
+{
+    static const char *const sets[] = {"adamw_losses", "adamw_grad_norms"};
+    optimizer o;
+    int64_t steps;
+    double got[2][STEPS], twin[2][STEPS], want[STEPS];
+    if (!exists(r, sets[0])) return OK;
+    TRY(length_of(r, sets[0], &steps));
+    TRY(read_recipe(r, sets[0], &o));
+    TRY(trajectory(r, &o, steps, 0, got[0], got[1]));
+    TRY(trajectory(r, &o, steps, 1, twin[0], twin[1]));
+    for (int i = 0; i < 2 && exists(r, sets[i]); i++) {
+        TRY(read_all(r, sets[i], H5T_NATIVE_DOUBLE, steps, want));
+        judge(r, sets[i], got[i], twin[i], want, steps);
+    }
+    return OK;
+}
+
+status golden_model(const char *path, golden_row *emit, void *user)
+{
+    reader r = {.path = path, .emit = emit, .user = user};
+    H5E_auto2_t print;
+    void *print_to;
+    status result;
+    H5Eget_auto2(H5E_DEFAULT, &print, &print_to);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    r.file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (r.file < 0) {
+        result = fail(ERR_FILE, "%s: expected a readable HDF5 file", path);
+        goto done;
+    }
+    if ((result = read_config(&r)) != OK) goto done;
+    if ((result = load(&r)) != OK) goto done;
+    if ((result = check_forward(&r)) != OK) goto done;
+    if ((result = check_gradient(&r)) != OK) goto done;
+    result = check_training(&r);
+done:
+    mosaic_ref.destroy(r.m);
+    free(r.tokens);
+    free(r.targets);
+    free(r.got);
+    free(r.want);
+    if (r.file >= 0) H5Fclose(r.file);
+    H5Eset_auto2(H5E_DEFAULT, print, print_to);
+    return result;
+}
