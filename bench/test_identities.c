@@ -80,6 +80,7 @@ void selftest_solvers(selftest *t)
             method m = entmax_method(alphas[k], SOLVER_NEWTON);
             EXPECT(weigh(&m, beta, c, n, p, NULL) == OK);
             for (int s = SOLVER_AUTO; s <= SOLVER_ORDER; s++) {
+                if (s == SOLVER_ORDER && alphas[k] < 2) continue;
                 m.p.solver = (entmax_solver)s;
                 EXPECT(weigh(&m, beta, c, n, q, NULL) == OK);
                 EXPECT_NEAR(largest(p, q, n), 0, 1e-13);

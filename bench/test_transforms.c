@@ -164,6 +164,9 @@ void selftest_special_rows(selftest *t)
     EXPECT(weigh(&m, 1, c, 5, p, NULL) == ERR_ARG);
     m.p.alpha = 2.5, m.p.solver = SOLVER_NEWTON;
     EXPECT(weigh(&m, 1, c, 5, p, NULL) == ERR_ARG);
+    m.p.alpha = 1.5;
+    m.p.solver = SOLVER_ORDER;
+    EXPECT(weigh(&m, 1, c, 5, p, NULL) == ERR_ARG);
     EXPECT(method_find("relumax", &m) == OK);
     m.p.relumax_power = 3;
     EXPECT(weigh(&m, 1, c, 5, p, NULL) == ERR_ARG);
@@ -239,7 +242,7 @@ static uint64_t bits_libm(selftest *t)
     uint64_t hash = FNV_OFFSET;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         for (int s = SOLVER_AUTO; s <= SOLVER_ADASPLASH5; s++)
-            hash = bits(t, hash, names[i], (entmax_solver)s);
+            if (s != SOLVER_ORDER) hash = bits(t, hash, names[i], (entmax_solver)s);
     return bits(t, hash, "entmax:3", SOLVER_AUTO);
 }
 
@@ -283,7 +286,7 @@ void selftest_transform_bits_libm(selftest *t)
         selftest_skip(t, "another libm than the one whose bits are recorded");
         return;
     }
-    EXPECT(bits_libm(t) == UINT64_C(0x4b357636e52d44d1));
+    EXPECT(bits_libm(t) == UINT64_C(0xde9582bf5d5441be));
 }
 
 void selftest_method_names(selftest *t)

@@ -261,6 +261,8 @@ static status prepare(const char *op, const params *p, double *a, double *r, ent
     *solver = p->solver;
     if (*solver == SOLVER_NEWTON && *r < 1)
         return fail(ERR_ARG, "%s: alpha is %g: the newton solver expects alpha <= 2", op, p->alpha);
+    if (*solver == SOLVER_ORDER && *r > 1)
+        return fail(ERR_ARG, "%s: alpha is %g: the order solver expects alpha >= 2", op, p->alpha);
     if (*solver == SOLVER_AUTO) *solver = is_polynomial(*r) ? SOLVER_SORT : SOLVER_NEWTON;
     if (*solver != SOLVER_BISECT && *solver != SOLVER_ADASPLASH5 && *r < 1) *solver = SOLVER_ORDER;
     return OK;
