@@ -18,8 +18,8 @@ extern "C" status linear_cublas(const args *a)
     }
     TRY(matmul_begin(&m, "linear", a->type, a->work, a->stream));
     const matrix x = {a->in[0], a->type, C, 0, 0}, w = {a->in[1], a->type, C, 0, 1};
-    const result y = {a->out[0], a->type, N, 0};
-    return multiply(&m, R, N, C, 1, x, w, y, 1);
+    const matrix y = {a->out[0], a->type, N, 0, 0};
+    return multiply(&m, R, N, C, 1, x, w, y, 0, 1);
 }
 
 extern "C" status linear_grad_cublas(const args *a)
@@ -33,7 +33,7 @@ extern "C" status linear_grad_cublas(const args *a)
     TRY(matmul_begin(&m, "linear_grad", a->type, a->work, a->stream));
     const matrix dy = {a->in[2], a->type, N, 0, 0}, w = {a->in[1], a->type, C, 0, 0};
     const matrix dyT = {a->in[2], a->type, N, 0, 1}, x = {a->in[0], a->type, C, 0, 0};
-    const result dx = {a->out[0], a->type, C, 0}, dw = {a->out[1], a->type, C, 0};
-    TRY(multiply(&m, R, C, N, 1, dy, w, dx, 1));
-    return a->out[1] ? multiply(&m, N, C, R, 1, dyT, x, dw, 1) : OK;
+    const matrix dx = {a->out[0], a->type, C, 0, 0}, dw = {a->out[1], a->type, C, 0, 0};
+    TRY(multiply(&m, R, C, N, 1, dy, w, dx, 0, 1));
+    return a->out[1] ? multiply(&m, N, C, R, 1, dyT, x, dw, 0, 1) : OK;
 }

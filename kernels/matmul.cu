@@ -53,17 +53,17 @@ status matmul_begin(matmul *m, const char *what, dtype type, void *work, void *s
     return s == CUBLAS_STATUS_SUCCESS ? OK : fail(ERR_DEVICE, "%s: cuBLAS: %s", what, cause(s));
 }
 
-status multiply(const matmul *m, int64_t rows, int64_t cols, int64_t inner, float scale, matrix x,
-                matrix w, result y, int64_t batch)
+status multiply(const matmul *m, int64_t rows, int64_t cols, int64_t inner, double scale, matrix x,
+                matrix w, matrix y, int add, int64_t batch)
 {
-    const float zero = 0;
+    const float alpha = (float)scale, beta = add ? 1 : 0;
     const cublasComputeType_t compute =
         x.type == F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
     if (rows == 0 || cols == 0 || batch == 0) return OK;
     cublasStatus_t s = cublasGemmStridedBatchedEx_64(
         (cublasHandle_t)m->handle, w.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, x.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-        cols, rows, inner, &scale, w.p, data_type(w.type), w.ld, w.step, x.p, data_type(x.type), x.ld,
-        x.step, &zero, y.p, data_type(y.type), y.ld, y.step, batch, compute, CUBLAS_GEMM_DEFAULT);
+        cols, rows, inner, &alpha, w.p, data_type(w.type), w.ld, w.step, x.p, data_type(x.type), x.ld,
+        x.step, &beta, (void *)y.p, data_type(y.type), y.ld, y.step, batch, compute, CUBLAS_GEMM_DEFAULT);
     return s == CUBLAS_STATUS_SUCCESS ? OK
                                       : fail(ERR_DEVICE, "%s: cuBLAS: %s", m->what, cause(s));
 }

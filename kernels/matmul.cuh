@@ -15,8 +15,8 @@ typedef struct matmul {
     const char *what;
 } matmul;
 
-/* An operand: row-major with row stride `ld`, one matrix of a batch every `step` elements; with
- * `transposed` the operand is the transpose of what is stored. */
+/* Row-major with row stride `ld`, one matrix of a batch every `step` elements; with `transposed`
+ * the operand is the transpose of what is stored. A result is never transposed. */
 typedef struct matrix {
     const void *p;
     dtype type;
@@ -24,18 +24,12 @@ typedef struct matrix {
     int transposed;
 } matrix;
 
-typedef struct result {
-    void *p;
-    dtype type;
-    int64_t ld, step;
-} result;
-
 /* Make this thread's handle of the current device ready for products of operands of `type`. `work`:
  * MATMUL_WORK bytes. */
 status matmul_begin(matmul *m, const char *what, dtype type, void *work, void *stream);
-/* y_i (rows, cols) = scale x_i (rows, inner) w_i (inner, cols), i < batch; x and w have the type of
- * matmul_begin, y the same or float. */
-status multiply(const matmul *m, int64_t rows, int64_t cols, int64_t inner, float scale, matrix x,
-                matrix w, result y, int64_t batch);
+/* y_i (rows, cols) = scale x_i (rows, inner) w_i (inner, cols), plus the old y_i if `add`,
+ * i < batch; x and w have the type of matmul_begin, y the same or float. */
+status multiply(const matmul *m, int64_t rows, int64_t cols, int64_t inner, double scale, matrix x,
+                matrix w, matrix y, int add, int64_t batch);
 
 #endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * persistent_memory — attention over M learned slots, the same for every position and sample.
+ *
+ *     s_tm = <q_t, mk_m>,  p_t = softmax(s_t),  z_t = sum_m p~_tm mv_m,  p~ = dropout(p)
+ *     G_tm = <dz_t, mv_m> with the mask of p~,   ds = p (G - sum_m p G)
+ *     dq_t = sum_m ds_tm mk_m,   dmk_m = sum ds_tm q_t,   dmv_m = sum p~_tm dz_t
+ *
+ * q (B,T,H,D), mk, mv (H,M,D) -> z (B,T,H,D), p (B,T,H,M). The bandwidth is in q = beta^2 k.
+ * args.weights and args.weights_grad, if set, take the place of softmax (beta = 1). Reads rate,
+ * seed, site, step; element ((b T + t) H + h) M + m of p is dropped as in dropout.cu.
+ * Method: as attention.cu, one product per head over all positions of all samples; the gradient
+ * computes scores and weights again, for the row statistics that a transform's gradient reads.
+ * Source: Zhang et al. 2025; model 2.8.
+ */
+#include "matmul.cuh"
+#include "weigh.cuh"
+
+typedef struct frame {
+    matmul m;
+    weigher w;
+    void *product;
+    size_t bytes;
+} frame;
+
+static status frame_of(const args *a, const char *what, frame *f)
+{
+    if (a->weights_grad && !a->weights)
+        return fail(ERR_ARG, "%s: weights: expected a transform with its gradient", what);
+    f->product = a->work;
+    f->bytes = MATMUL_WORK;
+    f->w.what = what;
+    f->w.R = a->d.B * a->d.T * a->d.H, f->w.N = a->d.M;
+    f->w.forward = a->weights ? a->weights : softmax_rows;
+    f->w.backward = a->weights ? a->weights_grad : softmax_grad_rows;
+    f->w.call = a;
+    return weigher_plan(&f->w, (char *)a->work, &f->bytes);
+}
+
+/* Batches of H: positions (B T, D), slots (M, D), scores (B T, M). */
+static matrix positions(const args *a, const void *p, int transposed)
+{
+    return matrix{p, a->type, a->d.H * a->d.D, a->d.D, transposed};
+}
+static matrix slots(const args *a, const void *p, int transposed)
+{
+    return matrix{p, a->type, a->d.D, a->d.M * a->d.D, transposed};
+}
+static matrix scores(const args *a, const void *p, dtype type, int transposed)
+{
+    return matrix{p, type, a->d.H * a->d.M, a->d.M, transposed};
+}
+
+/* y = x m^T in float. */
+static status score(const args *a, const frame *f, float *y, const void *x, const void *m)
+{
+    return multiply(&f->m, a->d.B * a->d.T, a->d.M, a->d.D, 1, positions(a, x, 0), slots(a, m, 1),
+                    scores(a, y, F32, 0), 0, a->d.H);
+}
+/* y = p m at the positions. */
+static status read(const args *a, const frame *f, void *y, const void *p, const void *m)
+{
+    return multiply(&f->m, a->d.B * a->d.T, a->d.D, a->d.M, 1, scores(a, p, a->type, 0),
+                    slots(a, m, 0), positions(a, y, 0), 0, a->d.H);
+}
+/* y = p^T x at the slots. */
+static status gather(const args *a, const frame *f, void *y, const void *p, const void *x)
+{
+    return multiply(&f->m, a->d.M, a->d.D, a->d.B * a->d.T, 1, scores(a, p, a->type, 1),
+                    positions(a, x, 0), slots(a, y, 0), 0, a->d.H);
+}
+
+extern "C" status persistent_memory_cublas(const args *a)
+{
+    frame f = {};
+    const void *mixed;
+    TRY(frame_of(a, "persistent_memory", &f));
+    if (a->need) {
+        *a->need = f.bytes;
+        return OK;
+    }
+    TRY(matmul_begin(&f.m, f.w.what, a->type, f.product, a->stream));
+    TRY(score(a, &f, f.w.a, a->in[0], a->in[1]));
+    TRY(weigh(&f.w, a->out[1], NULL, &mixed));
+    return read(a, &f, a->out[0], mixed, a->in[2]);
+}
+
+extern "C" status persistent_memory_grad_cublas(const args *a)
+{
+    frame f = {};
+    const float *weights, *stat;
+    const void *mixed, *ds, *dz = a->in[4];
+    TRY(frame_of(a, "persistent_memory_grad", &f));
+    if (a->need) {
+        *a->need = f.bytes;
+        return OK;
+    }
+    TRY(matmul_begin(&f.m, f.w.what, a->type, f.product, a->stream));
+    TRY(score(a, &f, f.w.a, a->in[0], a->in[1]));
+    TRY(weigh_again(&f.w, NULL, NULL, &weights, &stat, &mixed));
+    if (a->out[2]) TRY(gather(a, &f, a->out[2], mixed, dz));
+    TRY(score(a, &f, f.w.a, dz, a->in[2]));
+    TRY(weigh_grad(&f.w, weights, stat, NULL, &ds));
+    TRY(read(a, &f, a->out[0], ds, a->in[1]));
+    return a->out[1] ? gather(a, &f, a->out[1], ds, a->in[0]) : OK;
+}
