@@ -9,7 +9,7 @@
  *
  *     solve(pair, team, row)  finds the row's constants
  *     grad(p, G, j)           dc_j, 0 where p = 0 (but for an anchor)
- *     slope(p, G)             the share of the entry in dbeta
+ *     slope(p, G, j)          the share of the entry in dbeta
  *
  * G is read as 0 where p = 0: keys without weight may hold anything there.
  */
@@ -23,7 +23,7 @@ struct grad_facts {
     float beta, norm, p_max, G_max;
     int arg;
     int64_t r;
-    bool real; /* false in a team without a row */
+    bool real, broken; /* false in a team without a row; a NaN row */
 };
 
 /* 16 bytes from global to shared memory that need no register on the way. */
@@ -161,7 +161,7 @@ template <typename T> struct backward_call {
 };
 
 template <typename T, class Pair, class Rule>
-__global__ void __launch_bounds__(MAX_THREADS) row_backward(const backward_call<T> a, Rule rule)
+__global__ void __launch_bounds__(MAX_THREADS, 1) row_backward(const backward_call<T> a, Rule rule)
 {
     __shared__ team_slots slots;
     extern __shared__ uint4 kept[];
@@ -181,12 +181,13 @@ __global__ void __launch_bounds__(MAX_THREADS) row_backward(const backward_call<
                             idle ? 0.0f : widen(a.dp[at + arg]),
                             arg,
                             r,
-                            real};
+                            real,
+                            broken};
     rule.solve(t, g, row);
     t.forget();
     if (a.dbeta) {
         float s[CHAINS] = {0, 0, 0, 0};
-        t.each([&](float p, float G, int, int chain) { s[chain] += rule.slope(p, G); });
+        t.each([&](float p, float G, int j, int chain) { s[chain] += rule.slope(p, G, j); });
         const float slope = g.sum(folded(s), 0.0f).a;
         if (real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : slope;
         t.forget();

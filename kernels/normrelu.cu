@@ -98,7 +98,7 @@ struct normrelu_grad_rule {
     {
         return p > 0 ? A * over_s * (G - mean) : 0.0f;
     }
-    __device__ float slope(float p, float G) const
+    __device__ float slope(float p, float G, int) const
     {
         return p > 0 ? over_s * (G - mean) * fmaf(rate, S * p - 1.0f, constant) : 0.0f;
     }

@@ -106,6 +106,14 @@ template <int r> struct power_rule {
     }
 };
 
+/* p^(1/2) to a unit in the last place. */
+__device__ __forceinline__ float square_root(float p)
+{
+    float y;
+    asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(p));
+    return y;
+}
+
 /* p^(1/3) to a unit in the last place: 2^(log2(p)/3) and one Newton step. */
 __device__ __forceinline__ float cube_root(float p)
 {
@@ -124,7 +132,7 @@ template <int r> struct power_grad_rule {
             *v = p;
             *w = 1.0f;
         } else if constexpr (r == 2) {
-            *v = *w = __fsqrt_rn(p);
+            *v = *w = square_root(p);
         } else if constexpr (r == 3) {
             *v = cube_root(p);
             *w = *v * *v;
@@ -162,7 +170,7 @@ template <int r> struct power_grad_rule {
         float v;
         return b2 * (j == ref ? ref_g : score_grad(p, G, &v));
     }
-    __device__ float slope(float p, float G) const
+    __device__ float slope(float p, float G, int) const
     {
         float v;
         const float g = score_grad(p, G, &v);

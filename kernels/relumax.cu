@@ -57,7 +57,7 @@ struct relumax_grad_rule {
     {
         return steep * over_s * ((p > 0 ? G - mean : 0.0f) - (j == arg ? total : 0.0f));
     }
-    __device__ float slope(float p, float G) const
+    __device__ float slope(float p, float G, int) const
     {
         return p > 0 ? factor * over_s * (G - mean) * (S * p - b) : 0.0f;
     }

@@ -105,6 +105,14 @@ struct team {
         }
         return sum2{a, b};
     }
+    /* Makes shared memory written by the team visible to it. */
+    __device__ void sync() const
+    {
+        if (warps > 1)
+            __syncthreads();
+        else
+            __syncwarp();
+    }
     /* Whether to go round again; `more` must be the same in all threads of a team. */
     __device__ bool any(bool more) const
     {
@@ -313,7 +321,7 @@ __device__ void write_stat(const Tile &t, team &g, const Rule &rule, float m, bo
 }
 
 template <typename T, class Tile, class Rule>
-__global__ void __launch_bounds__(MAX_THREADS) row_forward(const forward_call<T> a, Rule rule)
+__global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
     __shared__ team_slots slots;
     team g(a.size, &slots);

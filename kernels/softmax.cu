@@ -50,7 +50,7 @@ struct softmax_grad_rule {
     {
         return p > 0 ? b2 * (p * (G - mean)) : 0.0f;
     }
-    __device__ float slope(float p, float G) const
+    __device__ float slope(float p, float G, int) const
     {
         return p > 0 ? factor * (p * (G - mean)) * logf(p * over_max) : 0.0f;
     }
