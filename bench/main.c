@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "verb.h"
 
@@ -86,8 +87,19 @@ int verb_dispatch(const char *verb, int count, char *const *text)
     return code;
 }
 
+/* Threads that wait must sleep. OpenMP's spin, and as soon as two programs share the cores they take
+ * the time of those they wait for: a training step then lasts twenty times as long. The runtime reads
+ * its environment before main, so the program starts itself again with the right one. */
+static void start_patiently(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY")) return;
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv); /* comes back only if there is no such file: then we spin */
+}
+
 int main(int argc, char **argv)
 {
+    start_patiently(argv);
     /* A reader that leaves early (`mosaic list | head`) ends us quietly; a full file size limit is
      * an error of write(), not a signal. */
     signal(SIGPIPE, SIG_DFL);
