@@ -61,6 +61,8 @@ static status substitute(const reader *r, const char *text, char *out)
                 best = length;
                 which = i;
             }
+            if (which < 0 && !r->profile_seen)
+                return fail(ERR_ARG, "%s: no profile \"%s\"", r->p->path, r->p->profile);
             if (which < 0) return oops(r, "a variable of this profile after $");
             n += (size_t)snprintf(out + n, LONGEST_LINE - n, "%s", r->value[which]);
             c += best + 1;
