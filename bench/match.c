@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * match.c — run the reference beside a finished call and measure the distance of every output.
+ */
+#include "match.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+verdict match_verdict(const match *m)
+{
+    if (m->support == 0 && m->error <= m->tol) return PASS;
+    return m->support == 0 && m->error <= m->limit ? MARGINAL : FAIL;
+}
+
+const char *verdict_text(verdict v)
+{
+    return v == PASS ? "PASS" : v == MARGINAL ? "MARGINAL" : "FAIL";
+}
+
+double unit_arithmetic(dtype t)
+{
+    return t == F64 ? 0x1p-53 : 0x1p-24;
+}
+
+double unit_storage(dtype t)
+{
+    return t == BF16 ? 0x1p-8 : t == F16 ? 0x1p-11 : 0;
+}
+
+double error_beyond_storage(double got, double want, dtype t)
+{
+    if (isnan(got) || isnan(want)) return isnan(got) && isnan(want) ? 0 : INFINITY;
+    if (got == want) return 0;
+    /* half the spacing of the subnormals */
+    const double least = t == F16 ? 0x1p-25 : t == BF16 ? 0x1p-134 : 0;
+    return fmax(0, fabs(got - want) - unit_storage(t) * fabs(want) - least);
+}
+
+/* A call with the axis along which c repeats itself cut to what differs, if no output sums over
+ * it; else one as large as c. */
+static status make_reference(const call *c, call **ref)
+{
+    dims d = c->a.d;
+    char letter = c->distinct ? *c->sig.out[0].shape : 0;
+    for (int i = 0; i < c->sig.outputs; i++)
+        if (*c->sig.out[i].shape != letter) letter = 0;
+    if (letter == 'B') d.B = c->distinct;
+    if (letter == 'R') d.R = c->distinct;
+    if (letter == 'N') d.N = c->distinct;
+    TRY(call_create(ref, c->op, impl_find(c->op->name, "ref"), &d, &c->a.p, F64));
+    return c->transform ? call_weights(*ref, c->transform) : OK;
+}
+
+static status run_reference(const call *c, call **ref)
+{
+    TRY(make_reference(c, ref));
+    call *f = *ref;
+    for (int i = 0; i < f->sig.inputs; i++) {
+        const size_t size = f->sig.in[i].storage == 'i' ? sizeof(int32_t) : sizeof(double);
+        memcpy(f->in[i], c->in[i], (size_t)f->in_count[i] * size);
+    }
+    memcpy(f->live, c->live, (size_t)f->a.d.R * sizeof *f->live);
+    f->use_live = c->use_live;
+    f->omit_in = c->omit_in;
+    return call_once(f);
+}
+
+/* The storage of an output of c. */
+static dtype output_type(const call *c, int i)
+{
+    return c->sig.out[i].storage == 'f' && c->a.type != F64 ? F32 : c->a.type;
+}
+
+/* |x - x*| / |x*| over a tensor. Of the row numbers only max and norm: which key is largest, and
+ * how many weigh something, may turn on the rounding of the scores. */
+static void match_tensor(const call *c, const call *ref, int i, match *m)
+{
+    const double *x = c->out[i], *y = ref->out[i];
+    const int stat = strcmp(c->sig.out[i].name, "stat") == 0;
+    double difference = 0, norm = 0;
+    for (int64_t j = 0; j < c->out_count[i]; j++) {
+        const double want = y[j % ref->out_count[i]];
+        if (stat && j % STATS >= STAT_ARG) continue;
+        const double e = error_beyond_storage(x[j], want, output_type(c, i));
+        difference += e * e;
+        norm += isnan(want) ? 0 : want * want;
+    }
+    m->error = norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+    m->tol = c->op->tol;
+    /* these keep weights or their gradients in the storage type on the way to the output */
+    if (c->transform || strncmp(c->op->name, "persistent", 10) == 0)
+        m->tol += 2 * unit_storage(c->a.type);
+    m->limit = m->tol;
+}
+
+status match_call(const call *c, match *matches, int *count)
+{
+    call *ref = NULL;
+    status s = run_reference(c, &ref);
+    *count = 0;
+    for (int i = 0; s == OK && i < c->sig.outputs; i++) {
+        match *m = &matches[*count];
+        *m = (match){0};
+        snprintf(m->tensor, sizeof m->tensor, "%s", c->sig.out[i].name);
+        if (c->omit_out >> i & 1) continue;
+        ++*count;
+        if (op_is_transform(c->op))
+            match_weights(c, ref, i == 0 ? m : NULL, i == 1 ? m : NULL);
+        else if (op_is_transform_grad(c->op))
+            match_gradient(c, ref, i, m);
+        else
+            match_tensor(c, ref, i, m);
+    }
+    call_destroy(ref);
+    return s;
+}

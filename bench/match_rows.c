@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * match_rows.c — the distance of row transforms and their gradients from the reference, in units
+ * that follow from the conditioning of each row (match.h).
+ *
+ * A transform is [margin_j]_+ to a power, over a sum, and its support is where the margin is
+ * positive: entmax    omega - (alpha - 1) beta^2 (m - c_j)       omega, m: stat of the reference
+ *   ReLUmax   b - beta^power (m - c_j)
+ *   normReLU  A c_j + b
+ * Where |margin| is within 16 u (of b, for normReLU) rounding may decide either way.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "match.h"
+
+typedef enum shape { EXPONENTIAL, UNIFORM, ENTMAX, RELUMAX, NORMRELU } shape;
+
+typedef struct line {
+    shape shape;
+    double alpha, beta;
+    double slope, offset;   /* of the margin against c (normReLU) or c - m (ReLUmax) */
+    double dslope, doffset; /* d/dbeta of them */
+    double m, norm;         /* stat */
+    int64_t n;              /* live keys */
+} line;
+
+static shape op_shape(const char *name)
+{
+    if (strncmp(name, "entmax", 6) == 0 || strncmp(name, "sparsemax", 9) == 0) return ENTMAX;
+    if (strncmp(name, "relumax", 7) == 0) return RELUMAX;
+    if (strncmp(name, "normrelu", 8) == 0) return NORMRELU;
+    return strncmp(name, "topk_uniform", 12) == 0 ? UNIFORM : EXPONENTIAL;
+}
+
+static void normrelu_line(const params *p, double beta, line *x)
+{
+    const double b2 = beta * beta;
+    x->slope = p->slope;
+    x->offset = p->offset;
+    if (p->form == NORMRELU_PAPER || p->form == NORMRELU_CODE_MATRIX) {
+        x->slope = p->form == NORMRELU_PAPER ? 2 * b2 : 2 * b2 * b2;
+        x->dslope = p->form == NORMRELU_PAPER ? 4 * beta : 8 * beta * b2;
+        x->offset = 1 - 2 * b2;
+        x->doffset = -4 * beta;
+    } else if (p->form == NORMRELU_CODE_EFT) {
+        x->slope = 1;
+        x->offset = 0;
+    }
+}
+
+static line line_of(const call *c, int64_t r, const double *stat)
+{
+    const double *beta = call_in(c, "beta");
+    line x = {.shape = op_shape(c->op->name), .alpha = c->a.p.alpha};
+    x.beta = beta && !(c->omit_in >> signature_in(&c->sig, "beta") & 1) ? beta[r] : 1;
+    x.n = c->use_live ? c->live[r] : c->a.d.N;
+    if (strncmp(c->op->name, "sparsemax", 9) == 0) x.alpha = 2;
+    if (x.shape == RELUMAX) {
+        x.slope = pow(x.beta, c->a.p.relumax_power);
+        x.offset = c->a.p.relumax_b;
+        x.dslope = c->a.p.relumax_power * x.slope / x.beta;
+    }
+    if (x.shape == NORMRELU) normrelu_line(&c->a.p, x.beta, &x);
+    if (stat) {
+        x.m = stat[r * STATS + STAT_MAX];
+        x.norm = stat[r * STATS + STAT_NORM];
+    }
+    return x;
+}
+
+/* Positive on the support; shapes without a threshold have none. */
+static double margin(const line *x, double c)
+{
+    if (c == -INFINITY) return -INFINITY;
+    if (x->shape == ENTMAX) return x->norm - (x->alpha - 1) * x->beta * x->beta * (x->m - c);
+    if (x->shape == RELUMAX) return x->offset - x->slope * (x->m - c);
+    if (x->shape == NORMRELU) return x->slope * c + x->offset;
+    return INFINITY;
+}
+
+static double margin_rounding(const line *x, double u)
+{
+    return 16 * u * (x->shape == NORMRELU || x->shape == RELUMAX ? 1 + fabs(x->offset) : 1);
+}
+
+/* 1 + max |z| of the row, for normReLU divided by a small sum. */
+static double condition(const line *x, const double *c, const double *p)
+{
+    const double factor =
+        x->shape == RELUMAX || x->shape == NORMRELU ? x->slope : x->beta * x->beta;
+    double shifted = 0, plain = 0;
+    if (x->shape == UNIFORM) return 1;
+    for (int64_t j = 0; j < x->n; j++) {
+        if (!(p[j] > 0)) continue;
+        shifted = fmax(shifted, factor * (x->m - c[j]));
+        plain = fmax(plain, factor * fabs(c[j]));
+    }
+    if (x->shape == NORMRELU) return (1 + plain) * fmax(1, x->norm > 0 ? 1 / x->norm : 1);
+    return 1 + fmin(shifted, plain);
+}
+
+/* normReLU: rounding decides whether the row is empty, and with it every weight. */
+static int undecided(const line *x, const double *c, double u)
+{
+    double most = -INFINITY;
+    if (x->shape != NORMRELU) return 0;
+    for (int64_t j = 0; j < x->n; j++)
+        most = fmax(most, margin(x, c[j]));
+    return fabs(most) <= margin_rounding(x, u);
+}
+
+static void match_row_weights(const call *c, const line *x, const double *scores, const double *p,
+                              const double *want, match *m)
+{
+    const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want);
+    const double least = c->a.type == F64 ? 0x1p-1022 : c->a.type == F16 ? 0x1p-24 : 0x1p-126;
+    for (int64_t j = 0; j < c->a.d.N; j++) {
+        if (j >= x->n) { /* exactly zero */
+            if (!(p[j] == 0)) m->support++;
+            continue;
+        }
+        m->error = fmax(m->error, error_beyond_storage(p[j], want[j], c->a.type) / scale);
+        if ((p[j] > 0) == (want[j] > 0) || isnan(want[j])) continue;
+        if (fmax(p[j], want[j]) > least && fabs(margin(x, scores[j])) > margin_rounding(x, u))
+            m->support++;
+    }
+}
+
+static void match_row_stat(const call *c, const line *x, const double *scores, const double *want,
+                           const double *got, const double *star, match *m)
+{
+    const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want);
+    const double least = c->a.type == F64 ? 0x1p-1022 : 0x1p-126;
+    double low = 0, high = 0;
+    for (int64_t j = 0; j < x->n; j++) {
+        low += want[j] > least && margin(x, scores[j]) > margin_rounding(x, u);
+        high += want[j] > 0 || fabs(margin(x, scores[j])) <= margin_rounding(x, u);
+    }
+    if (isnan(star[STAT_MAX])) low = high = 0;
+    if (!(got[STAT_COUNT] >= low && got[STAT_COUNT] <= high)) m->support++;
+    if (got[STAT_ARG] != star[STAT_ARG]) m->error = INFINITY;
+    if (!(got[STAT_MAX] == star[STAT_MAX]) && !(isnan(got[STAT_MAX]) && isnan(star[STAT_MAX])))
+        m->error = INFINITY;
+    const double e = error_beyond_storage(got[STAT_NORM], star[STAT_NORM], F64);
+    m->error = fmax(m->error, e / (scale * fmax(1, fabs(star[STAT_NORM]))));
+}
+
+void match_weights(const call *c, const call *ref, match *mp, match *ms)
+{
+    const int64_t N = c->a.d.N;
+    const double *stat = call_out(ref, "stat"), *scores = call_in(c, "c"),
+                 *want = call_out(ref, "p");
+    const double *p = call_out(c, "p"), *own = call_out(c, "stat");
+    const double u = unit_arithmetic(c->a.type);
+    if (mp) mp->tol = 4, mp->limit = 30;
+    if (ms) ms->tol = 4, ms->limit = 30;
+    for (int64_t r = 0; r < c->a.d.R; r++) {
+        const int64_t s = r % ref->a.d.R;
+        line x = line_of(c, r, NULL);
+        if (stat) x = line_of(ref, s, stat);
+        if (undecided(&x, scores + r * N, u)) continue;
+        if (mp) match_row_weights(c, &x, scores + r * N, p + r * N, want + s * N, mp);
+        if (ms)
+            match_row_stat(c, &x, scores + r * N, want + s * N, own + r * STATS, stat + s * STATS,
+                           ms);
+    }
+}
+
+/* ---- gradients ---------------------------------------------------------------------------- */
+
+/* The weight of a key in the gradient: dc_j = factor * w_j (G_j - mean). */
+static double gradient_weight(const line *x, double p)
+{
+    if (!(p > 0)) return 0;
+    if (x->shape == EXPONENTIAL) return p;
+    if (x->shape == ENTMAX) return pow(p, 2 - x->alpha);
+    return x->shape == UNIFORM || x->norm == 0 ? 0 : 1 / x->norm;
+}
+
+/* What the sums of a row cancel: |dc|, |dbeta|, |dalpha| are exact to u relative to these. */
+typedef struct scales {
+    double c, beta, alpha;
+} scales;
+
+static scales gradient_scales(const line *x, const double *p, const double *dp)
+{
+    double most = 0, top = 0, sum = 0, moment = 0, entropy = 0;
+    for (int64_t j = 0; j < x->n; j++) {
+        const double w = gradient_weight(x, p[j]);
+        if (!(p[j] > 0)) continue;
+        double s = 0; /* |s_j - s_max|, with what cancels in it */
+        if (x->shape == EXPONENTIAL) s = fabs(log(p[j])) + fabs(x->norm);
+        if (x->shape == ENTMAX) s = (pow(p[j], x->alpha - 1) + x->norm) / (x->alpha - 1);
+        most = fmax(most, fabs(dp[j]));
+        top = fmax(top, w);
+        sum += w;
+        moment += w * s;
+        entropy += p[j] * fabs(log(p[j]));
+    }
+    const double b = x->beta, a1 = x->alpha - 1;
+    if (x->shape == RELUMAX || x->shape == NORMRELU) {
+        const double reach = (1 + fabs(x->offset)) / fabs(x->slope); /* |c| or |c - m| */
+        return (scales){fabs(x->slope) * top * most,
+                        sum * most * (fabs(x->dslope) * reach + fabs(x->doffset)), 0};
+    }
+    return (scales){b * b * top * most, 2 / b * moment * most,
+                    most * (2 / (a1 * a1) + 2 * entropy / a1)};
+}
+
+void match_gradient(const call *c, const call *ref, int output, match *m)
+{
+    const int64_t N = c->a.d.N;
+    const char *name = c->sig.out[output].name;
+    const double *p = call_in(c, "p"), *dp = call_in(c, "dp"), *stat = call_in(c, "stat");
+    const int rows = strcmp(name, "dc") == 0;
+    const int64_t width = rows ? N : 1;
+    m->tol = m->limit = c->op->tol;
+    for (int64_t r = 0; r < c->a.d.R; r++) {
+        const line x = line_of(c, r, stat);
+        const scales s = gradient_scales(&x, p + r * N, dp + r * N);
+        const double *got = (const double *)c->out[output] + r * width;
+        const double *want = (const double *)ref->out[output] + r % ref->a.d.R * width;
+        double difference = 0, norm = 0, scale;
+        for (int64_t j = 0; j < width; j++) {
+            const double e = error_beyond_storage(got[j], want[j], rows ? c->a.type : F32);
+            difference += e * e;
+            norm += isnan(want[j]) ? 0 : want[j] * want[j];
+            if (rows && j >= x.n && !(got[j] == 0)) m->support++;
+        }
+        scale = fmax(sqrt(norm), rows ? s.c : strcmp(name, "dbeta") == 0 ? s.beta : s.alpha);
+        m->error = fmax(m->error, sqrt(difference) / (scale > 0 ? scale : 1));
+    }
+}
