@@ -134,8 +134,7 @@ static int put_config(hid_t file, const recipe *r)
     return good;
 }
 
-static int put_tensors(hid_t file, const struct part *p, const model *on,
-                       const struct mosaic *m)
+static int put_tensors(hid_t file, const struct part *p, const model *on, const struct mosaic *m)
 {
     double *values = NULL;
     hid_t group = make_group(file, p->group);
@@ -148,7 +147,8 @@ static int put_tensors(hid_t file, const struct part *p, const model *on,
         if (!room) good = 0;
         if (!good) break;
         values = room;
-        for (int k = 0; k < info.rank; k++) shape[k] = (hsize_t)info.shape[k];
+        for (int k = 0; k < info.rank; k++)
+            shape[k] = (hsize_t)info.shape[k];
         good = on->get(m, i, p->slot, values) == OK &&
                put_dataset(group, info.name, H5T_NATIVE_DOUBLE, info.rank, shape, values);
     }
@@ -176,7 +176,8 @@ static int write_hdf5(const char *path, const checkpoint *c, const recipe *r, co
                put_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
                put_config(file, r) && put_rows(file, TRAIN, c->train, c->trains) &&
                put_rows(file, EVAL, c->eval, c->evals);
-    for (int i = 0; good && i < PARTS; i++) good = put_tensors(file, &parts[i], on, m);
+    for (int i = 0; good && i < PARTS; i++)
+        good = put_tensors(file, &parts[i], on, m);
     return H5Fclose(file) >= 0 && good;
 }
 
@@ -243,7 +244,8 @@ static words *get_config(hid_t file)
     for (int i = 0; recipe_key(i) && count < MOST; i++)
         if ((text[count] = get_word(group, recipe_key(i)))) count++;
     w = words_parse("train", count, text);
-    for (int i = 0; i < count; i++) free(text[i]);
+    for (int i = 0; i < count; i++)
+        free(text[i]);
     H5Gclose(group);
     return w;
 }
@@ -267,7 +269,8 @@ static int get_rows(hid_t file, table t, void **rows, int64_t *count)
     hid_t set = H5Dopen2(file, table_name(t), H5P_DEFAULT), type = row_type(t);
     int good = set >= 0 && has_shape(set, 1, &n) && n > 0 && n < (hsize_t)1 << 32;
     size_t room = 1;
-    while (room < n) room *= 2; /* as checkpoint_log_* expects */
+    while (room < n)
+        room *= 2; /* as checkpoint_log_* expects */
     if (good) *rows = calloc(room, table_row_size(t));
     good = *rows && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *rows) >= 0;
     if (good) *count = (int64_t)n;
@@ -306,7 +309,8 @@ static int get_tensor(hid_t group, const parameter_info *info, double *values)
     hsize_t shape[4];
     hid_t set = H5Dopen2(group, info->name, H5P_DEFAULT);
     int good = set >= 0 && has_shape(set, info->rank, shape);
-    for (int k = 0; good && k < info->rank; k++) good = (int64_t)shape[k] == info->shape[k];
+    for (int k = 0; good && k < info->rank; k++)
+        good = (int64_t)shape[k] == info->shape[k];
     good = good && H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
     if (set >= 0) H5Dclose(set);
     return good;

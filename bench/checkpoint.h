@@ -7,8 +7,8 @@
  *     /config                                          the words of the run, one attribute a key
  *     / step finished best vocab longest data_hash tokenizer_hash
  *
- * The seal is checked before the HDF5 library sees a byte, so a truncated or damaged file is refused
- * in one line. Dropout masks and the order of the data are functions of (seed, step): there
+ * The seal is checked before the HDF5 library sees a byte, so a truncated or damaged file is
+ * refused in one line. Dropout masks and the order of the data are functions of (seed, step): there
  * is no other random state. A file replaces its predecessor only when it is whole and on the disk.
  */
 #ifndef MOSAIC_CHECKPOINT_H
@@ -18,9 +18,9 @@
 #include "results.h"
 
 typedef struct checkpoint {
-    int64_t step;    /* updates done                                        */
-    int64_t finished; /* 1: the last evaluations are among the rows         */
-    double best;     /* lowest validation loss so far, INFINITY before one  */
+    int64_t step;           /* updates done                                        */
+    int64_t finished;       /* 1: the last evaluations are among the rows         */
+    double best;            /* lowest validation loss so far, INFINITY before one  */
     int64_t vocab, longest; /* of the training data                         */
     uint64_t data_hash, tokenizer_hash;
     train_row *train;

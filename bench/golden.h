@@ -12,8 +12,13 @@
 /* `what` lives during the call only. The row holds iff error <= tol. */
 typedef void golden_row(void *user, const char *what, double error, double tol);
 
+/* Row transforms: weights and gradients, one group per method and length. Errors are relative to
+ * the norm of the row. */
+status golden_transforms(const char *path, golden_row *emit, void *user);
 /* A model: parameters, a batch, logits, loss, gradients, the inside of the first block, and a
  * trajectory of AdamW. Errors are relative to the norm of the tensor. */
 status golden_model(const char *path, golden_row *emit, void *user);
+/* Either, by what the file holds. */
+status golden_file(const char *path, golden_row *emit, void *user);
 
 #endif

@@ -289,16 +289,10 @@ static void fill_stage(call *c, rng *r)
 
 static status fill_forward(call *c, const char *family, double beta, uint64_t seed);
 
-static status fill_gradient(call *c, const op *forward, const char *family, double beta,
-                            uint64_t seed)
+void inputs_from(call *c, const call *f, uint64_t seed)
 {
-    call *f;
     rng r = rng_sample(seed, 2, 0, 0);
-    TRY(call_create(&f, forward, impl_find(forward->name, "ref"), &c->a.d, &c->a.p, F64));
-    status s = c->transform ? call_weights(f, c->transform) : OK;
-    if (s == OK) s = fill_forward(f, family, beta, seed);
-    if (s == OK) s = call_once(f);
-    for (int i = 0; s == OK && i < c->sig.inputs; i++) {
+    for (int i = 0; i < c->sig.inputs; i++) {
         const tensor *t = &c->sig.in[i];
         const void *from = call_in(f, t->name) ? call_in(f, t->name) : call_out(f, t->name);
         const size_t size = t->storage == 'i' ? sizeof(int32_t) : sizeof(double);
@@ -310,6 +304,17 @@ static status fill_gradient(call *c, const op *forward, const char *family, doub
     c->use_live = f->use_live;
     memcpy(c->live, f->live, (size_t)c->a.d.R * sizeof *c->live);
     if (c->use_live) hide(c, call_in(c, "dp"));
+}
+
+static status fill_gradient(call *c, const op *forward, const char *family, double beta,
+                            uint64_t seed)
+{
+    call *f;
+    TRY(call_create(&f, forward, impl_find(forward->name, "ref"), &c->a.d, &c->a.p, F64));
+    status s = c->transform ? call_weights(f, c->transform) : OK;
+    if (s == OK) s = fill_forward(f, family, beta, seed);
+    if (s == OK) s = call_once(f);
+    if (s == OK) inputs_from(c, f, seed);
     call_destroy(f);
     return s;
 }

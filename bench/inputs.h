@@ -27,6 +27,10 @@ int input_applies(const char *family, const op *o);
  */
 status inputs_fill(call *c, const char *family, double beta, uint64_t seed);
 
+/* Fill the host inputs of a gradient from its finished forward call: what has the same name there
+ * is copied, upstream gradients are normal. */
+void inputs_from(call *gradient, const call *forward, uint64_t seed);
+
 #ifdef __cplusplus
 }
 #endif

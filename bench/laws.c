@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inputs.h"
 #include "match.h"
 #include "rng.h"
 
@@ -355,13 +356,7 @@ static status law_gradient(state *s, double *error)
     TRY(call_once(s->c));
     TRY(call_create(&g, op_grad(s->c->op), i, &s->c->a.d, &s->c->a.p, s->c->a.type));
     g->omit_in = 1;
-    memcpy(call_in(g, "p"), s->y, matrix_bytes(s));
-    memcpy(call_in(g, "stat"), call_out(s->c, "stat"), (size_t)(s->R * STATS) * sizeof(double));
-    double *dp = call_in(g, "dp");
-    for (int64_t j = 0; j < s->R * s->N; j++)
-        dp[j] = rng_normal(&s->random);
-    g->use_live = s->use_live;
-    memcpy(g->live, s->live, (size_t)s->R * sizeof *g->live);
+    inputs_from(g, s->c, rng_u64(&s->random));
     status t = call_once(g);
     if (t == OK) *error = gradient_error(s, g);
     call_destroy(g);

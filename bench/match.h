@@ -25,7 +25,7 @@ extern "C" {
 typedef enum verdict { PASS, MARGINAL, FAIL } verdict;
 
 typedef struct match {
-    char tensor[16];
+    char tensor[40];
     double error, tol; /* PASS to tol     */
     double limit;      /* MARGINAL to limit */
     int64_t support;   /* entries whose support differs by more than rounding explains */

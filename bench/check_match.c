@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_match.c — verb check: an implementation against the reference (match.h), and the laws
+ * (laws.h) of an implementation.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "check.h"
+#include "inputs.h"
+#include "laws.h"
+
+/* A filled call of the case at hand; *c = NULL if the operation does not take that length. */
+static status open_case(check *k, call **c)
+{
+    const dims d = match_dims(k->at.op, k->at.n, k->at.rows);
+    *c = NULL;
+    if (d.B == 0) return OK;
+    TRY(call_create(c, k->at.op, k->at.impl, &d, &k->at.v.p, k->at.type));
+    status s = k->at.v.transform ? call_weights(*c, k->at.v.transform) : OK;
+    if (s == OK) s = inputs_fill(*c, k->at.input, k->at.beta, k->at.seed);
+    if (s != OK) {
+        call_destroy(*c);
+        *c = NULL;
+    }
+    return s;
+}
+
+status check_match(check *k)
+{
+    call *c;
+    match matches[MAX_TENSORS];
+    int count = 0;
+    TRY(open_case(k, &c));
+    if (!c) return OK;
+    status s = call_once(c);
+    if (s == OK) s = match_call(c, matches, &count);
+    for (int i = 0; s == OK && i < count; i++)
+        check_report(k, "match", k->at.op->name, &matches[i]);
+    call_destroy(c);
+    return s;
+}
+
+static void law_reported(void *user, const char *law, double error, double tol)
+{
+    match m = {.error = error, .tol = tol, .limit = tol};
+    snprintf(m.tensor, sizeof m.tensor, "%s", law);
+    check_report(user, "law", ((check *)user)->at.op->name, &m);
+}
+
+status check_law(check *k)
+{
+    call *c;
+    TRY(open_case(k, &c));
+    if (!c) return OK;
+    status s = laws_check(c, k->at.seed, law_reported, k);
+    call_destroy(c);
+    return s;
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * claims.c — verb check: the paper's theorems (claims.def), on cosines of random unit keys.
+ *
+ * For unit keys |u_j|^2 = 2 (1 - c_j), u the difference of key and query; the kernel side is
+ * reference/kernel_regression.c, which shares no code with the transforms. Source: model 1.3 to
+ * 1.6, 1.11.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "rng.h"
+
+enum { LONGEST = 4096, WIDTH = 16 };
+
+/* One row, and two answers to compare. */
+typedef struct claim {
+    int64_t n;
+    double beta;
+    params p;
+    double c[LONGEST], left[LONGEST], right[LONGEST];
+    double stat[STATS];
+    double error;
+} claim;
+
+static const int64_t lengths[] = {1, 2, 17, 512, 4096};
+static const double alphas[] = {1.05, 1.25, 1.3, 4.0 / 3, 1.5, 1.8, 2};
+static const double betas[] = {0.5, 1, 2.718281828459045, 10, 100};
+
+#define COUNT(list) ((int)(sizeof(list) / sizeof *(list)))
+
+static status weigh(claim *q, op_fn *f, double *p)
+{
+    const args a = {
+        .in = {q->c, &q->beta}, .out = {p, q->stat}, .d = {.R = 1, .N = q->n}, .p = q->p};
+    for (int64_t j = 0; j < q->n; j++)
+        p[j] = NAN;
+    return f(&a);
+}
+
+/* Kernel regression with bandwidth h and exponent r, into right. */
+static status regress(claim *q, double h, double r)
+{
+    args a = {.in = {q->c, &h}, .out = {q->right}, .d = {.R = 1, .N = q->n}, .p = q->p};
+    a.p.exponent = r;
+    for (int64_t j = 0; j < q->n; j++)
+        q->right[j] = NAN;
+    return kernel_regression_ref(&a);
+}
+
+static double square(double c)
+{
+    return 2 * (1 - c);
+}
+
+static void compare(claim *q)
+{
+    for (int64_t j = 0; j < q->n; j++)
+        q->error = fmax(q->error, error_beyond_storage(q->left[j], q->right[j], F64));
+}
+
+/* A row of cosines of n keys with one query. */
+static void cosines(claim *q, uint64_t seed)
+{
+    double query[WIDTH], other[WIDTH];
+    rng r = rng_sample(seed, 4, 0, (uint64_t)q->n);
+    for (int64_t j = -1; j < q->n; j++) {
+        double norm = 0, dot = 0;
+        for (int i = 0; i < WIDTH; i++) {
+            other[i] = rng_normal(&r);
+            norm += other[i] * other[i];
+        }
+        for (int i = 0; i < WIDTH; i++) {
+            if (j < 0) query[i] = other[i] / sqrt(norm);
+            dot += query[i] * other[i] / sqrt(norm);
+        }
+        if (j >= 0) q->c[j] = dot;
+    }
+}
+
+/* Run `one` on every length and beta. */
+static status each_row(claim *q, status (*one)(claim *q))
+{
+    for (int i = 0; i < COUNT(lengths); i++)
+        for (int b = 0; b < COUNT(betas); b++) {
+            q->n = lengths[i];
+            q->beta = betas[b];
+            cosines(q, 7 + (uint64_t)b);
+            TRY(one(q));
+        }
+    return OK;
+}
+
+static status each_alpha(claim *q, status (*one)(claim *q))
+{
+    for (int i = 0; i < COUNT(alphas); i++) {
+        q->p.alpha = alphas[i];
+        TRY(each_row(q, one));
+    }
+    return OK;
+}
+
+static double adaptive_square(const claim *q)
+{
+    return square(q->stat[STAT_MAX]) +
+           2 / (q->p.alpha - 1) * q->stat[STAT_NORM] / (q->beta * q->beta);
+}
+
+static status one_compact(claim *q)
+{
+    TRY(weigh(q, entmax_ref, q->left));
+    TRY(regress(q, sqrt(adaptive_square(q)), 1 / (q->p.alpha - 1)));
+    compare(q);
+    return OK;
+}
+
+static status claim_compact_kernel(claim *q)
+{
+    return each_alpha(q, one_compact);
+}
+
+static status one_auto(claim *q)
+{
+    const double r = 1 / (q->p.alpha - 1);
+    TRY(weigh(q, entmax_ref, q->left));
+    const double h2 = adaptive_square(q), want = pow(2 * r / (q->beta * q->beta * h2), r);
+    double sum = 0;
+    for (int64_t j = 0; j < q->n; j++)
+        sum += square(q->c[j]) < h2 ? pow(1 - square(q->c[j]) / h2, r) : 0;
+    /* both sides are powers of 1 - |u|^2/h^2, whose rounding r and a small base amplify */
+    const double amplified = 1 + r * h2 * q->beta * q->beta / (2 * r * q->stat[STAT_NORM]);
+    q->error = fmax(q->error, error_beyond_storage(sum / want, 1, F64) / amplified);
+    return OK;
+}
+
+static status claim_auto_norm(claim *q)
+{
+    return each_alpha(q, one_auto);
+}
+
+static status one_gaussian(claim *q)
+{
+    TRY(weigh(q, softmax_ref, q->left));
+    TRY(regress(q, 1 / q->beta, INFINITY));
+    compare(q);
+    return OK;
+}
+
+static status claim_gaussian(claim *q)
+{
+    return each_row(q, one_gaussian);
+}
+
+static status one_fixed(claim *q)
+{
+    const double b2 = q->beta * q->beta, rest = 1 - 1 / b2;
+    const double h2 = q->p.form == NORMRELU_PAPER         ? 1 / b2
+                      : q->p.form == NORMRELU_CODE_MATRIX ? 1 + rest * rest
+                                                          : 2;
+    TRY(weigh(q, normrelu_ref, q->left));
+    TRY(regress(q, sqrt(h2), 1));
+    compare(q);
+    return OK;
+}
+
+static status claim_fixed_kernel(claim *q)
+{
+    for (int form = NORMRELU_PAPER; form <= NORMRELU_CODE_EFT; form++) {
+        q->p.form = (normrelu_form)form;
+        TRY(each_row(q, one_fixed));
+    }
+    return OK;
+}
+
+static status one_anchored(claim *q)
+{
+    TRY(weigh(q, relumax_ref, q->left));
+    const double margin = 2 * q->p.relumax_b / pow(q->beta, q->p.relumax_power);
+    TRY(regress(q, sqrt(square(q->stat[STAT_MAX]) + margin), 1));
+    compare(q);
+    return OK;
+}
+
+static status claim_anchored_kernel(claim *q)
+{
+    for (int i = 0; i < 4; i++) {
+        q->p.relumax_power = i % 2 ? 4 : 2;
+        q->p.relumax_b = i / 2 ? 0.5 : 1;
+        TRY(each_row(q, one_anchored));
+    }
+    return OK;
+}
+
+static int descending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The k-th largest cosine (1-based). */
+static double kth(claim *q, int64_t k)
+{
+    memcpy(q->right, q->c, (size_t)q->n * sizeof *q->c);
+    qsort(q->right, (size_t)q->n, sizeof *q->right, descending);
+    return q->right[k - 1];
+}
+
+static status one_nearest_gaussian(claim *q)
+{
+    const double last = kth(q, q->p.k < q->n ? q->p.k : q->n);
+    double sum = 0;
+    TRY(weigh(q, topk_softmax_ref, q->left));
+    TRY(regress(q, 1 / q->beta, INFINITY));
+    for (int64_t j = 0; j < q->n; j++) {
+        if (q->c[j] < last) q->right[j] = 0;
+        sum += q->right[j];
+    }
+    for (int64_t j = 0; j < q->n; j++)
+        q->right[j] /= sum;
+    compare(q);
+    return OK;
+}
+
+static status each_k(claim *q, status (*one)(claim *q))
+{
+    static const int64_t tops[] = {1, 4, 16, 5000};
+    for (int i = 0; i < COUNT(tops); i++) {
+        q->p.k = tops[i];
+        TRY(each_row(q, one));
+    }
+    return OK;
+}
+
+static status claim_nearest_gaussian(claim *q)
+{
+    return each_k(q, one_nearest_gaussian);
+}
+
+static status one_nearest_box(claim *q)
+{
+    const int64_t k = q->p.k < q->n ? q->p.k : q->n;
+    const double radius = square(kth(q, k)), next = k < q->n ? square(kth(q, k + 1)) : radius + 1;
+    TRY(weigh(q, topk_uniform_ref, q->left));
+    TRY(regress(q, sqrt((radius + next) / 2), 0));
+    compare(q);
+    return OK;
+}
+
+static status claim_nearest_box(claim *q)
+{
+    return each_k(q, one_nearest_box);
+}
+
+static status one_sparsemax(claim *q)
+{
+    q->p.alpha = 2;
+    TRY(weigh(q, sparsemax_ref, q->left));
+    TRY(weigh(q, entmax_ref, q->right));
+    compare(q);
+    return OK;
+}
+
+static status claim_sparsemax(claim *q)
+{
+    return each_row(q, one_sparsemax);
+}
+
+static status one_solver(claim *q)
+{
+    q->p.solver = SOLVER_AUTO;
+    TRY(weigh(q, entmax_ref, q->left));
+    for (int s = SOLVER_SORT; s <= SOLVER_ORDER; s++) {
+        q->p.solver = (entmax_solver)s;
+        TRY(weigh(q, entmax_ref, q->right));
+        compare(q);
+    }
+    return OK;
+}
+
+static status claim_solvers(claim *q)
+{
+    return each_alpha(q, one_solver);
+}
+
+/* |entmax - softmax|_1 at alpha = 1 + 1e-5 over ten times that at 1 + 1e-6 is 1. */
+static status one_limit(claim *q)
+{
+    double l1[2] = {0, 0};
+    TRY(weigh(q, softmax_ref, q->right));
+    for (int i = 0; i < 2; i++) {
+        q->p.alpha = 1 + (i ? 2e-6 : 2e-5);
+        TRY(weigh(q, entmax_ref, q->left));
+        for (int64_t j = 0; j < q->n; j++)
+            l1[i] += fabs(q->left[j] - q->right[j]);
+    }
+    if (l1[0] < 1e-9) return OK; /* one key, or one that has it all */
+    q->error = fmax(q->error, error_beyond_storage(l1[0] / (10 * l1[1]), 1, F64));
+    return OK;
+}
+
+static status claim_softmax_limit(claim *q)
+{
+    return each_row(q, one_limit);
+}
+
+static status one_all(claim *q)
+{
+    q->p.k = q->n;
+    TRY(weigh(q, softmax_ref, q->left));
+    TRY(weigh(q, topk_softmax_ref, q->right));
+    compare(q);
+    return OK;
+}
+
+static status claim_all_selected(claim *q)
+{
+    return each_row(q, one_all);
+}
+
+static op_fn *const smooth[] = {softmax_ref, sparsemax_ref, entmax_ref, relumax_ref};
+
+/* times n: the weights themselves shrink with n */
+static status claim_wide(claim *q)
+{
+    for (int i = 0; i < COUNT(lengths); i++)
+        for (int f = 0; f < COUNT(smooth) + 2; f++) {
+            q->n = lengths[i];
+            q->beta = 1e-5;
+            q->p.form = f == COUNT(smooth) ? NORMRELU_PAPER : NORMRELU_CODE_MATRIX;
+            cosines(q, 7);
+            TRY(weigh(q, f < COUNT(smooth) ? smooth[f] : normrelu_ref, q->left));
+            for (int64_t j = 0; j < q->n; j++)
+                q->right[j] = 1.0 / (double)q->n;
+            compare(q);
+        }
+    return OK;
+}
+
+static status claim_narrow(claim *q)
+{
+    for (int i = 0; i < COUNT(lengths); i++)
+        for (int f = 0; f < COUNT(smooth); f++) {
+            const int64_t n = q->n = lengths[i], ties = 1 + n / 100;
+            q->beta = 1e4;
+            cosines(q, 7);
+            for (int64_t j = 0; j < n; j++) {
+                q->right[j] = j % 100 == 0 && j / 100 < ties ? 1.0 / (double)((n + 99) / 100) : 0;
+                if (q->right[j] > 0) q->c[j] = 1.5;
+            }
+            TRY(weigh(q, smooth[f], q->left));
+            compare(q);
+        }
+    return OK;
+}
+
+static status claim_onset(claim *q)
+{
+    q->n = 3;
+    q->beta = 1;
+    for (int i = 0; i < COUNT(alphas); i++)
+        for (int above = 0; above < 2; above++) {
+            q->p.alpha = alphas[i];
+            q->c[1] = 0;
+            q->c[0] = -1 / (alphas[i] - 1) * (above ? 1 + 1e-9 : 1 - 1e-3);
+            q->c[2] = q->c[0] - 1;
+            TRY(weigh(q, entmax_ref, q->left));
+            const int one_hot = q->left[1] == 1 && q->left[0] == 0 && q->left[2] == 0;
+            /* r-th power of the remaining margin may underflow no more than the spacing of 1 */
+            const int visible = pow(1e-3, 1 / (alphas[i] - 1)) > 1e-15;
+            if (above ? !one_hot : visible && one_hot) q->error = INFINITY;
+        }
+    return OK;
+}
+
+static const struct row {
+    const char *name;
+    double tol;
+    status (*check)(claim *q);
+} rows[] = {
+#define CLAIM(name, tol, about) {#name, tol, claim_##name},
+#include "claims.def"
+#undef CLAIM
+};
+
+const char *claim_name(int i)
+{
+    return i < COUNT(rows) ? rows[i].name : NULL;
+}
+
+status check_claim(check *k, const char *name)
+{
+    int i = 0;
+    claim *q = calloc(1, sizeof *q);
+    if (!q) return fail(ERR_MEMORY, "claim: no memory");
+    while (strcmp(rows[i].name, name) != 0)
+        i++;
+    q->p = params_default();
+    status s = rows[i].check(q);
+    match m = {.error = q->error, .tol = rows[i].tol, .limit = rows[i].tol};
+    snprintf(m.tensor, sizeof m.tensor, "%s", name);
+    if (s == OK) check_report(k, "claim", name, &m);
+    free(q);
+    return s;
+}
