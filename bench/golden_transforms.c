@@ -273,7 +273,7 @@ status golden_file(const char *path, golden_row *emit, void *user)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0) return fail(ERR_FILE, "%s: expected a readable HDF5 file", path);
-    const int model = H5Aexists(file, "method") > 0;
+    const int whole = H5Aexists(file, "method") > 0;
     H5Fclose(file);
-    return model ? golden_model(path, emit, user) : golden_transforms(path, emit, user);
+    return whole ? golden_model(path, emit, user) : golden_transforms(path, emit, user);
 }
