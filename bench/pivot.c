@@ -287,6 +287,11 @@ void key_label(const char *columns, const char *text, char *label, size_t size)
                  strcmp(text, "0") == 0 ? "" : text);
         return;
     }
+    double number;
+    if (strcmp(columns, "beta") == 0 && parse_real(text, &number)) {
+        snprintf(label, size, "β = %.3g", number);
+        return;
+    }
     char alpha[TEXT_SIZE];
     const char *rest = text[first] ? text + first + 1 : "";
     if (strcmp(rest, "1.33333") == 0) rest = "4/3";

@@ -273,29 +273,35 @@ static status show_experiment(const show *s, const experiment *e)
     return done;
 }
 
-static int wanted(const words *w, const char *id)
+static int wanted(const char *const *ids, int count, const char *id)
 {
-    if (strcmp(word_text(w, "ids"), "all") == 0) return 1;
-    for (int64_t i = 0; i < word_count(w, "ids"); i++)
-        if (strcmp(word_text_at(w, "ids", i), id) == 0) return 1;
-    return 0;
+    for (int i = 0; i < count; i++)
+        if (strcmp(ids[i], id) == 0) return 1;
+    return count == 0;
 }
 
 int verb_show(const words *w)
 {
     paper *p = NULL;
-    cells all = {0};
+    cells all = {0}, some = {0};
+    const char *ids[MAX_KEYS];
+    int count = 0;
+    if (strcmp(word_text(w, "ids"), "all") != 0)
+        for (; count < word_count(w, "ids") && count < MAX_KEYS; count++)
+            ids[count] = word_text_at(w, "ids", count);
     show s = {.out = word_text(w, "out"), .root = word_text(w, "root"), .all = &all};
     status done = paper_read(&p, word_text(w, "file"), word_text(w, "profile"));
     s.p = p;
+    if (done == OK) done = cells_plan(p, word_text(w, "results"), ids, count, &some); /* known? */
     if (done == OK) done = cells_plan(p, word_text(w, "results"), NULL, 0, &all);
     if (done == OK && mkdir(s.out, 0777) != 0 && errno != EEXIST)
         done = fail(ERR_FILE, "%s: cannot be created: expected a writable place", s.out);
     if (done == OK) done = page_open(&s.page, &s);
     for (int i = 0; done == OK && i < p->count; i++)
-        if (wanted(w, p->experiments[i].id)) done = show_experiment(&s, &p->experiments[i]);
+        if (wanted(ids, count, p->experiments[i].id)) done = show_experiment(&s, &p->experiments[i]);
     status closed = page_close(s.page, &s, done == OK);
     if (done == OK && closed == OK) printf("%s/index.html\n", s.out);
+    cells_free(&some);
     cells_free(&all);
     paper_free(p);
     return status_exit(done != OK ? done : closed);

@@ -281,8 +281,9 @@ static int take(words *w, const char *text, word **last)
     word *slot = NULL;
     if (!equals) {
         key_kind before = *last ? (*last)->key->kind : TEXT;
-        slot = before == TEXTS || before == FILES ? *last : find(w, "ids");
-        if (!slot) slot = find(w, "file");
+        word *file = find(w, "file"), *ids = find(w, "ids");
+        slot = before == TEXTS || before == FILES ? *last : NULL;
+        if (!slot) slot = file && (!ids || strchr(text, '/')) ? file : ids;
         if (!slot) {
             usage_error("%s: \"%s\": expected key=value (see `mosaic %s --help`)", w->verb, text,
                         w->verb);
@@ -307,6 +308,10 @@ static int take(words *w, const char *text, word **last)
             usage_error("%s: %s is given twice", w->verb, name);
             return 0;
         }
+    }
+    if (slot->given && !is_list(slot->key->kind)) {
+        usage_error("%s: %s is given twice", w->verb, slot->key->name);
+        return 0;
     }
     *last = slot;
     slot->given = 1;
