@@ -16,10 +16,11 @@ void selftest_metrics(selftest *t)
     EXPECT_NEAR(low, 0.469069, 1e-6);
     EXPECT_NEAR(high, 0.530931, 1e-6);
     wilson(0, 10, &low, &high);
-    EXPECT_NEAR(low, 0, 1e-15);
+    EXPECT(low == 0);
     EXPECT_NEAR(high, 0.277533, 1e-6);
     wilson(10, 10, &low, &high);
     EXPECT_NEAR(low, 0.722467, 1e-6);
+    EXPECT(high == 1);
     wilson(0, 0, &low, &high);
     EXPECT(low == 0 && high == 1);
 

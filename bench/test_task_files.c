@@ -150,6 +150,24 @@ void selftest_task_examples(selftest *t)
             {-1, 0, 0, 0, 4, 5, -1});
 }
 
+/* Files of unequal length: the lines they share. */
+void selftest_task_unequal(selftest *t)
+{
+    char folder[64];
+    data_options o = data_options_default();
+    dataset *d;
+    if (!folder_fresh(t, folder)) return;
+    file_put(t, folder, "train.src", "3 1\n2\n4 4\n");
+    file_put(t, folder, "train.trg", "1 3\n2\n");
+    o.data = folder;
+    EXPECT(dataset_open("sort", &o, &d) == OK && d->samples == 2 && d->longest == 6);
+    dataset_close(d);
+    o.samples = 1;
+    EXPECT(dataset_open("sort", &o, &d) == OK && d->samples == 1);
+    dataset_close(d);
+    folder_remove(folder);
+}
+
 /* --- indices and shards --------------------------------------------------------------------- */
 
 void selftest_task_index(selftest *t)

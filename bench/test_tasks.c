@@ -228,7 +228,7 @@ void selftest_task_lengths(selftest *t)
         o.split = SPLIT_TEST + i;
         if (!probe_open(t, &p, "mqmtar", &o)) continue;
         EXPECT(p.d->samples == 1000);
-        EXPECT(probe_sample(t, &p, 999) && p.s.T == T[i]);
+        EXPECT(probe_sample(t, &p, 999) && p.s.T == T[i] && p.d->longest == T[i]);
         EXPECT(p.d->sample(p.d, 1000, &p.s) == ERR_ARG);
         probe_close(&p);
     }

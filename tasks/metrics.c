@@ -47,8 +47,8 @@ void wilson(double successes, int64_t count, double *low, double *high)
     double n = (double)count, p = successes / n;
     double centre = p + z * z / (2 * n);
     double reach = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    *low = fmax(0, (centre - reach) / (1 + z * z / n));
-    *high = fmin(1, (centre + reach) / (1 + z * z / n));
+    *low = successes <= 0 ? 0 : (centre - reach) / (1 + z * z / n);
+    *high = successes >= n ? 1 : (centre + reach) / (1 + z * z / n);
 }
 
 double log_sum_exp(const double *row, int64_t n, int64_t *argmax)

@@ -64,7 +64,7 @@ static void room_mqmtar(const data_options *o, int64_t L, int64_t *S, int64_t *R
 {
     (void)o;
     *R = GROUP * QUERIES;
-    *S = L + *R;
+    *S = pairs_of(L) * (L / pairs_of(L)) + *R;
 }
 
 static int32_t *put_slot(rng *r, int64_t w, uint32_t key, uint32_t value, int32_t *at)

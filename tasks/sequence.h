@@ -10,6 +10,10 @@
 #include "sequence_file.h"
 #include "task.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* How S source and R target ids become x and y. Ids `symbols` + 0..3 are BOS, SEP, EOS, PAD. */
 typedef enum sequence_form {
     FORM_PROMPT, /* s = BOS src SEP trg EOS, x = s[0..n-2], y = s[1..n-1] from SEP on; T = S+R+2 */
@@ -23,7 +27,7 @@ typedef struct sequence_rule {
     int32_t symbols;        /* data ids, max(inputs, labels)                             */
     int64_t center, vary;   /* training: L uniform on center-vary .. center+vary         */
     int64_t shortest;       /* least nominal length that makes a sample                  */
-    /* Most ids that a sample of nominal length L or shorter can have. */
+    /* Most ids that a sample of nominal length L can have. */
     void (*room)(const data_options *o, int64_t L, int64_t *S, int64_t *R);
     /* Draw a sample of nominal length L. own: what prepare made. */
     void (*generate)(const dataset *d, const void *own, rng *r, int64_t L, int32_t *src, int64_t *S,
@@ -60,4 +64,7 @@ int sequence_equal(int64_t S, int64_t R);
 /* room of tasks with |src| = |trg| = L */
 void sequence_room(const data_options *o, int64_t L, int64_t *S, int64_t *R);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

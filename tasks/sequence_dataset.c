@@ -170,8 +170,11 @@ static status open_generated(dataset *d, sequence_state *q)
     if (least < r->shortest || most > LONGEST_LENGTH)
         return fail(ERR_ARG, "%s: length %lld: expected %lld..%lld", d->task->name,
                     (long long)q->center, (long long)r->shortest, (long long)LONGEST_LENGTH);
-    r->room(o, most, &S, &R);
-    d->longest = positions(r->form, S, R);
+    for (int64_t L = least; L <= most; L++) {
+        r->room(o, L, &S, &R);
+        int64_t T = positions(r->form, S, R);
+        if (T > d->longest) d->longest = T;
+    }
     if (!train) d->options.length = q->center;
     d->samples = o->samples > 0 ? o->samples : train ? 0 : SHARD_SAMPLES;
     char facts[256];

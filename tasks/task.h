@@ -91,14 +91,14 @@ struct dataset {
     uint64_t hash;   /* of the data (FNV-1a; the seed and options if generated) */
     uint64_t tokenizer_hash; /* 0: no tokenizer                        */
     void *state;
-    status (*sample)(const dataset *d, int64_t index, sample *s);
+    status (*sample)(const dataset *d, int64_t index, struct sample *s);
     /* Score teacher-forced logits [T][vocab] of a sample into `all`. */
-    status (*score)(const dataset *d, const sample *s, const double *logits, metrics *all);
+    status (*score)(const dataset *d, const struct sample *s, const double *logits, metrics *all);
     /* Logits [T][vocab] of the best possible predictor; NULL if there is none. */
-    status (*oracle)(const dataset *d, const sample *s, double *logits);
+    status (*oracle)(const dataset *d, const struct sample *s, double *logits);
     /* Baselines "chance", "unigram", "2gram", "3gram" (order 0..3): logits [T][vocab]. NULL if
      * there are none; chance is then uniform over the vocabulary. */
-    status (*ngram)(const dataset *d, const sample *s, int order, double *logits);
+    status (*ngram)(const dataset *d, const struct sample *s, int order, double *logits);
     void (*close)(dataset *d);
 };
 
