@@ -130,6 +130,13 @@ void selftest_token_file(selftest *t)
 
 /* --- files of a corpus --------------------------------------------------------------------- */
 
+static status write_stories(const data_options *o)
+{
+    const struct task *task;
+    TRY(task_find("babistories", &task));
+    return task->write(task, o, folder);
+}
+
 static status pack_file(const char *from, const char *to)
 {
     bytes plain = {0};
@@ -145,12 +152,10 @@ static status pack_file(const char *from, const char *to)
 /* What was generated, written and read back from every format is one stream. */
 static void written_files(selftest *t, const char *tokenizer)
 {
-    const struct task *task;
     data_options o = data_options_default(), read = o;
     o.stories = 1500;
     o.tokenizer = tokenizer;
-    EXPECT(folder_open() && task_find("babistories", &task) == OK);
-    EXPECT(task->write(task, &o, folder) == OK);
+    EXPECT(folder_open() && write_stories(&o) == OK);
     read.data = folder;
     read.tokenizer = strcmp(tokenizer, "gpt2") == 0 ? NULL : tokenizer;
     for (int held_out = 0; held_out < 2; held_out++) {
@@ -174,13 +179,11 @@ void selftest_corpus_files(selftest *t)
     written_files(t, "gpt2");
     written_files(t, "builtin");
     /* One file holds both splits; packed or not is the same. */
-    const struct task *task;
     data_options o = data_options_default(), one = o, packed = o, ids = o;
     corpus whole = {0}, part, again, from_ids;
-    EXPECT(folder_open() && task_find("babistories", &task) == OK);
     o.stories = 100;
     o.tokenizer = "gpt2";
-    EXPECT(task->write(task, &o, folder) == OK);
+    EXPECT(folder_open() && write_stories(&o) == OK);
     EXPECT(pack_file("traindataset.txt", "stories.jsonl.zst") == OK);
     char path[3][1200];
     snprintf(path[0], sizeof path[0], "%s/traindataset.txt", folder);

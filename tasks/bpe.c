@@ -55,16 +55,16 @@ status bpe_new(const char *name, const uint16_t base[256], int32_t vocab, bpe **
     b->pair = calloc(room + 1, sizeof *b->pair);
     b->start = calloc((size_t)vocab + 1, sizeof *b->start);
     b->table = malloc(slots * sizeof *b->table);
-    b->text = malloc(256);
-    if (!b->pair || !b->start || !b->table || !b->text) {
+    if (!b->pair || !b->start || !b->table || bytes_room(&b->text, 256) != OK) {
         bpe_free(b);
         return fail(ERR_MEMORY, "tokenizer: no memory for %d ids", vocab);
     }
     for (size_t i = 0; i < slots; i++) b->table[i] = (struct pair_slot){0, -1};
     for (uint32_t i = 0; i < 256; i++) {
-        b->text[base[i]] = (char)i;
+        b->text.v[base[i]] = (char)i;
         b->start[i + 1] = i + 1;
     }
+    b->text.count = 256;
     *out = b;
     return OK;
 }
@@ -75,7 +75,7 @@ void bpe_free(bpe *b)
     free(b->pair);
     free(b->start);
     free(b->table);
-    free(b->text);
+    free(b->text.v);
     free(b);
 }
 
@@ -86,15 +86,14 @@ status bpe_merge(bpe *b, uint32_t left, uint32_t right)
         return fail(ERR_DATA, "expected at most %d merges for %d ids", b->end - 256, b->vocab);
     struct pair_slot *slot = pair_slot(b, left << 16 | right);
     if (slot->rank >= 0) return fail(ERR_DATA, "this pair is merge %d already", slot->rank);
-    size_t at = b->start[id], nl = b->start[left + 1] - b->start[left];
-    size_t nr = b->start[right + 1] - b->start[right];
-    if (at + nl + nr > UINT32_MAX / 4) return fail(ERR_DATA, "tokens too long");
-    char *text = realloc(b->text, at + nl + nr);
-    if (!text) return fail(ERR_MEMORY, "tokenizer: no memory");
-    b->text = text;
-    memcpy(text + at, text + b->start[left], nl);
-    memcpy(text + at + nl, text + b->start[right], nr);
-    b->start[id + 1] = (uint32_t)(at + nl + nr);
+    size_t nl, nr;
+    if (b->text.count > UINT32_MAX / 2) return fail(ERR_DATA, "tokens too long");
+    bpe_bytes(b, (int32_t)left, &nl);
+    bpe_bytes(b, (int32_t)right, &nr);
+    TRY(bytes_room(&b->text, nl + nr));
+    TRY(bytes_put(&b->text, b->text.v + b->start[left], nl));
+    TRY(bytes_put(&b->text, b->text.v + b->start[right], nr));
+    b->start[id + 1] = (uint32_t)b->text.count;
     *slot = (struct pair_slot){left << 16 | right, b->merges};
     b->pair[b->merges][0] = (uint16_t)left;
     b->pair[b->merges][1] = (uint16_t)right;
@@ -116,7 +115,7 @@ const char *bpe_bytes(const bpe *b, int32_t id, size_t *count)
     *count = 0;
     if (id < 0 || id >= 256 + b->merges) return "";
     *count = b->start[id + 1] - b->start[id];
-    return b->text + b->start[id];
+    return b->text.v + b->start[id];
 }
 
 status bpe_decode(const bpe *b, const uint16_t *ids, size_t count, bytes *out)

@@ -23,7 +23,7 @@ typedef struct bpe {
     uint16_t base[256];  /* id of a byte                                                   */
     uint16_t (*pair)[2]; /* [merges] left and right id                                     */
     uint32_t *start;     /* [256 + merges + 1] where the bytes of an id are in `text`      */
-    char *text;
+    bytes text;
     struct pair_slot *table; /* hash table of the pairs */
     uint32_t mask;
 } bpe;
