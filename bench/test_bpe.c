@@ -44,10 +44,10 @@ static int round_trip(const bpe *b, encoder *e, const char *text, size_t count)
 {
     tokens ids = {0};
     bytes back = {0};
-    int good = encode(e, text, count, &ids) == OK &&
-               bpe_decode(b, ids.v, ids.count, &back) == OK && back.count == count &&
-               (count == 0 || memcmp(back.v, text, count) == 0);
-    for (size_t i = 0; i < ids.count; i++) good &= ids.v[i] < b->end;
+    int good = encode(e, text, count, &ids) == OK && bpe_decode(b, ids.v, ids.count, &back) == OK &&
+               back.count == count && (count == 0 || memcmp(back.v, text, count) == 0);
+    for (size_t i = 0; i < ids.count; i++)
+        good &= ids.v[i] < b->end;
     free(ids.v);
     free(back.v);
     return good;
@@ -57,12 +57,12 @@ static void golden_file(selftest *t, const bpe *b, encoder *e)
 {
     bytes file = {0}, text = {0};
     tokens want = {0}, got = {0};
-    lines l = {0};
+    json_lines l = {0};
     EXPECT(file_read(MOSAIC_SOURCE_DIR "/tasks/data/gpt2/golden_tokens.jsonl", 0, &file) == OK);
-    EXPECT(lines_find("golden", file.v, file.count, &l) == OK && l.count == 232);
+    EXPECT(json_lines_find("golden", file.v, file.count, &l) == OK && l.count == 232);
     for (int64_t i = 0; i < l.count; i++) {
         size_t n;
-        const char *line = lines_line(&l, i, &n);
+        const char *line = json_lines_line(&l, i, &n);
         int readable = read_golden(line, n, &text, &want);
         EXPECT(readable);
         got.count = 0;
@@ -86,7 +86,8 @@ void selftest_bpe_gpt2(selftest *t)
     } examples[] = {
         {"Hello world", 2, {15496, 995}},
         {"don't 123 x", 4, {9099, 470, 17031, 2124}},
-        {"Lily's red  ball!\n\nThe end.", 12,
+        {"Lily's red  ball!\n\nThe end.",
+         12,
          {43, 813, 338, 2266, 220, 2613, 0, 198, 198, 464, 886, 13}},
         {"Once upon a time", 4, {7454, 2402, 257, 640}},
     };

@@ -39,10 +39,11 @@ static const char *in_folder(const char *name)
 
 static void folder_close(void)
 {
-    static const char *const names[] = {"train.bin",       "val.bin",         "traindataset.txt",
-                                        "valdataset.txt",  CORPUS_TOKENIZER,  "stories.jsonl",
+    static const char *const names[] = {"train.bin",         "val.bin",         "traindataset.txt",
+                                        "valdataset.txt",    CORPUS_TOKENIZER,  "stories.jsonl",
                                         "stories.jsonl.zst", "testdataset.txt", "stories.bin"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(in_folder(names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        unlink(in_folder(names[i]));
     rmdir(folder);
 }
 
@@ -70,16 +71,28 @@ void selftest_json_lines(selftest *t)
         {"\"\\u00e9\\u4f60\\uD83D\\uDE00\"", "\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80", 0},
         {"\"\xc3\xa9\"", "\xc3\xa9", 0},
         {"\"\\ud83d x\"", "\xef\xbf\xbd x", 1},
-        {"\"\\ude00\\ud83d\\u0041\"", "\xef\xbf\xbd\xef\xbf\xbd" "A", 2},
+        {"\"\\ude00\\ud83d\\u0041\"",
+         "\xef\xbf\xbd\xef\xbf\xbd"
+         "A",
+         2},
         {"\"\\ud83d\\ud83d\\ude00\"", "\xef\xbf\xbd\xf0\x9f\x98\x80", 1},
     };
     static const struct {
         const char *line;
         size_t byte;
     } bad[] = {
-        {"", 1},          {"abc", 1},        {"\"abc", 5},      {"\"a\\x\"", 4}, {"\"a\\u12\"", 7},
-        {"\"a\" b", 4},   {"\"a\tb\"", 3},   {"\"a\xff\"", 3},  {"\"\xc0\x80\"", 2},
-        {"\"\xed\xa0\x80\"", 2}, {"\"\\", 3}, {"[\"a\"]", 1},
+        {"", 1},
+        {"abc", 1},
+        {"\"abc", 5},
+        {"\"a\\x\"", 4},
+        {"\"a\\u12\"", 7},
+        {"\"a\" b", 4},
+        {"\"a\tb\"", 3},
+        {"\"a\xff\"", 3},
+        {"\"\xc0\x80\"", 2},
+        {"\"\xed\xa0\x80\"", 2},
+        {"\"\\", 3},
+        {"[\"a\"]", 1},
     };
     bytes text = {0}, line = {0};
     json_fault fault;
@@ -109,7 +122,8 @@ void selftest_json_lines(selftest *t)
 void selftest_token_file(selftest *t)
 {
     static const uint16_t ids[] = {7454, 2402, 257, 640, 50256};
-    static const unsigned char file[] = {0x1e, 0x1d, 0x62, 0x09, 0x01, 0x01, 0x80, 0x02, 0x50, 0xc4};
+    static const unsigned char file[] = {0x1e, 0x1d, 0x62, 0x09, 0x01,
+                                         0x01, 0x80, 0x02, 0x50, 0xc4};
     tokens stream = {0}, back = {0};
     bytes out = {0};
     EXPECT(tokens_put(&stream, ids, 5) == OK && token_file_encode(&stream, &out) == OK);
@@ -238,7 +252,8 @@ void selftest_corpus_damaged(selftest *t)
         {"\"one\"\n", "stories.jsonl: one story"},
         {"\"one\"\n\"two\n\"three\"\n", "stories.jsonl: line 2: byte 5: expected a closing quote"},
         {"\"one\"\n\n\"three\"\n", "stories.jsonl: line 2: byte 1: expected a JSON string"},
-        {"\"one\"\n{\"text\": 1}\n\"x\"\n", "stories.jsonl: line 2: byte 1: expected a JSON string"},
+        {"\"one\"\n{\"text\": 1}\n\"x\"\n",
+         "stories.jsonl: line 2: byte 1: expected a JSON string"},
         {"\"one\"\n\"a\xfe\"\n\"x\"\n", "stories.jsonl: line 2: byte 3: expected valid UTF-8"},
         {"\x28\xb5\x2f\xfd\x20", "stories.jsonl: zstd frame ends early"},
         {"\x28\xb5\x2f\xfd\x20\x05\x07\x01\x01", "stories.jsonl: not readable as zstd"},
@@ -372,7 +387,8 @@ void selftest_corpus_scores(selftest *t)
     corpus c;
     EXPECT(corpus_open(&o, &c) == OK);
     size_t marked = 0;
-    for (size_t i = 0; i < c.callback.count; i++) marked += (size_t)c.callback.v[i];
+    for (size_t i = 0; i < c.callback.count; i++)
+        marked += (size_t)c.callback.v[i];
     EXPECT_NEAR((double)marked / (double)c.stream.count, 0.15, 0.015);
     corpus_close(&c);
 }
@@ -389,15 +405,18 @@ void selftest_ngram(selftest *t)
     double p1[4] = {(3 + 3 * 0.25) / 9, (2 + 3 * 0.25) / 9, (1 + 3 * 0.25) / 9, 3 * 0.25 / 9};
     double p2 = (2 + 2 * p1[1]) / 5, after_b = (1 + p1[0]) / 2;
     EXPECT(ngram_logits(g, x, 3, 1, row[0]) == OK);
-    for (int w = 0; w < 4; w++) EXPECT_NEAR(exp(row[2][w]), p1[w], 1e-15);
+    for (int w = 0; w < 4; w++)
+        EXPECT_NEAR(exp(row[2][w]), p1[w], 1e-15);
     EXPECT(ngram_logits(g, x, 3, 2, row[0]) == OK);
-    for (int w = 0; w < 4; w++) EXPECT_NEAR(exp(row[0][w]), p1[w], 1e-15);
+    for (int w = 0; w < 4; w++)
+        EXPECT_NEAR(exp(row[0][w]), p1[w], 1e-15);
     EXPECT_NEAR(exp(row[1][1]), p2, 1e-15);
     EXPECT_NEAR(exp(row[1][3]), 2 * p1[3] / 5, 1e-15);
     EXPECT(ngram_logits(g, x, 3, 3, row[0]) == OK);
     EXPECT_NEAR(exp(row[1][1]), p2, 1e-15);
     EXPECT_NEAR(exp(row[2][0]), (1 + after_b) / 2, 1e-15);
-    for (int k = 0; k < 3; k++) EXPECT_NEAR(log_sum_exp(row[k], 4, NULL), 0, 1e-14);
+    for (int k = 0; k < 3; k++)
+        EXPECT_NEAR(log_sum_exp(row[k], 4, NULL), 0, 1e-14);
     EXPECT(ngram_logits(g, x, 3, 4, row[0]) == ERR_ARG);
     ngram_free(g);
 }

@@ -176,8 +176,10 @@ void selftest_story_laws(selftest *t)
                   back.count != tale.bytes || memcmp(back.v, tale.text, tale.bytes) != 0;
     }
     qsort(hash, STORIES, sizeof *hash, by_value);
-    for (int i = 1; i < STORIES; i++) twice += hash[i] == hash[i - 1];
-    for (int i = 0; i < CAST; i++) facts += seen[i][2][0] != '\0';
+    for (int i = 1; i < STORIES; i++)
+        twice += hash[i] == hash[i - 1];
+    for (int i = 0; i < CAST; i++)
+        facts += seen[i][2][0] != '\0';
     EXPECT(malformed == 0);
     EXPECT(false_spans == 0);
     EXPECT(strangers == 0);

@@ -83,7 +83,8 @@ static status stories_score(const dataset *d, const sample *s, const double *log
         const double *row = logits + t * d->vocab;
         double lse = log_sum_exp(row, d->vocab, &best), loss = lse - row[s->y[t]];
         int bucket = 0;
-        for (int64_t p = t; p > 0 && bucket < BUCKETS - 1; p /= 4) bucket++;
+        for (int64_t p = t; p > 0 && bucket < BUCKETS - 1; p /= 4)
+            bucket++;
         add(&ce, loss);
         add(&right, best == s->y[t] && lse == lse);
         add(&position[bucket], loss);
@@ -125,7 +126,8 @@ static status stories_ngram(const dataset *d, const sample *s, int order, double
     stories *st = d->state;
     status result = OK;
     if (order == 0) { /* chance */
-        for (int64_t i = 0; i < s->T * d->vocab; i++) logits[i] = 0;
+        for (int64_t i = 0; i < s->T * d->vocab; i++)
+            logits[i] = 0;
         return OK;
     }
     pthread_mutex_lock(&st->lock);
@@ -170,9 +172,8 @@ static status stories_open(const struct task *t, const data_options *o, dataset 
     *d = (dataset){
         .task = t,
         .options = *o,
-        .samples = o->split == SPLIT_TRAIN || (o->samples > 0 && o->samples < windows)
-                       ? o->samples
-                       : windows,
+        .samples = o->split == SPLIT_TRAIN || (o->samples > 0 && o->samples < windows) ? o->samples
+                                                                                       : windows,
         .longest = st->T,
         .vocab = st->corpus.tokenizer->width,
         .pad = st->corpus.tokenizer->end,

@@ -29,7 +29,8 @@ static uint32_t scatter(uint32_t key)
 static struct pair_slot *pair_slot(const bpe *b, uint32_t key)
 {
     uint32_t i = scatter(key) & b->mask;
-    while (b->table[i].rank >= 0 && b->table[i].key != key) i = (i + 1) & b->mask;
+    while (b->table[i].rank >= 0 && b->table[i].key != key)
+        i = (i + 1) & b->mask;
     return &b->table[i];
 }
 
@@ -46,7 +47,8 @@ status bpe_new(const char *name, const uint16_t base[256], int32_t vocab, bpe **
     bpe *b = calloc(1, sizeof *b);
     if (!b) return fail(ERR_MEMORY, "tokenizer: no memory");
     size_t room = (size_t)vocab - 257, slots = 1024;
-    while (slots < 3 * room) slots *= 2;
+    while (slots < 3 * room)
+        slots *= 2;
     b->vocab = b->width = vocab;
     b->end = vocab - 1;
     b->mask = (uint32_t)slots - 1;
@@ -59,7 +61,8 @@ status bpe_new(const char *name, const uint16_t base[256], int32_t vocab, bpe **
         bpe_free(b);
         return fail(ERR_MEMORY, "tokenizer: no memory for %d ids", vocab);
     }
-    for (size_t i = 0; i < slots; i++) b->table[i] = (struct pair_slot){0, -1};
+    for (size_t i = 0; i < slots; i++)
+        b->table[i] = (struct pair_slot){0, -1};
     for (uint32_t i = 0; i < 256; i++) {
         b->text.v[base[i]] = (char)i;
         b->start[i + 1] = i + 1;
@@ -187,7 +190,8 @@ void encoder_close(encoder *e)
 static void heap_push(encoder *e, uint64_t value)
 {
     size_t i = e->heap_count++;
-    for (; i > 0 && e->heap[(i - 1) / 2] > value; i = (i - 1) / 2) e->heap[i] = e->heap[(i - 1) / 2];
+    for (; i > 0 && e->heap[(i - 1) / 2] > value; i = (i - 1) / 2)
+        e->heap[i] = e->heap[(i - 1) / 2];
     e->heap[i] = value;
 }
 
@@ -253,10 +257,11 @@ static status encode_piece(encoder *e, const char *piece, size_t count, tokens *
     TRY(tokens_room(out, count));
     e->heap_count = 0;
     for (size_t i = 0; i < count; i++)
-        e->symbols[i] = (symbol){e->b->base[(unsigned char)piece[i]],
-                                 i == 0 ? NONE : (uint32_t)i - 1,
-                                 i + 1 == count ? NONE : (uint32_t)i + 1};
-    for (size_t i = 0; i < count; i++) offer(e, (uint32_t)i);
+        e->symbols[i] =
+            (symbol){e->b->base[(unsigned char)piece[i]], i == 0 ? NONE : (uint32_t)i - 1,
+                     i + 1 == count ? NONE : (uint32_t)i + 1};
+    for (size_t i = 0; i < count; i++)
+        offer(e, (uint32_t)i);
     merge_all(e);
     for (uint32_t i = 0; i != NONE; i = e->symbols[i].next)
         out->v[out->count++] = (uint16_t)e->symbols[i].id;

@@ -94,11 +94,13 @@ static status read_merges(const char *name, bpe *b, const char *text, size_t cou
                           const uint8_t byte_of[512])
 {
     dictionary d = {.b = b, .mask = 1023};
-    while (d.mask < 3 * (uint32_t)b->vocab) d.mask = 2 * d.mask + 1;
+    while (d.mask < 3 * (uint32_t)b->vocab)
+        d.mask = 2 * d.mask + 1;
     d.slot = calloc(d.mask + 1, sizeof *d.slot);
     char *scratch = malloc(count + 1);
     status s = d.slot && scratch ? OK : fail(ERR_MEMORY, "%s: no memory", name);
-    for (int32_t id = 0; s == OK && id < 256; id++) s = dictionary_add(&d, id);
+    for (int32_t id = 0; s == OK && id < 256; id++)
+        s = dictionary_add(&d, id);
     long number = 2;
     for (const char *end = text + count; s == OK && text < end; number++) {
         const char *feed = memchr(text, '\n', (size_t)(end - text));
@@ -193,7 +195,8 @@ status bpe_gpt2(bpe **out)
     *out = NULL;
     status s = file_read(path, 0, &list);
     if (s == OK && fnv1a(FNV_OFFSET, list.v, list.count) != GPT2_LIST)
-        s = fail(ERR_DATA, "%s: expected the published merge list of GPT-2: the bytes differ", path);
+        s = fail(ERR_DATA, "%s: expected the published merge list of GPT-2: the bytes differ",
+                 path);
     if (s == OK) s = bpe_read(path, list.v, list.count, out);
     free(list.v);
     return s;

@@ -24,7 +24,8 @@ typedef struct tally {
 static int64_t *tally_slot(tally *t, uint64_t key)
 {
     size_t i = rng_mix(key) & t->mask;
-    while (t->key[i] != 0 && t->key[i] != key) i = (i + 1) & t->mask;
+    while (t->key[i] != 0 && t->key[i] != key)
+        i = (i + 1) & t->mask;
     if (t->key[i] == 0) {
         t->key[i] = key;
         t->used++;
@@ -44,7 +45,8 @@ static status tally_room(tally *t, size_t more)
 {
     if (t->key && 2 * (t->used + more) <= t->mask) return OK;
     tally bigger = {.mask = 4095};
-    while (bigger.mask < 4 * (t->used + more)) bigger.mask = 2 * bigger.mask + 1;
+    while (bigger.mask < 4 * (t->used + more))
+        bigger.mask = 2 * bigger.mask + 1;
     bigger.key = calloc(bigger.mask + 1, sizeof *bigger.key);
     bigger.value = calloc(bigger.mask + 1, sizeof *bigger.value);
     if (!bigger.key || !bigger.value) {
@@ -192,7 +194,8 @@ static status merge_everywhere(trainer *t, uint32_t left, uint32_t right, uint32
 static status learn(trainer *t, bpe *b)
 {
     TRY(tally_room(&t->pairs, 1));
-    for (size_t k = 0; k < t->count; k++) TRY(count_piece(t, &t->pieces[k], 1));
+    for (size_t k = 0; k < t->count; k++)
+        TRY(count_piece(t, &t->pieces[k], 1));
     while (256 + b->merges < b->end) {
         int64_t most;
         uint64_t key = most_frequent(&t->pairs, &most) - 1;
@@ -208,7 +211,8 @@ static status learn(trainer *t, bpe *b)
 status bpe_train(bpe_text *texts, void *user, int64_t count, int32_t vocab, bpe **out)
 {
     uint16_t base[256];
-    for (int i = 0; i < 256; i++) base[i] = (uint16_t)i;
+    for (int i = 0; i < 256; i++)
+        base[i] = (uint16_t)i;
     TRY(bpe_new("builtin", base, vocab, out));
     trainer t = {0};
     status s = collect(&t, texts, user, count);

@@ -217,7 +217,8 @@ size_t utf8_put(char *to, uint32_t scalar)
         return 1;
     }
     size_t n = scalar < 0x800 ? 2 : scalar < 0x10000 ? 3 : 4;
-    for (size_t i = n; i-- > 1; scalar >>= 6) to[i] = (char)(0x80 | (scalar & 0x3f));
+    for (size_t i = n; i-- > 1; scalar >>= 6)
+        to[i] = (char)(0x80 | (scalar & 0x3f));
     to[0] = (char)((0xf00 >> n & 0xff) | scalar);
     return n;
 }

@@ -33,8 +33,8 @@ typedef struct source {
     int split;             /* 1: one file holds both splits, training before validation   */
     int held_out;          /* the split is not the training split                         */
     bytes file;
-    lines lines;           /* TEXT                                                        */
-    int64_t first, count;  /* stories of the split: lines of the file, generator indices  */
+    json_lines lines;     /* TEXT                                                        */
+    int64_t first, count; /* stories of the split: lines of the file, generator indices  */
 } source;
 
 /* The first name that exists in a folder, also with .zst; 0 if none does. */
@@ -120,8 +120,9 @@ static status source_open(source *src, size_t limit)
     if (src->kind == IDS) return OK;
     size_t size = src->file.count;
     if (limit > 0 && size >= limit)
-        while (size > 0 && src->file.v[size - 1] != '\n') size--;
-    TRY(lines_find(src->path, src->file.v, size, &src->lines));
+        while (size > 0 && src->file.v[size - 1] != '\n')
+            size--;
+    TRY(json_lines_find(src->path, src->file.v, size, &src->lines));
     return take_part(src, src->lines.count);
 }
 
@@ -151,7 +152,7 @@ static status read_story(void *user, int64_t i, const char **text, size_t *count
     }
     size_t n;
     json_fault fault;
-    const char *line = lines_line(&src->lines, src->first + i, &n);
+    const char *line = json_lines_line(&src->lines, src->first + i, &n);
     r->text.count = 0;
     status s = json_decode(line, n, &r->text, &r->lone, &fault);
     if (s == ERR_DATA)
@@ -171,7 +172,8 @@ static status mark_callbacks(const story *s, const bpe *b, const uint16_t *ids, 
     for (size_t i = 0; i < count; i++) {
         size_t n;
         bpe_bytes(b, ids[i], &n);
-        while (span < s->spans && s->span[span].end <= at) span++;
+        while (span < s->spans && s->span[span].end <= at)
+            span++;
         marks->v[marks->count++] = span < s->spans && s->span[span].begin < at + n && n > 0;
         at += n;
     }
@@ -280,7 +282,8 @@ static status take_ids(source *src, corpus *out)
     TRY(token_file_decode(src->path, src->file.v, src->file.count, 256 + b->merges, b->end,
                           stream));
     int64_t stories = 0;
-    for (size_t i = 0; i < stream->count; i++) stories += stream->v[i] == b->end;
+    for (size_t i = 0; i < stream->count; i++)
+        stories += stream->v[i] == b->end;
     TRY(take_part(src, stories));
     size_t begin = 0, end = stream->count;
     stories = 0;
@@ -309,8 +312,8 @@ static status train_tokenizer(const data_options *o, bpe **out)
     if (s == OK && !r) s = fail(ERR_MEMORY, "tokenizer: no memory");
     if (s == OK) {
         r->src = &src;
-        int64_t count = src.kind == GENERATED || src.count > TOKENIZER_STORIES ? TOKENIZER_STORIES
-                                                                               : src.count;
+        int64_t count =
+            src.kind == GENERATED || src.count > TOKENIZER_STORIES ? TOKENIZER_STORIES : src.count;
         s = bpe_train(read_story, r, count, (int32_t)o->vocab, out);
         free(r->text.v);
     }

@@ -123,7 +123,8 @@ static size_t put_unit(char *to, uint32_t unit)
 {
     static const char digits[] = "0123456789abcdef";
     memcpy(to, "\\u", 2);
-    for (int i = 0; i < 4; i++) to[2 + i] = digits[unit >> (12 - 4 * i) & 15];
+    for (int i = 0; i < 4; i++)
+        to[2 + i] = digits[unit >> (12 - 4 * i) & 15];
     return 6;
 }
 
@@ -143,7 +144,8 @@ static size_t put_character(char *to, const char *from, size_t n)
         return 1;
     }
     uint32_t value = c[0] & (0xffU >> (n + 1));
-    for (size_t i = 1; i < n; i++) value = value << 6 | (c[i] & 0x3f);
+    for (size_t i = 1; i < n; i++)
+        value = value << 6 | (c[i] & 0x3f);
     if (value < 0x10000) return put_unit(to, value);
     put_unit(to, 0xd800 + ((value - 0x10000) >> 10));
     return 6 + put_unit(to + 6, 0xdc00 + ((value - 0x10000) & 0x3ff));
@@ -165,12 +167,14 @@ status json_encode(const char *text, size_t count, bytes *line)
     return OK;
 }
 
-status lines_find(const char *name, const char *text, size_t count, lines *out)
+status json_lines_find(const char *name, const char *text, size_t count, json_lines *out)
 {
-    *out = (lines){.text = text};
-    if (count == 0) return fail(ERR_DATA, "%s: the file is empty: expected one story per line", name);
+    *out = (json_lines){.text = text};
+    if (count == 0)
+        return fail(ERR_DATA, "%s: the file is empty: expected one story per line", name);
     int64_t n = text[count - 1] != '\n';
-    for (const char *c = text; (c = memchr(c, '\n', (size_t)(text + count - c))); c++) n++;
+    for (const char *c = text; (c = memchr(c, '\n', (size_t)(text + count - c))); c++)
+        n++;
     out->start = malloc(((size_t)n + 1) * sizeof *out->start);
     if (!out->start) return fail(ERR_MEMORY, "%s: no memory for %lld lines", name, (long long)n);
     size_t at = 0;
@@ -184,7 +188,7 @@ status lines_find(const char *name, const char *text, size_t count, lines *out)
     return OK;
 }
 
-const char *lines_line(const lines *l, int64_t i, size_t *count)
+const char *json_lines_line(const json_lines *l, int64_t i, size_t *count)
 {
     const char *line = l->text + l->start[i];
     *count = l->start[i + 1] - 1 - l->start[i];

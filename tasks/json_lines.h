@@ -22,13 +22,13 @@ status json_encode(const char *text, size_t count, bytes *line);
 
 /* The lines of a file in memory: line i is bytes start[i] .. start[i+1]-2 (without its line
  * feed). ERR_DATA if the file is empty. Free `start`. */
-typedef struct lines {
+typedef struct json_lines {
     const char *text;
     size_t *start;
     int64_t count;
-} lines;
-status lines_find(const char *name, const char *text, size_t count, lines *out);
+} json_lines;
+status json_lines_find(const char *name, const char *text, size_t count, json_lines *out);
 /* Line i and its length, without line feed and carriage return. */
-const char *lines_line(const lines *l, int64_t i, size_t *count);
+const char *json_lines_line(const json_lines *l, int64_t i, size_t *count);
 
 #endif

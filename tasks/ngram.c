@@ -33,15 +33,19 @@ struct ngram {
 static void sort_digit(const uint64_t *from, uint64_t *to, size_t count, int digit, size_t *place)
 {
     memset(place, 0, (65536 + 1) * sizeof *place);
-    for (size_t i = 0; i < count; i++) place[(from[i] >> 16 * digit & 0xffff) + 1]++;
-    for (size_t i = 0; i < 65536; i++) place[i + 1] += place[i];
-    for (size_t i = 0; i < count; i++) to[place[from[i] >> 16 * digit & 0xffff]++] = from[i];
+    for (size_t i = 0; i < count; i++)
+        place[(from[i] >> 16 * digit & 0xffff) + 1]++;
+    for (size_t i = 0; i < 65536; i++)
+        place[i + 1] += place[i];
+    for (size_t i = 0; i < count; i++)
+        to[place[from[i] >> 16 * digit & 0xffff]++] = from[i];
 }
 
 static status compress(const uint64_t *sorted, size_t count, table *t)
 {
     size_t distinct = 0;
-    for (size_t i = 0; i < count; i++) distinct += i == 0 || sorted[i] != sorted[i - 1];
+    for (size_t i = 0; i < count; i++)
+        distinct += i == 0 || sorted[i] != sorted[i - 1];
     t->gram = malloc((distinct + 1) * sizeof *t->gram);
     t->count = calloc(distinct + 1, sizeof *t->count);
     if (!t->gram || !t->count) return fail(ERR_MEMORY, "n-grams: no memory for %zu", distinct);
@@ -61,7 +65,8 @@ static status count_order(const uint16_t *ids, size_t count, int order, table *t
     if (s == OK) {
         for (size_t i = 0; i < n; i++) {
             a[i] = 0;
-            for (int k = 0; k < order; k++) a[i] = a[i] << 16 | ids[i + (size_t)k];
+            for (int k = 0; k < order; k++)
+                a[i] = a[i] << 16 | ids[i + (size_t)k];
         }
         for (int digit = 0; digit < order; digit++) {
             sort_digit(a, b, n, digit, place);
@@ -96,9 +101,11 @@ static void interpolate(const table *t, uint64_t context, int32_t vocab, double 
     size_t first = lower_bound(t, context << 16), last = lower_bound(t, (context + 1) << 16);
     if (first == last) return;
     double distinct = (double)(last - first), total = distinct;
-    for (size_t i = first; i < last; i++) total += t->count[i];
+    for (size_t i = first; i < last; i++)
+        total += t->count[i];
     double shift = log(distinct / total);
-    for (int32_t w = 0; w < vocab; w++) row[w] += shift;
+    for (int32_t w = 0; w < vocab; w++)
+        row[w] += shift;
     for (size_t i = first; i < last; i++) {
         double *p = &row[t->gram[i] & 0xffff];
         *p = log(exp(*p) + t->count[i] / total);
@@ -119,7 +126,8 @@ status ngram_build(const uint16_t *ids, size_t count, int32_t vocab, ngram **out
         ngram_free(g);
         return s;
     }
-    for (int32_t w = 0; w < vocab; w++) g->base[w] = -log(vocab);
+    for (int32_t w = 0; w < vocab; w++)
+        g->base[w] = -log(vocab);
     interpolate(&g->level[1], 0, vocab, g->base);
     *out = g;
     return OK;

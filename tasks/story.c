@@ -46,14 +46,18 @@ typedef struct person {
     int female;
 } person;
 
+typedef struct fact {
+    const char *slot, *value;
+} fact;
+
 typedef struct teller {
     rng r;
     story *s;
     int article, capital; /* pending, for the next letter */
     person hero, friend;
-    const char *helper, *setting, *place, *object, *colour, *look, *number, *things, *moral,
-        *weather;
     char hidden[64];
+    fact facts[24];
+    int known;
     uint32_t told; /* bit set of the fillers used */
 } teller;
 
@@ -95,20 +99,45 @@ static void draw_person(rng *r, person *p, const char *taken)
     }
     uint64_t words[1 + NAME_BYTES] = {STREAM_CAST};
     size_t n = strlen(p->name);
-    for (size_t i = 0; i < n; i++) words[1 + i] = (unsigned char)p->name[i];
+    for (size_t i = 0; i < n; i++)
+        words[1 + i] = (unsigned char)p->name[i];
     rng own = {rng_key(words, 1 + n)};
     draw_attributes(&own, p);
+}
+
+static void learn(teller *t, const char *slot, const char *value)
+{
+    t->facts[t->known++] = (fact){slot, value};
+}
+
+static void learn_cast(teller *t)
+{
+    const person *h = &t->hero, *f = &t->friend;
+    learn(t, "H", h->name);
+    learn(t, "K", h->kind);
+    learn(t, "T", h->trait);
+    learn(t, "E", h->food);
+    learn(t, "h", h->female ? "she" : "he");
+    learn(t, "hs", h->female ? "her" : "his");
+    learn(t, "F", f->name);
+    learn(t, "K2", f->kind);
+    learn(t, "T2", f->trait);
+    learn(t, "f", f->female ? "she" : "he");
+    learn(t, "fs", f->female ? "her" : "his");
 }
 
 static void draw_facts(teller *t)
 {
     rng *r = &t->r;
-    t->helper = pick(r, HELPER);
-    t->setting = pick(r, SETTING);
-    t->place = pick(r, DEST);
-    t->object = pick(r, OBJECT);
-    t->colour = pick(r, COLOR);
-    t->look = pick(r, LOOK);
+    const char *helper = pick(r, HELPER);
+    int woman = strcmp(helper, "Grandma") == 0 || strcmp(helper, "Aunt June") == 0;
+    learn(t, "G", helper);
+    learn(t, "g", woman ? "she" : "he");
+    learn(t, "P", pick(r, SETTING));
+    learn(t, "D", pick(r, DEST));
+    learn(t, "O", pick(r, OBJECT));
+    learn(t, "C", pick(r, COLOR));
+    learn(t, "A", pick(r, LOOK));
     strcpy(t->hidden, pick(r, PREP));
     strcat(t->hidden, " the ");
     if (rng_below(r, 2) == 1) {
@@ -116,44 +145,26 @@ static void draw_facts(teller *t)
         strcat(t->hidden, " ");
     }
     strcat(t->hidden, pick(r, HIDE));
-    t->number = uniform(r, NUMBER);
-    t->things = pick(r, THING);
-    t->moral = pick(r, MORAL);
-    t->weather = pick(r, WEATHER);
+    learn(t, "Q", t->hidden);
+    learn(t, "N", uniform(r, NUMBER));
+    learn(t, "Z", pick(r, THING));
+    learn(t, "m", pick(r, MORAL));
+    learn(t, "w", pick(r, WEATHER));
 }
 
+/* A fact of this story, or a word drawn for this one use. */
 static const char *slot_value(teller *t, const char *slot)
 {
-    const person *h = &t->hero, *f = &t->friend;
-    int aunt = strcmp(t->helper, "Grandma") == 0 || strcmp(t->helper, "Aunt June") == 0;
-    switch (slot[0]) {
-    case 'H': return h->name;
-    case 'K': return slot[1] ? f->kind : h->kind;
-    case 'T': return slot[1] ? f->trait : h->trait;
-    case 'E': return h->food;
-    case 'h': return slot[1] ? (h->female ? "her" : "his") : (h->female ? "she" : "he");
-    case 'F': return f->name;
-    case 'f': return slot[1] ? (f->female ? "her" : "his") : (f->female ? "she" : "he");
-    case 'G': return t->helper;
-    case 'g': return aunt ? "she" : "he";
-    case 'P': return t->setting;
-    case 'D': return t->place;
-    case 'O': return t->object;
-    case 'C': return t->colour;
-    case 'A': return t->look;
-    case 'Q': return t->hidden;
-    case 'N': return t->number;
-    case 'Z': return t->things;
-    case 'm': return t->moral;
-    case 'w': return t->weather;
-    case 'e': return pick(&t->r, FEEL);
-    case 's': return pick(&t->r, SOUND);
-    case 'a': return pick(&t->r, ACT);
-    case 't': return pick(&t->r, TRAIT);
-    case 'k': return pick(&t->r, ANIMAL);
-    case 'c': return pick(&t->r, COLOR);
-    default: return pick(&t->r, DEST);
-    }
+    static const struct {
+        const char *slot;
+        const wordlist *list;
+    } fresh[] = {{"e", &FEEL},   {"s", &SOUND}, {"act", &ACT}, {"t", &TRAIT},
+                 {"k", &ANIMAL}, {"c", &COLOR}, {"d", &DEST}};
+    for (int i = 0; i < t->known; i++)
+        if (strcmp(t->facts[i].slot, slot) == 0) return t->facts[i].value;
+    for (size_t i = 0; i < sizeof fresh / sizeof *fresh; i++)
+        if (strcmp(fresh[i].slot, slot) == 0) return pick(&t->r, *fresh[i].list);
+    return "?"; /* not reached: the templates name no other slot */
 }
 
 static void put(story *s, char c)
@@ -191,12 +202,14 @@ static const char *emit_slot(teller *t, const char *at)
 {
     char name[4] = "";
     size_t n = 0;
-    while (*at != '}' && *at != '!') name[n++] = *at++;
+    while (*at != '}' && *at != '!')
+        name[n++] = *at++;
     int callback = *at == '!';
     const char *value = slot_value(t, name);
     emit(t, *value);
     size_t begin = t->s->bytes - 1;
-    for (value++; *value; value++) emit(t, *value);
+    for (value++; *value; value++)
+        emit(t, *value);
     if (callback && t->s->spans < STORY_SPANS) {
         story_span *span = &t->s->span[t->s->spans++];
         *span = (story_span){(uint16_t)begin, (uint16_t)t->s->bytes, ""};
@@ -209,8 +222,10 @@ static const char *emit_slot(teller *t, const char *at)
 static const char *choose(teller *t, const char *at)
 {
     uint64_t count = 1;
-    for (const char *c = at; *c != ']'; c++) count += *c == '|';
-    for (uint64_t skip = rng_below(&t->r, count); skip > 0; at++) skip -= *at == '|';
+    for (const char *c = at; *c != ']'; c++)
+        count += *c == '|';
+    for (uint64_t skip = rng_below(&t->r, count); skip > 0; at++)
+        skip -= *at == '|';
     return at;
 }
 
@@ -220,15 +235,18 @@ static void expand(teller *t, const char *at)
     t->article = 0;
     while (*at) {
         char c = *at++;
-        switch (c) {
-        case '{': at = emit_slot(t, at); break;
-        case '[': at = choose(t, at); break;
-        case '|': at = strchr(at, ']') + 1; break;
-        case ']': break;
-        case '@': t->article = 1; break;
-        case '^': t->capital = 1; break;
-        default: emit(t, c);
-        }
+        if (c == '{')
+            at = emit_slot(t, at);
+        else if (c == '[')
+            at = choose(t, at);
+        else if (c == '|')
+            at = strchr(at, ']') + 1;
+        else if (c == '@')
+            t->article = 1;
+        else if (c == '^')
+            t->capital = 1;
+        else if (c != ']')
+            emit(t, c);
     }
 }
 
@@ -245,7 +263,8 @@ static void tell_fillers(teller *t, const int *place, int count, int here)
     for (int i = 0; i < count; i++) {
         if (place[i] != here) continue;
         uint32_t which;
-        do which = rng_zipf(&t->r, FILL.count);
+        do
+            which = rng_zipf(&t->r, FILL.count);
         while (t->told >> which & 1);
         t->told |= UINT32_C(1) << which;
         put(t->s, ' ');
@@ -259,9 +278,11 @@ void story_make(uint64_t seed, uint64_t split, uint64_t index, story *s)
     s->bytes = s->spans = 0;
     draw_person(&t.r, &t.hero, "");
     draw_person(&t.r, &t.friend, t.hero.name);
+    learn_cast(&t);
     draw_facts(&t);
     int place[FILLERS], fillers = (int)rng_below(&t.r, FILLERS + 1);
-    for (int i = 0; i < fillers; i++) place[i] = (int)rng_below(&t.r, 4);
+    for (int i = 0; i < fillers; i++)
+        place[i] = (int)rng_below(&t.r, 4);
     int count = (int)rng_below(&t.r, 2), thank = (int)rng_below(&t.r, 2);
     int feast = (int)rng_below(&t.r, 2);
 
