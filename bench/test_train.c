@@ -442,8 +442,9 @@ void selftest_learns_reverse(selftest *t)
     checkpoint c;
     double exact = 0;
     setenv("MOSAIC_QUIET", "1", 1);
-    EXPECT(train_line("task=reverse length=4 method=biweight width=64 heads=4 layers=2 slots=16 batch=32 steps=300 "
-                      "lr=5e-3 warmup=20 dropout=0 eval_samples=100", &c) == OK);
+    EXPECT(train_line("task=reverse length=4 method=biweight width=64 heads=4 layers=2 slots=16 "
+                      "batch=16 steps=300 lr=5e-3 warmup=20 dropout=0 eval_samples=500",
+                      &c) == OK);
     for (int64_t i = 0; i < c.evals; i++)
         if (strcmp(c.eval[i].metric, "exact") == 0) exact = c.eval[i].value;
     EXPECT(c.trains == 300 && c.train[299].loss < 0.5 * c.train[0].loss);
