@@ -251,7 +251,7 @@ status sequence_open(const struct task *t, const data_options *o, const sequence
                    .sample = sequence_sample,
                    .score = rule->score,
                    .oracle = sequence_oracle,
-                   .ngram = rule->form == FORM_LABEL ? NULL : sequence_ngram,
+                   .ngram = rule->form == FORM_PROMPT ? sequence_ngram : NULL,
                    .close = sequence_close};
     s = o->data ? open_read(d, q) : open_generated(d, q);
     if (s == OK)

@@ -62,8 +62,9 @@ static void unigram(const sample *s, int32_t V, double *p, double *seen)
     for (int64_t t = 0; t < s->T; t++) {
         double *row = p + t * V;
         seen[s->x[t]] += 1;
+        if (s->y[t] == IGNORE) continue;
         for (int32_t a = 0; a < V; a++)
-            row[a] = s->y[t] == IGNORE ? 1.0 / V : (seen[a] + 1.0 / V) / ((double)(t + 1) + 1);
+            row[a] = (seen[a] + 1.0 / V) / ((double)(t + 1) + 1);
     }
 }
 
@@ -91,8 +92,9 @@ status sequence_ngram(const dataset *d, const sample *s, int order, double *logi
         chain(s, words, V, words == 2 ? (int64_t)V * V : V, last, previous);
         refine(s, V, previous, logits);
     }
-    for (int64_t i = 0; i < s->T * V; i++)
-        logits[i] = log(logits[i]);
+    for (int64_t t = 0; t < s->T; t++)
+        for (int64_t i = t * V; i < (t + 1) * V; i++)
+            logits[i] = s->y[t] == IGNORE ? 0 : log(logits[i]);
 done:
     free(seen);
     free(last);
