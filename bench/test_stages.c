@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_stages.c — the stages of the model one by one: what the shared gradient check cannot see.
+ */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "matmul.h"
+#include "mosaic.h"
+#include "rng.h"
+#include "selftest.h"
+#include "spec.h"
+
+static void fill(double *x, int64_t n, uint64_t seed)
+{
+    rng r = {seed};
+    for (int64_t i = 0; i < n; i++)
+        x[i] = rng_normal(&r);
+}
+
+/* Use n threads, and say how many it were. */
+static int use_threads(int n)
+{
+#ifdef _OPENMP
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(n);
+    return before;
+#else
+    return n;
+#endif
+}
+
+/* Run an operation with the scratch it asks for. */
+static status call(op_fn *f, args *a)
+{
+    size_t need = 0;
+    a->need = &need;
+    TRY(f(a));
+    a->need = NULL;
+    a->work = need ? aligned_alloc(256, (need + 255) / 256 * 256) : NULL;
+    if (need && !a->work) return fail(ERR_MEMORY, "test: out of memory");
+    status s = f(a);
+    free(a->work);
+    a->work = NULL;
+    return s;
+}
+
+/* --- matmul ------------------------------------------------------------------------------ */
+
+enum { SIDE = 70, DEEP = 600 };
+
+void selftest_matmul(selftest *t)
+{
+    static double a[SIDE * DEEP], b[SIDE * DEEP], c[SIDE * SIDE], want[SIDE * SIDE];
+    static const int sizes[][3] = {{1, 1, 1},    {12, 16, 8},  {13, 17, 257}, {70, 66, 600},
+                                   {5, 70, 256}, {70, 3, 300}, {4, 4, 0}};
+    const int threads = use_threads(1);
+    fill(a, SIDE * DEEP, 1);
+    fill(b, SIDE * DEEP, 2);
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int kind = 0; kind < 16; kind++) {
+            const int m = sizes[s][0], n = sizes[s][1], k = sizes[s][2], add = kind & 1;
+            const view x = kind & 2 ? (view){a, 1, m} : (view){a, k, 1};
+            const view y = kind & 4 ? (view){b, 1, k} : (view){b, n, 1};
+            use_threads(kind & 8 ? 2 : 1);
+            for (int i = 0; i < SIDE * SIDE; i++)
+                c[i] = want[i] = add ? i : NAN;
+            for (int i = 0; i < m; i++)
+                for (int j = 0; j < n; j++) {
+                    double sum = add ? want[i * SIDE + j] : 0;
+                    for (int p = 0; p < k; p++)
+                        sum = fma(x.x[i * x.row + p * x.col], y.x[p * y.row + j * y.col], sum);
+                    want[i * SIDE + j] = sum;
+                }
+            matmul(m, n, k, x, y, c, SIDE, add);
+            int same = 1;
+            for (int i = 0; i < m; i++)
+                for (int j = 0; j < n; j++)
+                    same &= c[i * SIDE + j] == want[i * SIDE + j];
+            for (int i = 0; i < m && n < SIDE; i++)
+                same &= add ? c[i * SIDE + n] == i * SIDE + n : isnan(c[i * SIDE + n]);
+            EXPECT(same);
+        }
+    use_threads(threads);
+}
+
+/* --- random numbers ---------------------------------------------------------------------- */
+
+void selftest_rng(selftest *t)
+{
+    static const uint64_t ten[] = {7, 7, 5, 7, 0, 4, 4, 4, 7, 7};
+    static const uint32_t zipf[] = {0, 0, 0, 0, 2, 0, 0, 4, 2, 2, 0, 0};
+    rng r = {0};
+    EXPECT(rng_u64(&r) == UINT64_C(0xe220a8397b1dcdaf));
+    EXPECT(rng_u64(&r) == UINT64_C(0x6e789e6aa1b965f4));
+    EXPECT(rng_u64(&r) == UINT64_C(0x06c45d188009454f));
+    r = rng_sample(1, 1, 0x200, 0);
+    EXPECT(r.state == UINT64_C(0x23f1ef608313543b));
+    for (int i = 0; i < 10; i++)
+        EXPECT(rng_below(&r, 10) == ten[i]);
+    r.state = 0;
+    for (int i = 0; i < 12; i++)
+        EXPECT(rng_zipf(&r, 5) == zipf[i]);
+
+    rng one = {5};
+    EXPECT(rng_below(&one, 1) == 0 && one.state != 5);
+
+    uint8_t seen[40] = {0};
+    uint32_t values[40], sum = 0;
+    rng_distinct(&r, 40, 40, values, seen);
+    for (int i = 0; i < 40; i++)
+        sum += values[i] + seen[i];
+    EXPECT(sum == 40 * 39 / 2);
+
+    uint32_t word[4];
+    philox4x32((uint32_t[]){0, 0}, (uint32_t[]){0, 0, 0, 0}, word);
+    EXPECT(word[0] == 0x6627e8d5 && word[1] == 0xe169c58d && word[2] == 0xbc57ac4c &&
+           word[3] == 0x9b00dbd8);
+    const uint32_t all = UINT32_MAX;
+    philox4x32((uint32_t[]){all, all}, (uint32_t[]){all, all, all, all}, word);
+    EXPECT(word[0] == 0x408f276d && word[1] == 0x41c83b0e && word[2] == 0xa20bc7c6 &&
+           word[3] == 0x6d5451fd);
+    EXPECT(fnv1a(FNV_OFFSET, "a", 1) == UINT64_C(0xaf63dc4c8601ec8c));
+
+    double mean = 0, square = 0, uniform = 0;
+    const int n = 100000;
+    for (int i = 0; i < n; i++) {
+        double x = rng_normal(&r), u = rng_uniform(&r);
+        mean += x / n;
+        square += x * x / n;
+        uniform += u / n;
+        if (!(u >= 0 && u < 1)) EXPECT(u >= 0 && u < 1);
+    }
+    EXPECT_NEAR(mean, 0, 5 / sqrt(n));
+    EXPECT_NEAR(square, 1, 5 * sqrt(2.0 / n));
+    EXPECT_NEAR(uniform, 0.5, 5 / sqrt(12.0 * n));
+}
+
+void selftest_dropout(selftest *t)
+{
+    enum { N = 100003 };
+    static double x[N], y[N], again[N];
+    args a = {.in = {x}, .out = {y}, .d = {.N = N}, .p = params_default()};
+    fill(x, N, 3);
+    a.p.rate = 0.3;
+    a.p.seed = UINT64_C(0x123456789abcdef0);
+    a.p.site = 4;
+    a.p.step = 5;
+    EXPECT(call(dropout_ref, &a) == OK);
+    int kept = 0, wrong = 0;
+    const uint32_t threshold = (uint32_t)(0.3 * 4294967296.0);
+    for (int i = 0; i < N; i++) {
+        uint32_t word[4];
+        philox4x32((uint32_t[]){0x9abcdef0, 0x12345678}, (uint32_t[]){(uint32_t)i / 4, 0, 4, 5},
+                   word);
+        const int keep = word[i % 4] >= threshold;
+        kept += keep;
+        wrong += y[i] != (keep ? x[i] * (1 / 0.7) : 0);
+    }
+    EXPECT(wrong == 0);
+    EXPECT_NEAR(kept / (double)N, 0.7, 5 * sqrt(0.21 / N));
+
+    a.out[0] = again;
+    a.p.step = 6;
+    EXPECT(call(dropout_ref, &a) == OK);
+    int both = 0;
+    for (int i = 0; i < N; i++)
+        both += y[i] != 0 && again[i] != 0;
+    EXPECT_NEAR(both / (double)N, 0.49, 5 * sqrt(0.25 / N));
+
+    a.p.rate = 0;
+    EXPECT(call(dropout_ref, &a) == OK && memcmp(x, again, sizeof x) == 0);
+    a.p.rate = 1;
+    EXPECT(call(dropout_ref, &a) == ERR_ARG);
+}
+
+/* --- leaky average ----------------------------------------------------------------------- */
+
+enum { LB = 2, LT = 9, LH = 3, LD = 4, LN = LB * LT * LH * LD };
+
+static double leaky_objective(const double *x, const double *theta, const double *g)
+{
+    double s[LN], sum = 0;
+    args a = {.in = {x, theta}, .out = {s}, .d = {.B = LB, .T = LT, .H = LH, .D = LD}};
+    call(leaky_average_ref, &a);
+    for (int i = 0; i < LN; i++)
+        sum += g[i] * s[i];
+    return sum;
+}
+
+void selftest_leaky_forms(selftest *t)
+{
+    double x[LN], s[LN], g[LN], dx[LN], dtheta[LH], theta[LH] = {0.05, -0.2, 0.0};
+    fill(x, LN, 4);
+    fill(g, LN, 5);
+    args a = {.in = {x, theta}, .out = {s}, .d = {.B = LB, .T = LT, .H = LH, .D = LD}};
+    EXPECT(call(leaky_average_ref, &a) == OK);
+    for (int b = 0; b < LB; b++)
+        for (int h = 0; h < LH; h++)
+            for (int e = 0; e < LD; e++)
+                for (int q = 0; q < LT; q++) {
+                    /* sum over a row of the T x T matrix, and the weighted mean of the WKV form
+                     * with w = -lambda, u = lambda times its denominator */
+                    const double lambda = 10 * fabs(theta[h]);
+                    double row = 0, up, down = exp(lambda);
+                    up = exp(lambda) * x[((b * LT + q) * LH + h) * LD + e];
+                    for (int j = 0; j <= q; j++)
+                        row += exp(-lambda * (q - j)) * x[((b * LT + j) * LH + h) * LD + e];
+                    for (int j = 0; j < q; j++) {
+                        up += exp(-lambda * (q - 1 - j)) * x[((b * LT + j) * LH + h) * LD + e];
+                        down += exp(-lambda * (q - 1 - j));
+                    }
+                    const double got = s[((b * LT + q) * LH + h) * LD + e];
+                    EXPECT_NEAR(got, row, 1e-13);
+                    EXPECT_NEAR(got, up / down * (down * exp(-lambda)), 1e-13);
+                }
+
+    args back = {.in = {theta, s, g}, .out = {dx, dtheta}, .d = a.d};
+    EXPECT(call(leaky_average_grad_ref, &back) == OK);
+    for (int h = 0; h < 2; h++) {
+        double more[LH], less[LH];
+        const double step = 1e-5;
+        memcpy(more, theta, sizeof more);
+        memcpy(less, theta, sizeof less);
+        more[h] += step;
+        less[h] -= step;
+        const double slope =
+            (leaky_objective(x, more, g) - leaky_objective(x, less, g)) / (2 * step);
+        EXPECT_NEAR(dtheta[h], slope, 1e-6 * (1 + fabs(slope)));
+    }
+    EXPECT(dtheta[2] == 0); /* sign(0) = 0 */
+    for (int i = 0; i < LN; i += 7) {
+        const double at = x[i], step = 1e-3;
+        x[i] = at + step;
+        double slope = leaky_objective(x, theta, g);
+        x[i] = at - step;
+        slope = (slope - leaky_objective(x, theta, g)) / (2 * step);
+        x[i] = at;
+        EXPECT_NEAR(dx[i], slope, 1e-9 * (1 + fabs(slope)));
+    }
+
+    /* lambda = 0.5 */
+    double k[4] = {1, 2, -1, 0.5}, half = 0.05, want[] = {1, 2.60653066, 0.58094076, 0.85235838};
+    args four = {.in = {k, &half}, .out = {s}, .d = {.B = 1, .T = 4, .H = 1, .D = 1}};
+    EXPECT(call(leaky_average_ref, &four) == OK);
+    for (int i = 0; i < 4; i++)
+        EXPECT_NEAR(s[i], want[i], 5e-9);
+}
+
+/* --- norms ------------------------------------------------------------------------------- */
+
+void selftest_unit_norm(selftest *t)
+{
+    enum { R = 4, D = 3 };
+    double x[R * D] = {3, 0, 4, 0, 0, 0, 3e-200, 0, 4e-200, 1e200, 0, 0}, y[R * D], norm[R];
+    args a = {.in = {x}, .out = {y, norm}, .d = {.R = R, .D = D}, .p = params_default()};
+    a.p.eps = 1e-12;
+    EXPECT(call(unit_norm_ref, &a) == OK);
+    EXPECT_NEAR(y[0], 0.6, 1e-15);
+    EXPECT(y[3] == 0 && norm[1] == 0);
+    EXPECT_NEAR(norm[2] / 5e-200, 1, 1e-15);
+    EXPECT_NEAR(y[6], 3e-188, 1e-202);
+    EXPECT(y[9] == 1);
+
+    /* below eps: x / eps, and no projection in the gradient */
+    double dy[R * D], dx[R * D];
+    fill(dy, R * D, 6);
+    args back = {.in = {y, norm, dy}, .out = {dx}, .d = a.d, .p = a.p};
+    EXPECT(call(unit_norm_grad_ref, &back) == OK);
+    for (int e = 0; e < D; e++)
+        EXPECT_NEAR(dx[3 + e], dy[3 + e] / 1e-12, 1e-3);
+    EXPECT_NEAR(3 * dx[0] + 4 * dx[2], 0, 1e-14);
+
+    a.p.eps_add = 1;
+    a.p.eps = 1;
+    EXPECT(call(unit_norm_ref, &a) == OK);
+    EXPECT_NEAR(y[2], 4.0 / 6, 1e-15);
+}
+
+/* --- attention --------------------------------------------------------------------------- */
+
+enum { AB = 2, AT = 70, AH = 2, AD = 5, AN = AB * AT * AH * AD, AP = AB * AH * AT * AT };
+
+void selftest_attention(selftest *t)
+{
+    static double k[AN], v[AN], o[AN], g[AN], p[AP], p_free[AP], stat[AB * AH * AT * STATS];
+    static double keep[AN], dk[2][AN], dv[2][AN], dq[2][AN], dbeta[2][AH];
+    double beta[AH] = {1.3, 0.7};
+    fill(k, AN, 7);
+    fill(v, AN, 8);
+    fill(g, AN, 9);
+    for (int lag = 0; lag <= 2; lag++) {
+        args a = {.in = {k, k, v, beta}, .out = {o, p_free, stat}, .p = params_default()};
+        a.d = (dims){.B = AB, .T = AT, .H = AH, .D = AD};
+        a.p.lag = lag;
+        a.p.scale = 0.5;
+        a.weights = entmax_ref;
+        a.weights_grad = entmax_grad_ref;
+        EXPECT(call(attention_ref, &a) == OK);
+        int hidden = 0;
+        double worst = 0;
+        for (int i = 0; i < AB * AH; i++)
+            for (int q = 0; q < AT; q++) {
+                double sum = 0;
+                const double *row = p_free + (i * AT + q) * AT;
+                for (int j = 0; j < AT; j++) {
+                    if (j > q - lag) hidden += row[j] != 0;
+                    sum += row[j];
+                }
+                worst = fmax(worst, fabs(sum - (q >= lag)));
+            }
+        EXPECT(hidden == 0);
+        EXPECT(worst <= 1e-14);
+        for (int i = 0; i < AH * AD && lag > 0; i++)
+            EXPECT(o[i] == 0);
+
+        /* with dropout: p is what it was, the outputs need no p, and the gradient that computes
+         * the weights again is the gradient that is given them, to the bit */
+        a.p.rate = 0.2;
+        a.out[1] = p;
+        EXPECT(call(attention_ref, &a) == OK && memcmp(p, p_free, sizeof p) == 0);
+        memcpy(keep, o, sizeof o);
+        a.out[1] = a.out[2] = NULL;
+        EXPECT(call(attention_ref, &a) == OK && memcmp(o, keep, sizeof o) == 0);
+        for (int again = 0; again < 2; again++) {
+            args b = a;
+            b.in[4] = again ? NULL : p;
+            b.in[5] = again ? NULL : stat;
+            b.in[6] = g;
+            b.out[0] = dq[again];
+            b.out[1] = dk[again];
+            b.out[2] = dv[again];
+            b.out[3] = dbeta[again];
+            EXPECT(call(attention_grad_ref, &b) == OK);
+        }
+        EXPECT(memcmp(dq[0], dq[1], sizeof dq[0]) == 0 && memcmp(dk[0], dk[1], sizeof dk[0]) == 0);
+        EXPECT(memcmp(dv[0], dv[1], sizeof dv[0]) == 0);
+        EXPECT(memcmp(dbeta[0], dbeta[1], sizeof dbeta[0]) == 0);
+
+        /* one array for dq and dk receives the sum */
+        args b = a;
+        b.in[6] = g;
+        b.out[0] = b.out[1] = dk[1];
+        b.out[2] = dv[1];
+        EXPECT(call(attention_grad_ref, &b) == OK);
+        worst = 0;
+        for (int i = 0; i < AN; i++)
+            worst = fmax(worst, fabs(dk[1][i] - dq[0][i] - dk[0][i]));
+        EXPECT(worst <= 1e-13);
+    }
+}
+
+/* --- losses, optimiser, schedules -------------------------------------------------------- */
+
+void selftest_loss_and_step(selftest *t)
+{
+    double z[6] = {1, 2, 3, 800, -800, 0}, loss[2], lse[2], dz[6], one[2] = {1, 1};
+    int32_t target[2] = {2, -1}, wrong[2] = {3, 0};
+    args a = {.in = {z, target}, .out = {loss, lse}, .d = {.R = 2, .V = 3}};
+    EXPECT(call(cross_entropy_ref, &a) == OK);
+    EXPECT_NEAR(loss[0], log(exp(-2) + exp(-1) + 1), 1e-15);
+    EXPECT(loss[1] == 0 && lse[1] == 800);
+    args b = {.in = {z, target, lse, one}, .out = {dz}, .d = a.d};
+    EXPECT(call(cross_entropy_grad_ref, &b) == OK);
+    EXPECT_NEAR(dz[0] + dz[1] + dz[2], 0, 1e-15);
+    EXPECT(dz[3] == 0 && dz[4] == 0 && dz[5] == 0);
+    a.in[1] = wrong;
+    EXPECT(call(cross_entropy_ref, &a) == ERR_DATA && strstr(last_error(), "-1..2, got 3"));
+    args e = {.in = {wrong, z}, .out = {dz}, .d = {.R = 2, .C = 1, .V = 3}};
+    EXPECT(call(embedding_ref, &e) == ERR_DATA && strstr(last_error(), "0..2, got 3"));
+
+    /* two updates by hand; the gradient (3,4) of norm 5 is clipped to norm 1 */
+    double w[2] = {1, -2}, g[2] = {3, 4}, m[2] = {0}, v[2] = {0}, norm;
+    args n = {.in = {g}, .out = {&norm}, .d = {.N = 2}};
+    EXPECT(call(global_norm_ref, &n) == OK && norm == 5);
+    args s = {.in = {w, g, m, v, &norm}, .out = {w, m, v}, .d = {.N = 2}, .p = params_default()};
+    s.p.lr = 0.1;
+    double want = 1, first = 0, second = 0;
+    for (int i = 1; i <= 2; i++) {
+        const double clipped = 3 * (1 / (5 + 1e-6));
+        s.p.update = i;
+        EXPECT(call(adamw_ref, &s) == OK);
+        first = 0.9 * first + 0.1 * clipped;
+        second = 0.95 * second + 0.05 * clipped * clipped;
+        want = want - 0.1 * 0.1 * want -
+               0.1 * (first / (1 - pow(0.9, i))) / (sqrt(second / (1 - pow(0.95, i))) + 1e-8);
+        EXPECT_NEAR(w[0], want, 1e-15);
+    }
+    s.p.update = 0;
+    EXPECT(call(adamw_ref, &s) == ERR_ARG);
+}
+
+void selftest_schedules(selftest *t)
+{
+    const double lr = 5e-3, min = 1e-4;
+    EXPECT(schedule_cosine(0, lr, min, 2000, 80000) == 0);
+    EXPECT_NEAR(schedule_cosine(1, lr, min, 2000, 80000), 2.5e-6, 1e-18);
+    EXPECT_NEAR(schedule_cosine(1999, lr, min, 2000, 80000), 4.9975e-3, 1e-15);
+    EXPECT_NEAR(schedule_cosine(2000, lr, min, 2000, 80000), 5e-3, 1e-15);
+    EXPECT_NEAR(schedule_cosine(41000, lr, min, 2000, 80000), 2.55e-3, 1e-15);
+    EXPECT_NEAR(schedule_cosine(80000, lr, min, 2000, 80000), 1e-4, 1e-15);
+    EXPECT(schedule_cosine(80001, lr, min, 2000, 80000) == min);
+    /* n = 1000: 32 steps an epoch */
+    EXPECT_NEAR(schedule_regbench(0, 1e-4, 640, 6400), 1e-6, 1e-18);
+    EXPECT_NEAR(schedule_regbench(639, 1e-4, 640, 6400), 9.98453e-5, 5e-11);
+    EXPECT_NEAR(schedule_regbench(640, 1e-4, 640, 6400), 9.77975e-5, 5e-11);
+    EXPECT_NEAR(schedule_regbench(3200, 1e-4, 640, 6400), 5.5e-5, 1e-18);
+    EXPECT_NEAR(schedule_regbench(6400, 1e-4, 640, 6400), 1e-5, 1e-18);
+}
+
+void selftest_ref_backend(selftest *t)
+{
+    const backend *b = &ref_backend;
+    void *p = NULL;
+    double x[3] = {1, 2, 3}, y[3];
+    device_facts f;
+    EXPECT(b->devices() == 1 && b->facts(&f) == OK && f.units >= 1);
+    EXPECT(b->alloc(&p, sizeof x) == OK && (uintptr_t)p % 256 == 0);
+    EXPECT(b->poison(p, 3, F64) == OK && isnan(((double *)p)[2]));
+    EXPECT(b->poison(p, 3, I32) == OK && ((int32_t *)p)[2] == INT32_MIN);
+    EXPECT(b->put(p, x, 3, F64) == OK && b->get(y, p, 3, F64) == OK && y[2] == 3);
+    EXPECT(b->put(p, x, 3, BF16) == ERR_ARG && b->sync() == OK);
+    args a = {.in = {p}, .out = {y}, .d = {.N = 3}};
+    double seconds = -1;
+    EXPECT(b->time(global_norm_ref, &a, &seconds) == OK && seconds >= 0);
+    EXPECT_NEAR(y[0], sqrt(14), 1e-15);
+    b->release(p);
+    b->release(NULL);
+}
