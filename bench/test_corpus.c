@@ -181,6 +181,11 @@ static void written_files(selftest *t, const char *tokenizer)
         EXPECT(made.callback.count == made.stream.count && ids.callback.count == 0);
         unlink(in_folder(held_out ? "val.bin" : "train.bin"));
         EXPECT(corpus_open(&read, &text) == OK && same_stream(&made, &text));
+        int64_t ends = 0;
+        for (size_t i = 0; i < text.stream.count; i++)
+            ends += text.stream.v[i] == text.tokenizer->end;
+        EXPECT(ends == made.stories && ends == text.stories);
+        EXPECT(text.stream.v[text.stream.count - 1] == text.tokenizer->end);
         corpus_close(&made);
         corpus_close(&ids);
         corpus_close(&text);
@@ -271,6 +276,7 @@ void selftest_corpus_damaged(selftest *t)
         refused(t, &o, ERR_DATA, bad[i].message);
     }
     EXPECT(put_file("stories.jsonl", "\"one\"\n\"two\"\n", 12) == OK);
+    EXPECT(folder_make(path) == ERR_FILE && put_file("stories.jsonl/x", "x", 1) == ERR_FILE);
     o.tokenizer = "gpt3";
     refused(t, &o, ERR_ARG, "tokenizer \"gpt3\"");
     o.tokenizer = "builtin";

@@ -14,7 +14,7 @@
 
 static status grow(void **v, size_t *room, size_t count, size_t more, size_t size)
 {
-    if (more <= *room - count) return OK;
+    if (*v && more <= *room - count) return OK;
     size_t want = *room + *room / 2;
     if (want < count + more) want = count + more;
     if (want < 64) want = 64;

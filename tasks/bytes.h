@@ -17,7 +17,8 @@ typedef struct tokens {
     size_t count, room;
 } tokens;
 
-/* Make room for `more` elements behind the last; a buffer that is all zero is empty. */
+/* Make room for `more` elements behind the last; a buffer that is all zero is empty. Afterwards
+ * there is memory, also for more = 0. */
 status bytes_room(bytes *b, size_t more);
 status bytes_put(bytes *b, const void *from, size_t count);
 status tokens_room(tokens *t, size_t more);

@@ -55,6 +55,16 @@ static int ends_in(const char *text, const char *tail)
     return n >= m && strcmp(text + n - m, tail) == 0;
 }
 
+/* The merge list beside a file of ids. */
+static void locate_list(source *src)
+{
+    static const char *const list[] = {CORPUS_TOKENIZER, NULL};
+    char folder[PATH_BYTES] = ".";
+    const char *slash = strrchr(src->path, '/');
+    if (slash) snprintf(folder, sizeof folder, "%.*s", (int)(slash - src->path) + 1, src->path);
+    find_in(folder, list, src->list);
+}
+
 static status locate_in_folder(source *src, const char *folder)
 {
     static const char *const ids[2][2] = {{"train.bin", NULL}, {"val.bin", NULL}};
@@ -89,6 +99,7 @@ static status locate(const data_options *o, int held_out, source *src)
     strcpy(src->path, path);
     src->split = 1;
     src->kind = ends_in(path, ".bin") || ends_in(path, ".bin.zst") ? IDS : TEXT;
+    if (src->kind == IDS) locate_list(src);
     return OK;
 }
 
@@ -351,6 +362,9 @@ status corpus_open(const data_options *o, corpus *out)
     status s = open_tokenizer(&src, &out->tokenizer);
     if (s == OK) s = source_open(&src, 0);
     if (s == OK) s = src.kind == IDS ? take_ids(&src, out) : encode_source(&src, out);
+    if (s == OK && out->lone > 0)
+        fprintf(stderr, "warning: %s: %lld lone surrogates became U+FFFD\n", src.path,
+                (long long)out->lone);
     if (s == OK && src.kind == GENERATED) {
         char recipe[128];
         int n = snprintf(recipe, sizeof recipe, "stories seed=%llu split=%d count=%lld",
