@@ -220,30 +220,32 @@ static double weight(const problem *q, entmax_solver solver, double d)
 }
 
 /* alpha - 1 < 1e-6: exp(s - s_max) / Z and omega = Z^(1-alpha). */
-static double softmax_limit(double a, double b2, const double *c, const row *x, double *p)
+static double softmax_limit(double a, double b2, const double *c, const row *x, double *p,
+                            int64_t *count)
 {
-    double Z = 0;
     for (int64_t j = 0; j < x->n; j++)
-        Z += p[j] = exp(b2 * (c[j] - x->max));
-    for (int64_t j = 0; j < x->n; j++)
-        p[j] /= Z;
-    return exp(-a * log(Z));
+        p[j] = exp(b2 * (c[j] - x->max));
+    return exp(-a * log(row_normalise(p, x->n, count)));
 }
 
 static double entmax_row(double a, double r, entmax_solver solver, double b2, const double *c,
-                         const row *x, double *p)
+                         const row *x, double *p, int64_t *count)
 {
     problem q = {.d = p, .keys = x->keys, .a = a, .r = r};
-    double sum = 0;
     for (int64_t j = 0; j < x->n; j++) {
         const double d = a * b2 * (x->max - c[j]);
         if (d < 1) p[q.count++] = d;
     }
     solve(&q, solver);
     for (int64_t j = 0; j < x->n; j++)
-        sum += p[j] = weight(&q, solver, a * b2 * (x->max - c[j]));
-    for (int64_t j = 0; j < x->n && solver != SOLVER_ADASPLASH5; j++)
-        p[j] /= sum;
+        p[j] = weight(&q, solver, a * b2 * (x->max - c[j]));
+    if (solver != SOLVER_ADASPLASH5) {
+        row_normalise(p, x->n, count);
+        return q.omega;
+    }
+    *count = 0;
+    for (int64_t j = 0; j < x->n; j++)
+        *count += p[j] > 0;
     return q.omega;
 }
 
@@ -283,13 +285,11 @@ status entmax_ref(const args *a)
     for (int64_t r = 0; r < R; r++) {
         const double *cr = c + r * N, b2 = row_beta(beta, r) * row_beta(beta, r);
         double *pr = p + r * N;
-        int64_t count = 0;
+        int64_t count;
         row x;
         if (!row_open(a, r, cr, pr, stat, &x)) continue;
-        const double omega = am1 < 1e-6 ? softmax_limit(am1, b2, cr, &x, pr)
-                                        : entmax_row(am1, exponent, solver, b2, cr, &x, pr);
-        for (int64_t j = 0; j < x.n; j++)
-            count += pr[j] > 0;
+        const double omega = am1 < 1e-6 ? softmax_limit(am1, b2, cr, &x, pr, &count)
+                                        : entmax_row(am1, exponent, solver, b2, cr, &x, pr, &count);
         row_stat(stat, r, x.max, omega, x.arg, count);
     }
     return OK;

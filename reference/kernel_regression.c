@@ -26,7 +26,7 @@ static double log_kernel(double u2, double h, double r)
 
 static void weights(const double *c, int64_t n, double h, double r, double *p)
 {
-    double nearest = -INFINITY, sum = 0;
+    double nearest = -INFINITY, sum = 0, lost = 0;
     int64_t keys = 0;
     for (int64_t j = 0; j < n; j++) {
         if (!(c[j] < INFINITY)) nearest = NAN;
@@ -43,7 +43,9 @@ static void weights(const double *c, int64_t n, double h, double r, double *p)
             p[j] = 1.0 / (double)keys;
         else
             p[j] = exp(log_kernel(2 * (1 - c[j]), h, r) - top);
-        sum += p[j];
+        const double term = p[j] - lost, next = sum + term;
+        lost = (next - sum) - term;
+        sum = next;
     }
     if (keys > 0 && !isinf(top))
         for (int64_t j = 0; j < n; j++)

@@ -64,14 +64,13 @@ status normrelu_ref(const args *a)
     for (int64_t r = 0; r < R; r++) {
         const double *cr = c + r * N, b2 = row_beta(beta, r) * row_beta(beta, r);
         double *pr = p + r * N, S = 0;
-        int64_t count = 0;
+        int64_t count;
         row x;
         if (!row_open(a, r, cr, pr, stat, &x)) continue;
         for (int64_t j = 0; j < x.n; j++)
             S += pr[j] = activation(&a->p, b2, cr[j]);
         if (S > 0)
-            for (int64_t j = 0; j < x.n; j++)
-                count += (pr[j] /= S) > 0;
+            S = row_normalise(pr, x.n, &count);
         else
             count = fill_empty(a->p.empty, cr, &x, pr);
         row_stat(stat, r, x.max, S, x.arg, count);

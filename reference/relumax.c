@@ -41,16 +41,15 @@ status relumax_ref(const args *a)
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < R; r++) {
         const double *cr = c + r * N, steep = steepness(beta, r, a->p.relumax_power);
-        double *pr = p + r * N, S = 0;
-        int64_t count = 0;
+        double *pr = p + r * N;
+        int64_t count;
         row x;
         if (!row_open(a, r, cr, pr, stat, &x)) continue;
         for (int64_t j = 0; j < x.n; j++) {
             const double aj = a->p.relumax_b + steep * (cr[j] - x.max);
-            S += pr[j] = aj > 0 ? aj : 0;
+            pr[j] = aj > 0 ? aj : 0;
         }
-        for (int64_t j = 0; j < x.n; j++)
-            count += (pr[j] /= S) > 0;
+        const double S = row_normalise(pr, x.n, &count);
         row_stat(stat, r, x.max, S, x.arg, count);
     }
     return OK;

@@ -81,6 +81,22 @@ static inline int row_open(const args *a, int64_t r, const double *c, double *p,
     return !finished;
 }
 
+/* Divide p[0..n) by its sum, which is returned, and count what is above 0. The sum is compensated
+ * (Kahan): the rounding of thousands of equal weights would otherwise add up, not average out. */
+static inline double row_normalise(double *p, int64_t n, int64_t *count)
+{
+    double sum = 0, lost = 0;
+    for (int64_t j = 0; j < n; j++) {
+        const double term = p[j] - lost, next = sum + term;
+        lost = (next - sum) - term;
+        sum = next;
+    }
+    *count = 0;
+    for (int64_t j = 0; j < n; j++)
+        *count += (p[j] /= sum) > 0;
+    return sum;
+}
+
 /* Zero the gradients of row r; NaN over the live entries of a NaN row. False if that is all. */
 static inline int row_open_grad(const args *a, int64_t r, const double *stat, double *dc,
                                 double *dbeta)

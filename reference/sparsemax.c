@@ -43,8 +43,8 @@ status sparsemax_ref(const args *a)
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < R; r++) {
         const double *cr = c + r * N, b2 = row_beta(beta, r) * row_beta(beta, r);
-        double *pr = p + r * N, sum = 0;
-        int64_t near = 0, count = 0;
+        double *pr = p + r * N;
+        int64_t near = 0, count;
         row x;
         if (!row_open(a, r, cr, pr, stat, &x)) continue;
         for (int64_t j = 0; j < x.n; j++) {
@@ -55,10 +55,9 @@ status sparsemax_ref(const args *a)
         const double omega = threshold(pr, near);
         for (int64_t j = 0; j < x.n; j++) {
             const double d = b2 * (x.max - cr[j]);
-            sum += pr[j] = d < omega ? omega - d : 0;
+            pr[j] = d < omega ? omega - d : 0;
         }
-        for (int64_t j = 0; j < x.n; j++)
-            count += (pr[j] /= sum) > 0;
+        row_normalise(pr, x.n, &count);
         row_stat(stat, r, x.max, omega, x.arg, count);
     }
     return OK;

@@ -25,15 +25,14 @@ status topk_softmax_ref(const args *a)
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < R; r++) {
         const double *cr = c + r * N, b2 = row_beta(beta, r) * row_beta(beta, r);
-        double *pr = p + r * N, Z = 0;
-        int64_t count = 0;
+        double *pr = p + r * N;
+        int64_t count;
         row x;
         if (!row_open(a, r, cr, pr, stat, &x)) continue;
         row_select(cr, &x, a->p.k, pr);
         for (int64_t j = 0; j < x.n; j++)
-            if (pr[j] > 0) Z += pr[j] = exp(b2 * (cr[j] - x.max));
-        for (int64_t j = 0; j < x.n; j++)
-            count += (pr[j] /= Z) > 0;
+            if (pr[j] > 0) pr[j] = exp(b2 * (cr[j] - x.max));
+        const double Z = row_normalise(pr, x.n, &count);
         row_stat(stat, r, x.max, log(Z), x.arg, count);
     }
     return OK;
