@@ -46,6 +46,10 @@ void selftest_metrics(selftest *t)
     score_tokens(&a, (double[9]){wrong[0], wrong[1], wrong[2]}, 3, -2, &nan);
     EXPECT(probe_mean(&nan, "token_acc") == 0 && isnan(probe_mean(&nan, "ce")));
 
+    metrics late = {0};
+    score_tokens(&a, (double[9]){0, 9, NAN}, 3, -2, &late);
+    EXPECT(probe_mean(&late, "token_acc") == 0 && probe_mean(&late, "exact") == 0);
+
     /* A uniform model has CE = ln V. */
     double flat[9] = {0};
     metrics uniform = {0};

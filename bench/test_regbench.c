@@ -278,6 +278,7 @@ void selftest_regbench_baselines(selftest *t)
         for (int m = 0; m < all.count; m++)
             if (strncmp(all.m[m].name, "acc_pos_", 8) == 0) bucketed += all.m[m].count;
         EXPECT(bucketed == metrics_find(&all, "acc", 1)->count);
+        EXPECT(metrics_find(&all, "acc_pos_0", 1)->count == 16 * 500);
         EXPECT(metrics_find(&all, "ce", 0)->count == metrics_find(&all, "acc_masked", 1)->count);
         if (rows[i].order < 0) EXPECT_NEAR(probe_mean(&all, "ce"), 0.59, 0.01);
     }
