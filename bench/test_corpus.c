@@ -270,10 +270,14 @@ void selftest_corpus_damaged(selftest *t)
     refused(t, &o, ERR_FILE, "stories.jsonl: no such file");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         EXPECT(put_file("stories.jsonl", bad[i].text, strlen(bad[i].text)) == OK);
-        refused(t, &o, ERR_DATA, bad[i].message);
+        for (int held_out = 0; held_out < 2; held_out++) {
+            o.split = held_out ? SPLIT_VALIDATION : SPLIT_TRAIN;
+            refused(t, &o, ERR_DATA, bad[i].message);
+        }
     }
     EXPECT(put_file("stories.jsonl", "\"one\"\n\"two\"\n", 12) == OK);
     EXPECT(folder_make(path) == ERR_FILE && put_file("stories.jsonl/x", "x", 1) == ERR_FILE);
+    o.split = SPLIT_TRAIN;
     o.tokenizer = "gpt3";
     refused(t, &o, ERR_ARG, "tokenizer \"gpt3\"");
     o.tokenizer = "builtin";

@@ -174,6 +174,24 @@ static status read_story(void *user, int64_t i, const char **text, size_t *count
     return s;
 }
 
+/* The lines of the file that belong to the other split: nothing is trained on half a file. */
+static status check_rest(const source *src)
+{
+    status s = OK;
+    reader *r = calloc(1, sizeof *r);
+    if (!r) return fail(ERR_MEMORY, "%s: no memory", src->path);
+    r->src = src;
+    for (int64_t i = 0; s == OK && i < src->lines.count; i++) {
+        const char *text;
+        size_t n;
+        if (i >= src->first && i < src->first + src->count) continue;
+        s = read_story(r, i - src->first, &text, &n);
+    }
+    free(r->text.v);
+    free(r);
+    return s;
+}
+
 /* 1 for each token that has a byte in a callback span, 0 for the others. */
 static status mark_callbacks(const story *s, const bpe *b, const uint16_t *ids, size_t count,
                              bytes *marks)
@@ -318,7 +336,7 @@ static status train_tokenizer(const data_options *o, bpe **out)
     TRY(locate(&train, 0, &src));
     if (src.kind == IDS)
         return fail(ERR_ARG, "%s: holds GPT-2 ids: expected tokenizer=gpt2", src.path);
-    status s = source_open(&src, src.split ? 0 : (size_t)TOKENIZER_STORIES << 14);
+    status s = source_open(&src, (size_t)TOKENIZER_STORIES << 14);
     reader *r = calloc(1, sizeof *r);
     if (s == OK && !r) s = fail(ERR_MEMORY, "tokenizer: no memory");
     if (s == OK) {
@@ -361,6 +379,7 @@ status corpus_open(const data_options *o, corpus *out)
     TRY(locate(o, o->split != SPLIT_TRAIN, &src));
     status s = open_tokenizer(&src, &out->tokenizer);
     if (s == OK) s = source_open(&src, 0);
+    if (s == OK) s = check_rest(&src);
     if (s == OK) s = src.kind == IDS ? take_ids(&src, out) : encode_source(&src, out);
     if (s == OK && out->lone > 0)
         fprintf(stderr, "warning: %s: %lld lone surrogates became U+FFFD\n", src.path,
