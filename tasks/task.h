@@ -39,7 +39,7 @@ data_options data_options_default(void);
 
 typedef struct sample {
     int64_t T;        /* positions of x and y                                        */
-    int32_t *x, *y;   /* room for dataset_longest() each                             */
+    int32_t *x, *y;   /* room for `longest` of the dataset each                      */
     int64_t index;    /* which sample of the dataset this is                         */
     int64_t answer;   /* first position whose target belongs to the answer; 0 if all */
 } sample;
