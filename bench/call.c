@@ -100,7 +100,7 @@ status call_weights(call *c, const char *transform)
     return OK;
 }
 
-/* Ask for the scratch and get it, at least 1 byte, so that work is never NULL by size. */
+/* Ask for the scratch and get it, rounded up to whole words. */
 static status make_work(call *c)
 {
     size_t need = 0;
@@ -151,7 +151,8 @@ status call_run(call *c)
     const backend *b = c->impl->where;
     for (int i = 0; i < c->sig.outputs; i++)
         TRY(b->poison(c->a.out[i], (size_t)c->out_count[i], tensor_type(c, &c->sig.out[i])));
-    if (c->work_bytes) TRY(b->poison(c->a.work, c->work_bytes / 4, F32));
+    const dtype word = c->a.type == F64 ? F64 : F32;
+    if (c->work_bytes) TRY(b->poison(c->a.work, c->work_bytes / dtype_size(word), word));
     TRY(b->sync());
     args a = call_args(c);
     TRY(c->impl->run(&a));

@@ -273,6 +273,7 @@ static status one_solver(claim *q)
     q->p.solver = SOLVER_AUTO;
     TRY(weigh(q, entmax_ref, q->left));
     for (int s = SOLVER_SORT; s <= SOLVER_ORDER; s++) {
+        if (s == SOLVER_ORDER && q->p.alpha < 2) continue;
         q->p.solver = (entmax_solver)s;
         TRY(weigh(q, entmax_ref, q->right));
         compare(q);
@@ -280,7 +281,7 @@ static status one_solver(claim *q)
     return OK;
 }
 
-static status claim_solvers(claim *q)
+static status claim_one_solution(claim *q)
 {
     return each_alpha(q, one_solver);
 }
@@ -301,7 +302,7 @@ static status one_limit(claim *q)
     return OK;
 }
 
-static status claim_softmax_limit(claim *q)
+static status claim_to_softmax(claim *q)
 {
     return each_row(q, one_limit);
 }

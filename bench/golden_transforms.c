@@ -4,11 +4,12 @@
  * /<method>/n<N> each: cosines, weights, grad_weights, grad_cosines [R][N], beta, valid_keys,
  * grad_beta [R].
  *
- * Weights to 1e-12 and gradients to 1e-10 of the norm of their row. Where a row has exact ties at a
- * maximum that a derivative passes through (ReLUmax), at a threshold, or at the k-th place (top-k),
- * the other code may choose another of the equal keys: such rows are compared by what every choice
- * has in common, the sorted values of weights and the sum of gradients, and counted in the row
- * "<method>/n<N> ties".
+ * The largest difference of a row, relative to the norm of the row: weights to 1e-12 (and u max
+ * |s|, for the scores s = beta^2 c were rounded before they were shifted), gradients to 1e-10.
+ * Where several keys attain the maximum (ReLUmax, whose gradient passes through one of them) or the
+ * k-th place (top-k), the other code may have chosen another of the equal keys: such rows are
+ * compared by what every choice has in common, the sorted weights and the sum of the gradient, and
+ * reported apart, as "<method>/n<N> tied rows".
  */
 #include "golden.h"
 
@@ -145,20 +146,28 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* |a - b| of a row relative to |b|. */
-static double relative(const double *a, const double *b, int64_t n)
+/* Largest |a - b| of a row, less `rounding`, relative to the norm of b. */
+static double relative(const double *a, const double *b, int64_t n, double rounding)
 {
-    double difference = 0, norm = 0;
+    double most = 0, norm = 0;
     for (int64_t j = 0; j < n; j++) {
-        difference += (a[j] - b[j]) * (a[j] - b[j]);
+        const double e = fabs(a[j] - b[j]) - rounding;
+        most = e <= most ? most : isnan(e) ? INFINITY : e;
         norm += b[j] * b[j];
     }
-    return sqrt(difference) / (norm > 0 ? sqrt(norm) : 1);
+    return most / (norm > 0 ? sqrt(norm) : 1);
 }
 
-/* Weights of a row with a choice: equal as multisets. Gradients: dbeta does not see which of the
- * equal keys was taken only if their upstream gradients agree, so their sum over equal scores is
- * what is compared where the transform is ReLUmax; for top-k it is not determined. */
+/* The scores beta^2 c that the other code formed, and then differences of them, are rounded. */
+static double score_rounding(const group *g, int64_t r)
+{
+    double most = 0;
+    for (int64_t j = 0; j < g->live[r]; j++)
+        most = fmax(most, fabs(g->c[r * g->N + j]));
+    return 0x1p-53 * g->beta[r] * g->beta[r] * most;
+}
+
+/* A row with a choice: its weights agree as multisets, its gradients in their sum, which is 0. */
 static void compare_choice(const group *g, int64_t r, double *weights, double *gradient)
 {
     const int64_t N = g->N, at = r * N;
@@ -172,7 +181,7 @@ static void compare_choice(const group *g, int64_t r, double *weights, double *g
     memcpy(sorted + N, g->p + at, (size_t)N * sizeof *sorted);
     qsort(sorted, (size_t)N, sizeof *sorted, ascending);
     qsort(sorted + N, (size_t)N, sizeof *sorted, ascending);
-    *weights = fmax(*weights, relative(sorted, sorted + N, N));
+    *weights = fmax(*weights, relative(sorted, sorted + N, N, 0));
     for (int64_t j = 0; j < N; j++) {
         ours += g->dq[at + j];
         theirs += g->dc[at + j];
@@ -195,8 +204,8 @@ static void compare(const group *g, golden_row *emit, void *user)
             compare_choice(g, r, &tied[0], &tied[1]);
             continue;
         }
-        const double e[] = {relative(g->q + at, g->p + at, g->N),
-                            relative(g->dq + at, g->dc + at, g->N),
+        const double e[] = {relative(g->q + at, g->p + at, g->N, score_rounding(g, r)),
+                            relative(g->dq + at, g->dc + at, g->N, 0),
                             fabs(g->db[r] - g->dbeta[r]) / fmax(1, fabs(g->dbeta[r]))};
         for (int i = 0; i < 3; i++)
             error[i] = e[i] <= error[i] ? error[i] : isnan(e[i]) ? INFINITY : e[i];
@@ -206,7 +215,7 @@ static void compare(const group *g, golden_row *emit, void *user)
         emit(user, text, error[i], i == 0 ? 1e-12 : 1e-10);
     }
     for (int i = 0; choices && i < 2; i++) {
-        snprintf(text, sizeof text, "%s ties %s", g->name, parts[i]);
+        snprintf(text, sizeof text, "%s tied rows %s", g->name, parts[i]);
         emit(user, text, tied[i], i == 0 ? 1e-12 : 1e-10);
     }
 }
@@ -273,6 +282,7 @@ status golden_file(const char *path, golden_row *emit, void *user)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0) return fail(ERR_FILE, "%s: expected a readable HDF5 file", path);
+    /* only a model says its method there; of transforms each group is named after one */
     const int whole = H5Aexists(file, "method") > 0;
     H5Fclose(file);
     return whole ? golden_model(path, emit, user) : golden_transforms(path, emit, user);

@@ -4,16 +4,16 @@
  * weights is known.
  *
  *   rows       NaN or +inf among the live scores: NaN over them; no score above -inf: all 0
- *   simplex    p >= 0, |sum p - 1| <= 4 u sqrt(n), 0 beyond live, a lone key weighs exactly 1
+ *   simplex    p >= 0, |sum p - 1| <= 4 ulp sqrt(n), 0 beyond live, a lone key weighs exactly 1
  *   order      a larger score never weighs less; equal scores weigh the same (not top-k)
- *   permute    permuted keys have permuted weights, to 4 u sqrt(n)
+ *   permute    permuted keys have permuted weights, to 4 ulp sqrt(n)
  *   shift      scores on a grid of 1/1024 plus 16: the same bits
  *   far        all keys but one far below the maximum: exactly one-hot
  *   selection  top-k: exactly the min(k, n) first in the order (score, then lowest index)
  *   repeat     a second call gives the same bits, and the inputs are as they were
  *   optional   without stat: the same p; beta = NULL as ones, live = NULL as all N
  *   twin       equal rows have equal bits
- *   tail       what stands beyond live does not matter; masked as -inf, to 4 u sqrt(n)
+ *   tail       what stands beyond live does not matter; masked as -inf, to 4 ulp sqrt(n)
  *   gradient   of a lone key: 0; of a shift-invariant transform: sum_j dc_j = 0, to rounding
  */
 #include "laws.h"
@@ -58,7 +58,7 @@ static int64_t keys_of(const state *s, const double *c, int64_t r)
 
 static double root(const state *s)
 {
-    return 4 * s->u * sqrt((double)s->N) + s->storage;
+    return 8 * s->u * sqrt((double)s->N) + s->storage;
 }
 
 static size_t matrix_bytes(const state *s)
@@ -374,7 +374,7 @@ static status law_gradient(state *s, double *error)
 static const struct law {
     const char *name;
     unsigned flag;      /* of ops.def; 0: every transform */
-    double root, units; /* tol = root * 4 u sqrt(n) + units * u */
+    double root, units; /* tol = root * 8 u sqrt(n) + units * u */
     status (*check)(state *s, double *error);
 } laws[] = {
     {"rows", 0, 0, 0, law_rows},

@@ -116,6 +116,22 @@ static void list_selftests(void)
 #undef SELFTEST
 }
 
+static void list_inputs(void)
+{
+    HEAD("input", "about");
+#define INPUT(name, about) LINE(#name, about);
+#include "inputs.def"
+#undef INPUT
+}
+
+static void list_claims(void)
+{
+    HEAD("claim", "tolerance", "theorem");
+#define CLAIM(name, tol, about) LINE(#name, #tol, about);
+#include "claims.def"
+#undef CLAIM
+}
+
 static const struct listing {
     const char *name;
     void (*print)(void);
@@ -127,6 +143,8 @@ static const struct listing {
     {"verbs", list_verbs},
     {"columns", list_columns},
     {"selftests", list_selftests},
+    {"inputs", list_inputs},
+    {"claims", list_claims},
 };
 enum { LISTINGS = sizeof listings / sizeof *listings };
 

@@ -12,3 +12,45 @@ foreach(row IN LISTS SELFTESTS)
   add_test(NAME ${label}.${name} COMMAND mosaic selftest name=${name})
   set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77)
 endforeach()
+
+# verb check: a test per row of the lists
+function(check label name)
+  add_test(NAME ${label}.${name} COMMAND mosaic check ${ARGN})
+  set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77)
+endfunction()
+
+# laws of every transform (a row that names laws), gradients of every operation that has one
+file(STRINGS ${CMAKE_SOURCE_DIR}/reference/ops.def OP_LINES REGEX "^OP\\(")
+foreach(line IN LISTS OP_LINES)
+  string(REGEX MATCH "^OP\\( *([a-z0-9_]+)" _ "${line}")
+  set(op ${CMAKE_MATCH_1})
+  if(NOT line MATCHES "NO_LAW")
+    check(law ${op} what=law op=${op} impl=ref)
+  endif()
+  if(line MATCHES "[ ,]${op}_grad,")
+    check(grad ${op} what=grad op=${op} impl=ref)
+  endif()
+endforeach()
+
+# theorems
+rows(${CMAKE_SOURCE_DIR}/bench/claims.def CLAIM CLAIMS)
+foreach(row IN LISTS CLAIMS)
+  string(REGEX REPLACE "\\|.*" "" name "${row}")
+  check(claim ${name} what=claim claim=${name})
+endforeach()
+
+# vectors of other code
+file(GLOB GOLDEN CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/reference/golden/*.h5)
+foreach(path IN LISTS GOLDEN)
+  get_filename_component(name ${path} NAME_WE)
+  check(golden ${name} golden=${path})
+endforeach()
+
+# every kernel against the reference, and its laws; where it cannot run the test says so
+foreach(row IN LISTS KERNELS)
+  string(REPLACE "|" ";" row "${row}")
+  list(GET row 0 op)
+  list(GET row 1 name)
+  check(match ${op}.${name} what=match,law op=${op} impl=${name} type=f32,bf16,f16)
+  set_tests_properties(match.${op}.${name} PROPERTIES LABELS "match;gpu" TIMEOUT 1200)
+endforeach()

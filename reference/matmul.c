@@ -159,6 +159,7 @@ void matmul(int64_t m, int64_t n, int64_t k, view a, view b, double *c, ptrdiff_
     if (!add)
         for (int64_t i = 0; i < m; i++)
             memset(c + i * ldc, 0, (size_t)n * sizeof *c);
+    if (m == 0 || n == 0 || k == 0) return;
     const micro u = choose();
     const int threads = threads_for(m, n, k);
     const int64_t share = ((m + threads - 1) / threads + u.mr - 1) / u.mr * u.mr;
