@@ -21,7 +21,7 @@ typedef struct checkpoint {
     int64_t step;           /* updates done                                        */
     int64_t finished;       /* 1: the last evaluations are among the rows         */
     double best;            /* lowest validation loss so far, INFINITY before one  */
-    int64_t vocab, longest; /* of the training data                         */
+    int64_t vocab, longest; /* of the data, its longest sequence           */
     uint64_t data_hash, tokenizer_hash;
     train_row *train;
     eval_row *eval;

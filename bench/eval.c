@@ -30,7 +30,10 @@ static status on_dataset(evaluator *e, const dataset *d)
 {
     char hash[24];
     metrics all = {0};
-    for (int greedy = 0; greedy <= (int)word_int(e->w, "greedy"); greedy++) {
+    int decoded = word_int(e->w, "greedy") && e->p.on; /* baselines decode nothing */
+    if (word_int(e->w, "greedy") && !d->task->greedy)
+        return fail(ERR_ARG, "greedy=1: task %s decodes nothing", d->task->name);
+    for (int greedy = 0; greedy <= decoded; greedy++) {
         evaluation how = {.rows = word_int(e->w, "rows"), .greedy = greedy};
         TRY(evaluate(&e->p, d, &how, &all));
         TRY(evaluate_rows(&e->p, d, &how, &all, emit, e));

@@ -25,6 +25,7 @@ typedef struct trainer {
     struct mosaic *m;
     mosaic_config config;
     dataset *data, *validation;
+    int64_t longest; /* positions of any sample that the model will see */
     prefetch *queue;
     checkpoint *c;
     eval_sink *sink;
@@ -101,18 +102,25 @@ static status validate(trainer *t)
     return save(t, "best");
 }
 
-/* The tests at the end: the validation set above, and a shard for each test length. */
+/* The i-th test set, as the words of the run ask for it. */
+static status open_test(const trainer *t, int64_t i, dataset **d)
+{
+    const words *w = t->r->w;
+    data_options o = t->data->options;
+    o.length = word_int_at(w, "test_length", i);
+    o.samples = word_int(w, "test_samples");
+    TRY(split_find("test", o.length, &o.split));
+    return dataset_open(word_text(w, "task"), &o, d);
+}
+
+/* The tests at the end: a shard for each test length. */
 static status test(trainer *t)
 {
     const words *w = t->r->w;
     for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
-        data_options o = t->data->options;
         dataset *d;
         double ce;
-        o.length = word_int_at(w, "test_length", i);
-        o.samples = word_int(w, "test_samples");
-        TRY(split_find("test", o.length, &o.split));
-        TRY(dataset_open(word_text(w, "task"), &o, &d));
+        TRY(open_test(t, i, &d));
         status s = evaluate_on(t, d, 0, (int)word_int(w, "greedy"), &ce);
         dataset_close(d);
         TRY(s);
@@ -188,7 +196,7 @@ static status begin(trainer *t)
     words *old = NULL;
     *c = (checkpoint){.best = INFINITY,
                       .vocab = t->data->vocab,
-                      .longest = t->data->longest,
+                      .longest = t->longest,
                       .data_hash = t->data->hash,
                       .tokenizer_hash = t->data->tokenizer_hash};
     if (*path == '\0' || access(path, F_OK) != 0) {
@@ -213,7 +221,26 @@ static status begin(trainer *t)
         *c = read;
     else
         checkpoint_free(&read);
+    for (int64_t i = 0; s == OK && t->sink && i < c->evals; i++) s = t->sink(t->user, &c->eval[i]);
     return s;
+}
+
+/* The longest sequence of training and tests; also shows now, not after hours, what cannot be
+ * tested. */
+static status find_longest(trainer *t)
+{
+    const words *w = t->r->w;
+    if (word_int(w, "greedy") && !t->data->task->greedy)
+        return fail(ERR_ARG, "greedy=1: task %s decodes nothing", t->data->task->name);
+    t->longest = t->data->longest > t->validation->longest ? t->data->longest
+                                                           : t->validation->longest;
+    for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
+        dataset *d;
+        TRY(open_test(t, i, &d));
+        if (d->longest > t->longest) t->longest = d->longest;
+        dataset_close(d);
+    }
+    return OK;
 }
 
 static status open_data(trainer *t)
@@ -225,7 +252,7 @@ static status open_data(trainer *t)
     TRY(dataset_open(word_text(w, "task"), &o, &t->data));
     TRY(split_find("validation", o.length, &o.split));
     TRY(dataset_open(word_text(w, "task"), &o, &t->validation));
-    if (t->validation->vocab == t->data->vocab) return OK;
+    if (t->validation->vocab == t->data->vocab) return find_longest(t);
     return fail(ERR_DATA, "train: vocabulary of %d in training, %d in validation: expected one",
                 (int)t->data->vocab, (int)t->validation->vocab);
 }
@@ -237,7 +264,7 @@ static status run(trainer *t)
     TRY(recipe_check(t->r));
     TRY(model_find(word_text(w, "backend"), &t->on));
     TRY(open_data(t));
-    TRY(recipe_config(t->r, t->data->vocab, t->data->longest, &t->config));
+    TRY(recipe_config(t->r, t->data->vocab, t->longest, &t->config));
     TRY(t->on->create(&t->m, &t->config, (uint64_t)t->r->seed));
     TRY(begin(t));
     if (t->c->finished) return OK;
