@@ -5,11 +5,8 @@
 #include "checkpoint.h"
 
 #include <hdf5.h>
-#include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "seal.h"
 
@@ -157,16 +154,9 @@ static int put_tensors(hid_t file, const struct part *p, const model *on, const 
     return good;
 }
 
-static int write_hdf5(const char *path, const checkpoint *c, const recipe *r, const model *on,
-                      const struct mosaic *m)
+static int put_all(hid_t file, const checkpoint *c, const recipe *r, const model *on,
+                   const struct mosaic *m)
 {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t plist = H5Pcreate(H5P_FILE_CREATE);
-    H5Pset_userblock(plist, SEAL_BYTES);
-    H5Pset_obj_track_times(plist, 0);
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, plist, H5P_DEFAULT);
-    H5Pclose(plist);
-    if (file < 0) return 0;
     int good = put_attribute(file, "step", H5T_NATIVE_INT64, &c->step) &&
                put_attribute(file, "finished", H5T_NATIVE_INT64, &c->finished) &&
                put_attribute(file, "best", H5T_NATIVE_DOUBLE, &c->best) &&
@@ -178,20 +168,17 @@ static int write_hdf5(const char *path, const checkpoint *c, const recipe *r, co
                put_rows(file, EVAL, c->eval, c->evals);
     for (int i = 0; good && i < PARTS; i++)
         good = put_tensors(file, &parts[i], on, m);
-    return H5Fclose(file) >= 0 && good;
+    return good;
 }
 
 status checkpoint_write(const char *path, const checkpoint *c, const recipe *r, const model *on,
                         const struct mosaic *m)
 {
-    char partial[PATH_MAX];
-    if (snprintf(partial, sizeof partial, "%s.tmp.%ld", path, (long)getpid()) >= PATH_MAX)
-        return fail(ERR_ARG, "%.60s...: path too long", path);
-    if (write_hdf5(partial, c, r, on, m) && seal_publish(partial, path, "checkpoint")) return OK;
-    unlink(partial);
-    return fail(ERR_FILE,
-                "%s: checkpoint cannot be written: expected room on the disk and a writable folder",
-                path);
+    sealed s;
+    TRY(seal_create(&s, path, "checkpoint"));
+    int good = put_all(s.file, c, r, on, m);
+    TRY(seal_close(&s, good));
+    return good ? OK : fail(ERR_MEMORY, "%s: checkpoint cannot be made: out of memory", path);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */

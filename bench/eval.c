@@ -48,10 +48,11 @@ static status on_dataset(evaluator *e, const dataset *d)
 static status same_language(const dataset *d, const checkpoint *c, const char *path)
 {
     if (d->vocab == c->vocab && d->tokenizer_hash == c->tokenizer_hash) return OK;
-    return fail(ERR_DATA, "%s: trained on %lld ids (tokenizer %016llx), the data of %s has %d ids "
-                          "(tokenizer %016llx): expected the same", path, (long long)c->vocab,
-                (unsigned long long)c->tokenizer_hash, d->task->name, (int)d->vocab,
-                (unsigned long long)d->tokenizer_hash);
+    return fail(ERR_DATA,
+                "%s: trained on %lld ids (tokenizer %016llx), the data of %s has %d ids "
+                "(tokenizer %016llx): expected the same",
+                path, (long long)c->vocab, (unsigned long long)c->tokenizer_hash, d->task->name,
+                (int)d->vocab, (unsigned long long)d->tokenizer_hash);
 }
 
 static status open_shard(const evaluator *e, int64_t length, int number, dataset **d)
@@ -76,7 +77,7 @@ static status on_length(evaluator *e, int64_t length, const checkpoint *c, const
     for (int number = 0; number == 0 || (all && number < 0x100); number++) {
         dataset *d;
         status s = open_shard(e, length, number, &d);
-        if (s != OK) return number > 0 ? OK : s; /* past the last */
+        if (s != OK) return number > 0 ? OK : s;   /* past the last */
         int again = number > 0 && d->hash == last; /* data without numbers */
         last = d->hash;
         if (!again && c) s = same_language(d, c, path);

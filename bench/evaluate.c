@@ -109,7 +109,8 @@ static status predict_batch(chunk *c, int64_t count)
     if (!tokens) return fail(ERR_MEMORY, "eval: out of memory");
     for (int64_t i = 0; i < count; i++) {
         const sample *s = &c->at[i].s;
-        for (int64_t t = 0; t < T; t++) tokens[i * T + t] = t < s->T ? s->x[t] : d->pad;
+        for (int64_t t = 0; t < T; t++)
+            tokens[i * T + t] = t < s->T ? s->x[t] : d->pad;
         c->at[i].logits = c->logits + i * T * d->vocab;
     }
     status done = c->p->on->predict(c->p->m, &(batch){count, T, tokens, NULL}, c->logits);
@@ -144,7 +145,8 @@ static status next_logits(const chunk *c, struct mosaic_stream *stream, const in
 /* Positions after the end that the model chose itself: certainly padding. */
 static void end_row(const dataset *d, double *row)
 {
-    for (int32_t v = 0; v < d->vocab; v++) row[v] = v == d->pad ? 0 : -1000;
+    for (int32_t v = 0; v < d->vocab; v++)
+        row[v] = v == d->pad ? 0 : -1000;
 }
 
 /* Greedy decoding: the prompt is x[0..answer], then each input is the last argmax; after the model
@@ -241,12 +243,13 @@ status evaluate(const predictor *p, const dataset *d, evaluation *e, metrics *al
     progress bar;
     char what[96];
     if (e->greedy && (!p->on || !d->task->greedy))
-        return fail(ERR_ARG, "greedy=1: %s of task %s decodes nothing: expected a model of a "
-                             "sequence task", p->name, d->task->name);
-    int64_t total = e->samples == 0 || (d->samples > 0 && d->samples < e->samples) ? d->samples
-                                                                                   : e->samples;
-    if (total == 0)
-        return fail(ERR_ARG, "%s: unbounded data: expected samples=", d->task->name);
+        return fail(ERR_ARG,
+                    "greedy=1: %s of task %s decodes nothing: expected a model of a "
+                    "sequence task",
+                    p->name, d->task->name);
+    int64_t total =
+        e->samples == 0 || (d->samples > 0 && d->samples < e->samples) ? d->samples : e->samples;
+    if (total == 0) return fail(ERR_ARG, "%s: unbounded data: expected samples=", d->task->name);
     all->count = 0;
     snprintf(what, sizeof what, "%s %s %lld", d->task->name, p->name, (long long)d->options.length);
     progress_start(&bar, what, total);

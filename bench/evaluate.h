@@ -17,7 +17,7 @@ typedef struct predictor {
     const char *where; /* column `backend`                                            */
     const model *on;   /* NULL: a baseline                                            */
     struct mosaic *m;
-    int order;         /* baseline: ORACLE, CHANCE, or n of the n-gram                */
+    int order; /* baseline: ORACLE, CHANCE, or n of the n-gram                */
     int64_t layers, width, seed, step;
 } predictor;
 
@@ -34,7 +34,8 @@ typedef struct evaluation {
 } evaluation;
 
 /* Scores of a predictor on an open dataset. Greedy: only the proportions, since a cross-entropy
- * under the model's own prefix says nothing. ERR_ARG if the task has no such baseline or decoding. */
+ * under the model's own prefix says nothing. ERR_ARG if the task has no such baseline or decoding.
+ */
 status evaluate(const predictor *p, const dataset *d, evaluation *e, metrics *all);
 
 typedef status eval_sink(void *user, const eval_row *row);

@@ -18,14 +18,14 @@ static const struct row {
     char sort;     /* w: word, i: integer, r: real, l: list of words */
     char identity; /* 0: where files lie; what is in them is compared by hash */
 } keys[] = {
-    {"task", 'w', 1},       {"method", 'w', 1},  {"arch", 'w', 1},      {"backend", 'w', 1},
-    {"width", 'i', 1},      {"heads", 'i', 1},   {"layers", 'i', 1},    {"slots", 'i', 1},
-    {"window", 'i', 1},     {"batch", 'i', 1},   {"seed", 'i', 1},      {"lr", 'r', 1},
-    {"lr_min", 'r', 1},     {"warmup", 'i', 1},  {"horizon", 'i', 1},   {"schedule", 'w', 1},
-    {"beta1", 'r', 1},      {"beta2", 'r', 1},   {"decay", 'r', 1},     {"clip", 'r', 1},
-    {"dropout", 'r', 1},    {"data_seed", 'i', 1}, {"corpus", 'w', 0},  {"data", 'w', 0},
-    {"tokenizer", 'w', 1},  {"vocab", 'i', 1},   {"stories", 'i', 1},   {"length", 'i', 1},
-    {"automata", 'i', 1},   {"dedup", 'i', 1},   {"flip_p", 'r', 1},    {"nback", 'i', 1},
+    {"task", 'w', 1},      {"method", 'w', 1},    {"arch", 'w', 1},    {"backend", 'w', 1},
+    {"width", 'i', 1},     {"heads", 'i', 1},     {"layers", 'i', 1},  {"slots", 'i', 1},
+    {"window", 'i', 1},    {"batch", 'i', 1},     {"seed", 'i', 1},    {"lr", 'r', 1},
+    {"lr_min", 'r', 1},    {"warmup", 'i', 1},    {"horizon", 'i', 1}, {"schedule", 'w', 1},
+    {"beta1", 'r', 1},     {"beta2", 'r', 1},     {"decay", 'r', 1},   {"clip", 'r', 1},
+    {"dropout", 'r', 1},   {"data_seed", 'i', 1}, {"corpus", 'w', 0},  {"data", 'w', 0},
+    {"tokenizer", 'w', 1}, {"vocab", 'i', 1},     {"stories", 'i', 1}, {"length", 'i', 1},
+    {"automata", 'i', 1},  {"dedup", 'i', 1},     {"flip_p", 'r', 1},  {"nback", 'i', 1},
     {"switches", 'l', 1},
 };
 
@@ -38,7 +38,8 @@ int64_t recipe_methods(const words *w)
 {
     int64_t count = 0;
     if (!all_methods(w)) return word_count(w, "method");
-    while (method_name((int)count)) count++;
+    while (method_name((int)count))
+        count++;
     return count;
 }
 
@@ -203,7 +204,8 @@ status split_find(const char *word, int64_t length, int *split)
     int shard = 0;
     *split = SPLIT_TRAIN;
     if (strcmp(word, "train") == 0) return OK;
-    while (shard < 0xff && shard < 56 && ((int64_t)64 << shard) < length) shard++;
+    while (shard < 0xff && shard < 56 && ((int64_t)64 << shard) < length)
+        shard++;
     *split = (strcmp(word, "test") == 0 ? SPLIT_TEST : SPLIT_VALIDATION) + shard;
     if (strcmp(word, "test") == 0 || strcmp(word, "validation") == 0) return OK;
     return fail(ERR_ARG, "split=%.40s: expected train, validation or test", word);
@@ -221,7 +223,8 @@ void threads_set(int64_t threads)
 int64_t shuffled(int64_t i, int64_t n, uint64_t which)
 {
     int half = 1;
-    while (((int64_t)1 << (2 * half)) < n) half++;
+    while (((int64_t)1 << (2 * half)) < n)
+        half++;
     uint64_t mask = ((uint64_t)1 << half) - 1, x = (uint64_t)i;
     do {
         uint64_t left = x >> half, right = x & mask;

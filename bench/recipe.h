@@ -19,8 +19,8 @@ typedef struct recipe {
     int64_t horizon; /* of the schedule, resolved */
 } recipe;
 
-/* Methods of the list (`all`: every row of methods.def), and the cell of the i-th method, j-th depth
- * and k-th seed. */
+/* Methods of the list (`all`: every row of methods.def), and the cell of the i-th method, j-th
+ * depth and k-th seed. */
 int64_t recipe_methods(const words *w);
 recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k);
 

@@ -6,11 +6,9 @@
 #include "results.h"
 
 #include <hdf5.h>
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "seal.h"
 
@@ -69,8 +67,7 @@ const column *table_columns(table t, int *count)
 }
 
 struct results {
-    char path[PATH_MAX], partial[PATH_MAX];
-    hid_t file;
+    sealed to;
     char *rows[TABLES];
     int64_t count[TABLES], room[TABLES];
     double **samples; /* of each row of TIME, or NULL */
@@ -119,40 +116,24 @@ static int put_text(hid_t where, const char *name, const char *value)
     return good;
 }
 
-/* A new file that leaves room for the seal; attributes are stored densely, so long texts fit. */
-static hid_t create_file(const char *partial)
-{
-    quiet();
-    hid_t fcpl = H5Pcreate(H5P_FILE_CREATE);
-    H5Pset_obj_track_times(fcpl, 0);
-    H5Pset_userblock(fcpl, SEAL_BYTES);
-    H5Pset_attr_phase_change(fcpl, 0, 0);
-    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_libver_bounds(fapl, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
-    hid_t file = H5Fcreate(partial, H5F_ACC_EXCL, fcpl, fapl);
-    H5Pclose(fcpl);
-    H5Pclose(fapl);
-    return file;
-}
-
 static status write_provenance(results *r, const words *w)
 {
-    int good = put_text(r->file, "schema", SCHEMA);
+    int good = put_text(r->to.file, "schema", SCHEMA);
     char *text = provenance_text();
     char *line = words_canonical(w, NULL),
          *cell = words_canonical(w, "out threads checkpoint from");
     if (!text || !line || !cell) good = 0;
-    if (good) good = put_text(r->file, "command", line) && put_text(r->file, "key", cell);
+    if (good) good = put_text(r->to.file, "command", line) && put_text(r->to.file, "key", cell);
     for (char *at = text; good && at && *at;) {
         char *tab = strchr(at, '\t'), *end = strchr(at, '\n');
         *tab = *end = '\0';
-        good = put_text(r->file, at, tab + 1);
+        good = put_text(r->to.file, at, tab + 1);
         at = end + 1;
     }
     free(text);
     free(line);
     free(cell);
-    return good ? OK : fail(ERR_FILE, "%s: provenance cannot be written", r->path);
+    return good ? OK : fail(ERR_FILE, "%s: provenance cannot be written", r->to.path);
 }
 
 status results_create(results **out, const char *path, const words *w)
@@ -161,14 +142,7 @@ status results_create(results **out, const char *path, const words *w)
     if (!path || !*path) return OK;
     results *r = calloc(1, sizeof *r);
     if (!r) return fail(ERR_MEMORY, "results: out of memory");
-    snprintf(r->path, sizeof r->path, "%s", path);
-    int length = snprintf(r->partial, sizeof r->partial, "%s.tmp.%ld", path, (long)getpid());
-    r->file = -1;
-    status s = OK;
-    if (length >= (int)sizeof r->partial)
-        s = fail(ERR_ARG, "out=%.40s...: path too long", path);
-    else if ((r->file = create_file(r->partial)) < 0)
-        s = fail(ERR_FILE, "%s: cannot be created: expected a writable folder", path);
+    status s = seal_create(&r->to, path, "result");
     if (s == OK) s = write_provenance(r, w);
     if (s != OK) {
         results_close(r, 0);
@@ -220,14 +194,14 @@ status results_samples(results *r, const double *seconds, int64_t count)
 
 status results_attribute(results *r, const char *name, const char *value)
 {
-    if (!r || put_text(r->file, name, value)) return OK;
-    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->path, name);
+    if (!r || put_text(r->to.file, name, value)) return OK;
+    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->to.path, name);
 }
 
 status results_attribute_number(results *r, const char *name, double value)
 {
-    if (!r || put_attribute(r->file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
-    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->path, name);
+    if (!r || put_attribute(r->to.file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
+    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->to.path, name);
 }
 
 static int write_dataset(hid_t file, const char *name, hid_t type, int rank, const hsize_t *shape,
@@ -259,7 +233,7 @@ static int write_samples(const results *r)
         for (int64_t j = 0; j < width; j++)
             flat[i * width + j] = j < r->widths[i] ? r->samples[i][j] : NAN;
     hsize_t shape[2] = {(hsize_t)rows, (hsize_t)width};
-    int good = write_dataset(r->file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat);
+    int good = write_dataset(r->to.file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat);
     free(flat);
     return good;
 }
@@ -267,23 +241,17 @@ static int write_samples(const results *r)
 status results_close(results *r, int keep)
 {
     if (!r) return OK;
-    int good = r->file >= 0;
+    int good = r->to.file >= 0;
     for (int t = 0; keep && good && t < TABLES; t++) {
         if (r->count[t] == 0) continue;
         hsize_t shape[1] = {(hsize_t)r->count[t]};
         hid_t type = compound((table)t);
-        good = write_dataset(r->file, shapes[t].name, type, 1, shape, r->rows[t]);
+        good = write_dataset(r->to.file, shapes[t].name, type, 1, shape, r->rows[t]);
         H5Tclose(type);
     }
     if (keep && good) good = write_samples(r);
-    if (r->file >= 0 && H5Fclose(r->file) < 0) good = 0;
-    if (keep && good) good = seal_publish(r->partial, r->path, "result");
-    if (!keep || !good) unlink(r->partial);
-    status s = keep && !good ? fail(ERR_FILE,
-                                    "%s: cannot be written: expected room on the disk and a "
-                                    "writable folder",
-                                    r->path)
-                             : OK;
+    status s = seal_close(&r->to, keep && good);
+    if (s == OK && keep && !good) s = fail(ERR_MEMORY, "%s: out of memory", r->to.path);
     for (int64_t i = 0; i < r->count[TIME]; i++)
         free(r->samples[i]);
     for (int t = 0; t < TABLES; t++)
@@ -447,16 +415,16 @@ status results_source(results *r, const char *path, int64_t i)
     hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), gcpl = H5Pcreate(H5P_GROUP_CREATE);
     H5Pset_create_intermediate_group(lcpl, 1);
     H5Pset_attr_phase_change(gcpl, 0, 0);
-    group = H5Gcreate2(r->file, name, lcpl, gcpl, H5P_DEFAULT);
+    group = H5Gcreate2(r->to.file, name, lcpl, gcpl, H5P_DEFAULT);
     int good = group >= 0 &&
                H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
     if (good && i == 0)
-        good = H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &r->file) >= 0;
+        good = H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &r->to.file) >= 0;
     if (group >= 0) H5Gclose(group);
     H5Pclose(lcpl);
     H5Pclose(gcpl);
     H5Fclose(file);
-    return good ? OK : fail(ERR_FILE, "%s: provenance of %s cannot be written", r->path, path);
+    return good ? OK : fail(ERR_FILE, "%s: provenance of %s cannot be written", r->to.path, path);
 }
 
 void results_print(table t, const void *row, int header)

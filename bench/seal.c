@@ -4,9 +4,9 @@
  */
 #include "seal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +18,15 @@ enum { MAGIC = 24 };
 
 static void put_u64(unsigned char *at, uint64_t x)
 {
-    for (int i = 0; i < 8; i++) at[i] = (unsigned char)(x >> (8 * i));
+    for (int i = 0; i < 8; i++)
+        at[i] = (unsigned char)(x >> (8 * i));
 }
 
 static uint64_t get_u64(const unsigned char *at)
 {
     uint64_t x = 0;
-    for (int i = 0; i < 8; i++) x |= (uint64_t)at[i] << (8 * i);
+    for (int i = 0; i < 8; i++)
+        x |= (uint64_t)at[i] << (8 * i);
     return x;
 }
 
@@ -54,19 +56,89 @@ static int sync_folder(const char *path)
     return close(fd) == 0 && good;
 }
 
-int seal_publish(const char *partial, const char *path, const char *what)
+/* An empty HDF5 file in memory, of the oldest format: the image of a newer one carries the wrong
+ * checksum in HDF5 1.10. The name tells open files apart. */
+static hid_t create_image(const char *name)
 {
-    unsigned char block[SEAL_BYTES] = {0};
-    uint64_t size, hash;
-    int fd = open(partial, O_RDWR);
+    enum { GROWTH = 1 << 20 };
+    hid_t fcpl = H5Pcreate(H5P_FILE_CREATE), fapl = H5Pcreate(H5P_FILE_ACCESS);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* our one line says it */
+    H5Pset_obj_track_times(fcpl, 0);
+    H5Pset_fapl_core(fapl, GROWTH, 0);
+    hid_t file = H5Fcreate(name, H5F_ACC_TRUNC, fcpl, fapl);
+    H5Pclose(fcpl);
+    H5Pclose(fapl);
+    return file;
+}
+
+status seal_create(sealed *s, const char *path, const char *what)
+{
+    *s = (sealed){.file = -1, .what = what};
+    if (snprintf(s->path, sizeof s->path, "%s", path) >= PATH_MAX ||
+        snprintf(s->partial, sizeof s->partial, "%s.tmp.%ld", path, (long)getpid()) >= PATH_MAX)
+        return fail(ERR_ARG, "%.60s...: path too long", path);
+    int fd = open(s->partial, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    if (fd < 0) return fail(ERR_FILE, "%s: %s cannot be created: %s", path, what, strerror(errno));
+    close(fd);
+    s->file = create_image(s->partial);
+    if (s->file >= 0) return OK;
+    unlink(s->partial);
+    return fail(ERR_MEMORY, "%s: out of memory", path);
+}
+
+/* The block, and behind it the bytes of the file in memory. The library looks for a file at 0, 512,
+ * 1024, ... and takes what stands in front as a user block. */
+static unsigned char *sealed_bytes(const sealed *s, size_t *count)
+{
+    ssize_t size = -1;
+    if (H5Fflush(s->file, H5F_SCOPE_GLOBAL) >= 0) size = H5Fget_file_image(s->file, NULL, 0);
+    unsigned char *bytes = size > 0 ? calloc(1, SEAL_BYTES + (size_t)size) : NULL;
+    if (!bytes || H5Fget_file_image(s->file, bytes + SEAL_BYTES, (size_t)size) != size) {
+        free(bytes);
+        return NULL;
+    }
+    *count = SEAL_BYTES + (size_t)size;
+    snprintf((char *)bytes, MAGIC, "mosaic %s 1\n", s->what);
+    put_u64(bytes + MAGIC, *count);
+    put_u64(bytes + MAGIC + 8, fnv1a(FNV_OFFSET, bytes + SEAL_BYTES, (size_t)size));
+    return bytes;
+}
+
+static int write_all(const char *path, const unsigned char *bytes, size_t count)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd < 0) return 0;
-    int good = measure(fd, &size, &hash);
-    snprintf((char *)block, MAGIC, "mosaic %s 1\n", what);
-    put_u64(block + MAGIC, size);
-    put_u64(block + MAGIC + 8, hash);
-    good = good && pwrite(fd, block, SEAL_BYTES, 0) == SEAL_BYTES && fsync(fd) == 0;
-    if (close(fd) != 0) good = 0;
-    return good && rename(partial, path) == 0 && sync_folder(path);
+    ssize_t put = 0;
+    for (size_t at = 0; at < count && put >= 0; at += (size_t)(put > 0 ? put : 0)) {
+        put = write(fd, bytes + at, count - at);
+        if (put < 0 && errno == EINTR) put = 0;
+    }
+    int good = put >= 0 && fsync(fd) == 0;
+    return close(fd) == 0 && good;
+}
+
+static int publish(const sealed *s)
+{
+    size_t count;
+    unsigned char *bytes = sealed_bytes(s, &count);
+    int good = bytes && write_all(s->partial, bytes, count) && rename(s->partial, s->path) == 0 &&
+               sync_folder(s->path);
+    free(bytes);
+    return good;
+}
+
+status seal_close(sealed *s, int keep)
+{
+    if (s->file < 0) return OK;
+    int good = keep && publish(s);
+    H5Fclose(s->file);
+    s->file = -1;
+    if (good) return OK;
+    unlink(s->partial);
+    if (!keep) return OK;
+    return fail(ERR_FILE,
+                "%s: %s cannot be written: expected room on the disk and a writable folder",
+                s->path, s->what);
 }
 
 status seal_verify(const char *path, const char *what)

@@ -1,22 +1,38 @@
 /* SPDX-License-Identifier: MIT
  *
- * seal.h — a user block in front of an HDF5 file that says how long the file is and what its hash
- * is, so that a truncated or damaged file is refused before a library parses it:
+ * seal.h — how our HDF5 files reach the disk. A file is built in memory, so that a full disk is met
+ * by one write() here and not somewhere inside a library, and gets a user block in front that says
+ * how long the file is and what its hash is, so that a truncated or damaged file is refused before
+ * the library parses it:
  *
  *     bytes 0..23   "mosaic WHAT 1\n", zeros
  *     bytes 24..31  bytes of the whole file, little-endian
  *     bytes 32..39  FNV-1a of everything behind the block
+ *     ..511         zeros
  */
 #ifndef MOSAIC_SEAL_H
 #define MOSAIC_SEAL_H
+
+#include <hdf5.h>
+#include <limits.h>
 
 #include "spec.h"
 
 enum { SEAL_BYTES = 512 };
 
-/* Seal `partial`, bring it to the disk and give it its name; 0 if that failed. `partial` must
- * begin with SEAL_BYTES bytes that nobody needs. */
-int seal_publish(const char *partial, const char *path, const char *what);
+/* A file on its way: NAME.tmp.PID until it is whole. */
+typedef struct sealed {
+    hid_t file; /* in memory */
+    char path[PATH_MAX], partial[PATH_MAX];
+    const char *what; /* "checkpoint", "result" */
+} sealed;
+
+/* Start a file; the folder is written to, so that one that cannot be shows now. Object times are
+ * off: equal content is equal bytes. On failure (ERR_ARG, ERR_FILE) nothing is left. */
+status seal_create(sealed *s, const char *path, const char *what);
+/* Seal, bring to the disk, give it its name; keep = 0: throw it away. Whatever happens, `path` is
+ * either what it was or the whole new file. */
+status seal_close(sealed *s, int keep);
 /* ERR_FILE if there is no such file; ERR_DATA if it was not sealed here as `what`, is of another
  * version, truncated or damaged. */
 status seal_verify(const char *path, const char *what);

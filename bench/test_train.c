@@ -57,7 +57,8 @@ static int split(char *line, char **word, int room)
 #if defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))
 #endif
-static words *train_words(const char *format, ...)
+static words *
+train_words(const char *format, ...)
 {
     char line[LINE], *word[WORDS];
     va_list list;
@@ -67,8 +68,9 @@ static words *train_words(const char *format, ...)
     return words_parse("train", split(line, word, WORDS), word);
 }
 
-static const char tiny[] = "task=reverse length=4 width=8 heads=2 slots=4 batch=3 warmup=2 horizon=12 "
-                           "lr=1e-2 eval_samples=8 threads=1";
+static const char tiny[] =
+    "task=reverse length=4 width=8 heads=2 slots=4 batch=3 warmup=2 horizon=12 "
+    "lr=1e-2 eval_samples=8 threads=1";
 
 /* Train by a line of words; the run's rows in c. */
 static status train_line(const char *line, checkpoint *c)
@@ -120,7 +122,8 @@ static void expect_same_tensors(selftest *t, const char *a, const char *b)
     for (int64_t i = 0; m[0] && m[1] && i < mosaic_ref.parameters(m[0]); i++) {
         parameter_info info;
         EXPECT(mosaic_ref.info(m[0], i, &info) == OK);
-        double *x = malloc((size_t)info.count * sizeof *x), *y = malloc((size_t)info.count * sizeof *y);
+        double *x = malloc((size_t)info.count * sizeof *x),
+               *y = malloc((size_t)info.count * sizeof *y);
         for (size_t k = 0; x && y && k < sizeof slots / sizeof *slots; k++) {
             EXPECT(mosaic_ref.get(m[0], i, slots[k], x) == OK);
             EXPECT(mosaic_ref.get(m[1], i, slots[k], y) == OK);
@@ -359,7 +362,8 @@ static status small_open(small *s, const char *task, int64_t steps)
     TRY(recipe_config(&r, s->d->vocab, s->d->longest, &config));
     TRY(mosaic_ref.create(&s->m, &config, 3));
     s->p = (predictor){.name = "biweight", .where = "ref", .on = &mosaic_ref, .m = s->m};
-    int32_t *x = calloc((size_t)s->d->longest, sizeof *x), *y = calloc((size_t)s->d->longest, sizeof *y);
+    int32_t *x = calloc((size_t)s->d->longest, sizeof *x),
+            *y = calloc((size_t)s->d->longest, sizeof *y);
     status done = x && y ? OK : fail(ERR_MEMORY, "test: out of memory");
     for (int64_t i = 0; done == OK && i < steps; i++) {
         sample one = {.x = x, .y = y};

@@ -137,17 +137,27 @@ static status step(trainer *t)
     double start = seconds_now();
     int64_t scored;
     TRY(prefetch_next(t->queue, &b));
-    for (int64_t i = 0; i < b.B; i++) row.tokens += b.length[i];
-    TRY(t->on->gradient(t->m, &(batch){b.B, b.T, b.tokens, b.targets}, (uint64_t)r->seed, c->step,
-                        &row.loss, &scored));
+    for (int64_t i = 0; i < b.B; i++)
+        row.tokens += b.length[i];
+    status s = t->on->gradient(t->m, &(batch){b.B, b.T, b.tokens, b.targets}, (uint64_t)r->seed,
+                               c->step, &row.loss, &scored);
+    /* What the model accepted in the first step it can only refuse for the size of its numbers. */
+    if (s == ERR_ARG && c->step > 0)
+        row.loss = NAN;
+    else
+        TRY(s);
     if (!isfinite(row.loss))
-        return fail(ERR_NUMERIC, "train: step %lld: the loss is %g: expected a finite number; try a "
-                                 "smaller lr=", (long long)c->step, row.loss);
+        return fail(ERR_NUMERIC,
+                    "train: step %lld: the loss is not finite: try a smaller lr= or a "
+                    "clip=",
+                    (long long)c->step);
     optimizer o = recipe_optimizer(r, c->step);
     TRY(t->on->apply(t->m, &o, c->step + 1, &row.grad_norm));
     if (!isfinite(row.grad_norm))
-        return fail(ERR_NUMERIC, "train: step %lld: the gradient has norm %g: expected a finite "
-                                 "number; try a smaller lr=", (long long)c->step, row.grad_norm);
+        return fail(ERR_NUMERIC,
+                    "train: step %lld: the gradient is not finite: try a smaller lr= or a "
+                    "clip=",
+                    (long long)c->step);
     row.lr = o.lr;
     row.seconds = seconds_now() - start;
     snprintf(row.task, sizeof row.task, "%s", word_text(r->w, "task"));
@@ -209,9 +219,10 @@ static status begin(trainer *t)
     status s = recipe_same(t->r, &was);
     words_free(old);
     if (s == OK && (read.data_hash != c->data_hash || read.tokenizer_hash != c->tokenizer_hash))
-        s = fail(ERR_DATA, "%s: the data is not what the run began with: expected hash %016llx, got "
-                           "%016llx", path, (unsigned long long)read.data_hash,
-                 (unsigned long long)c->data_hash);
+        s = fail(ERR_DATA,
+                 "%s: the data is not what the run began with: expected hash %016llx, got "
+                 "%016llx",
+                 path, (unsigned long long)read.data_hash, (unsigned long long)c->data_hash);
     if (s == OK && read.step > word_int(t->r->w, "steps"))
         s = fail(ERR_ARG, "steps=%lld: %s is at step %lld already",
                  (long long)word_int(t->r->w, "steps"), path, (long long)read.step);
@@ -221,7 +232,8 @@ static status begin(trainer *t)
         *c = read;
     else
         checkpoint_free(&read);
-    for (int64_t i = 0; s == OK && t->sink && i < c->evals; i++) s = t->sink(t->user, &c->eval[i]);
+    for (int64_t i = 0; s == OK && t->sink && i < c->evals; i++)
+        s = t->sink(t->user, &c->eval[i]);
     return s;
 }
 
@@ -232,8 +244,8 @@ static status find_longest(trainer *t)
     const words *w = t->r->w;
     if (word_int(w, "greedy") && !t->data->task->greedy)
         return fail(ERR_ARG, "greedy=1: task %s decodes nothing", t->data->task->name);
-    t->longest = t->data->longest > t->validation->longest ? t->data->longest
-                                                           : t->validation->longest;
+    t->longest =
+        t->data->longest > t->validation->longest ? t->data->longest : t->validation->longest;
     for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
         dataset *d;
         TRY(open_test(t, i, &d));
@@ -268,8 +280,8 @@ static status run(trainer *t)
     TRY(t->on->create(&t->m, &t->config, (uint64_t)t->r->seed));
     TRY(begin(t));
     if (t->c->finished) return OK;
-    TRY(prefetch_open(t->data, word_int(w, "batch"), t->c->step, 0, threads == 1 ? 1 : 2, row_sample,
-                      t, &t->queue));
+    TRY(prefetch_open(t->data, word_int(w, "batch"), t->c->step, 0, threads == 1 ? 1 : 2,
+                      row_sample, t, &t->queue));
     TRY(loop(t));
     if (t->c->step == word_int(w, "steps")) {
         TRY(validate(t));
@@ -306,8 +318,10 @@ static status train_cell(const recipe *r, results *out, int *header)
     char hash[24];
     status s = train(r, &c, print_row, header);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.data_hash);
-    for (int64_t i = 0; s == OK && i < c.trains; i++) s = results_append(out, TRAIN, &c.train[i]);
-    for (int64_t i = 0; s == OK && i < c.evals; i++) s = results_append(out, EVAL, &c.eval[i]);
+    for (int64_t i = 0; s == OK && i < c.trains; i++)
+        s = results_append(out, TRAIN, &c.train[i]);
+    for (int64_t i = 0; s == OK && i < c.evals; i++)
+        s = results_append(out, EVAL, &c.eval[i]);
     if (s == OK) s = results_attribute(out, "data_hash", hash);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.tokenizer_hash);
     if (s == OK) s = results_attribute(out, "tokenizer_hash", hash);
@@ -332,8 +346,9 @@ int verb_train(const words *w)
     results *out = NULL;
     int64_t cells = recipe_methods(w) * word_count(w, "layers") * word_count(w, "seed");
     if (cells > 1 && (*word_text(w, "checkpoint") || *word_text(w, "best")))
-        return usage_error("train: checkpoint= and best= hold one model: expected one method, depth "
-                           "and seed");
+        return usage_error(
+            "train: checkpoint= and best= hold one model: expected one method, depth "
+            "and seed");
     threads_set(word_int(w, "threads"));
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);
@@ -344,8 +359,8 @@ int verb_train(const words *w)
     if (interrupted) {
         results_close(out, 0);
         const char *path = word_text(w, "checkpoint");
-        fprintf(stderr, "mosaic: train: interrupted%s%s\n", *path ? "; the same line goes on from " : "",
-                path);
+        fprintf(stderr, "mosaic: train: interrupted%s%s\n",
+                *path ? "; the same line goes on from " : "", path);
         raise(interrupted);
         return EXIT_SYSTEM;
     }
