@@ -69,6 +69,15 @@ static status check_persistent(const method *m)
     return OK;
 }
 
+static status check_gpt(const mosaic_config *c)
+{
+    TRY(positive("T", c->T));
+    if (c->gpt_cosine || (strcmp(c->method.op, "normrelu") != 0 && strcmp(c->method.op, "relumax")))
+        return OK;
+    return fail(ERR_ARG, "model: method: expected qk=cosine for %s, whose kernel is of unit keys",
+                c->method.name);
+}
+
 status config_check(const mosaic_config *c)
 {
     if (c->arch != ARCH_MOSAIC && c->arch != ARCH_GPT)
@@ -89,7 +98,7 @@ status config_check(const mosaic_config *c)
     if (c->skip_tokens < 0)
         return fail(ERR_ARG, "model: skip_tokens: expected >= 0, got %lld",
                     (long long)c->skip_tokens);
-    if (c->arch == ARCH_GPT) return positive("T", c->T);
+    if (c->arch == ARCH_GPT) return check_gpt(c);
     TRY(positive("k_kernel", c->k_kernel));
     if (c->visible_lag != 1 && c->visible_lag != 2)
         return fail(ERR_ARG, "model: visible_lag: expected 1 or 2, got %d", c->visible_lag);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * stream.c — inference one token at a time, equal to the batched forward to rounding.
+ * stream.c — inference one token at a time, with the bits of the batched forward.
  *
  * Per layer the state is the leaky sums of both halves, the inputs that a convolution still wants,
  * the last unfinished value, and the growing lists of keys and values. At token t the value of
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stage.h"
+#include "matmul.h"
 
 typedef struct memory {
     double *s[2];          /* leaky sums: contextual, persistent                            */
@@ -125,18 +125,19 @@ static status read_pairs(mosaic_stream *s, const memory *x, const double *query,
     const int64_t d = s->m.c.d, H = s->m.c.H, D = d / H;
     memset(z, 0, (size_t)d * sizeof *z);
     if (live <= 0) return OK;
-    for (int64_t h = 0; h < H; h++)
-        for (int64_t j = 0; j < live; j++)
-            s->scores[h * live + j] = scale * dot(query + h * D, x->keys + j * d + h * D, D);
+    for (int64_t h = 0; h < H; h++) {
+        const view k = {x->keys + h * D, 1, d};
+        matmul(1, live, D, (view){query + h * D, D, 1}, k, s->scores + h * live, live, 0);
+    }
+    for (int64_t i = 0; i < H * live && scale != 1; i++)
+        s->scores[i] *= scale;
     args a = {.in = {s->scores, beta}, .out = {s->weights, s->stat}, .p = s->m.c.method.p};
     a.d = (dims){.R = H, .N = live};
     TRY(s->m.c.method.weights(&a));
-    for (int64_t j = 0; j < live; j++)
-        for (int64_t h = 0; h < H; h++) {
-            const double p = s->weights[h * live + j];
-            for (int64_t e = h * D; e < h * D + D && p > 0; e++)
-                z[e] += p * x->values[j * d + e];
-        }
+    for (int64_t h = 0; h < H; h++) {
+        const view p = {s->weights + h * live, live, 1};
+        matmul(1, D, live, p, (view){x->values + h * D, d, 1}, z + h * D, D, 0);
+    }
     return OK;
 }
 

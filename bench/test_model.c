@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_model.c — laws of the whole model: causality, the peek of the values, streaming, padding,
+ * threads, continuation of a run. Parameters are in test_parameters.c, gradients in
+ * test_switches.c.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "pipeline.h"
+#include "rng.h"
+#include "selftest.h"
+
+enum { B = 2, T = 9, V = 7, ROWS = B * T, LOGITS = ROWS * V };
+
+static mosaic_config tiny(void)
+{
+    mosaic_config c = config_default();
+    c.V = V;
+    c.d = 8;
+    c.H = 2;
+    c.L = 2;
+    c.M = 5;
+    c.T = 16;
+    return c;
+}
+
+static void draw(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed)
+{
+    rng r = {seed};
+    for (int64_t i = 0; i < n; i++)
+        tokens[i] = (int32_t)rng_below(&r, (uint64_t)vocabulary);
+}
+
+static int at_config(selftest *t, mosaic **m, const mosaic_config *c)
+{
+    const status s = mosaic_ref.create(m, c, 11);
+    if (s != OK) fprintf(stderr, "%s\n", last_error());
+    EXPECT(s == OK && *m);
+    return s == OK;
+}
+
+/* --- causality --------------------------------------------------------------------------- */
+
+static void expect_causal(selftest *t, const mosaic_config *c)
+{
+    mosaic *m;
+    int32_t tokens[ROWS];
+    double base[LOGITS], moved[LOGITS], last[LOGITS];
+    if (!at_config(t, &m, c)) return;
+    draw(tokens, ROWS, V, 3);
+    const batch b = {B, T, tokens, NULL};
+    EXPECT(mosaic_ref.predict(m, &b, base) == OK);
+    for (int i = 0; i < T; i++) {
+        tokens[i] = (tokens[i] + 1) % V;
+        EXPECT(mosaic_ref.predict(m, &b, moved) == OK);
+        tokens[i] = (tokens[i] + V - 1) % V;
+        EXPECT(memcmp(base, moved, (size_t)(i * V) * sizeof *base) == 0);
+        EXPECT(memcmp(base + i * V, moved + i * V, V * sizeof *base) != 0);
+        EXPECT(memcmp(base + T * V, moved + T * V, T * V * sizeof *base) == 0);
+    }
+    /* a longer sequence, and samples in another order, change no bit of what was there */
+    const batch one = {1, T - 2, tokens, NULL};
+    EXPECT(mosaic_ref.predict(m, &one, last) == OK);
+    EXPECT(memcmp(base, last, (size_t)((T - 2) * V) * sizeof *base) == 0);
+    const batch second = {1, T, tokens + T, NULL};
+    EXPECT(mosaic_ref.predict(m, &second, last) == OK);
+    EXPECT(memcmp(base + T * V, last, (size_t)(T * V) * sizeof *base) == 0);
+    mosaic_ref.destroy(m);
+}
+
+void selftest_model_causal(selftest *t)
+{
+    mosaic_config c = tiny();
+    c.kappa_init = -0.05; /* beta^2 < 1/2: a normalised ReLU of absent keys would be positive */
+    for (int i = 0; method_name(i); i++) {
+        EXPECT(config_set(&c, "method", method_name(i)) == OK);
+        expect_causal(t, &c);
+    }
+    EXPECT(config_set(&c, "method", "entmax:1.25") == OK);
+    c.visible_lag = 2;
+    c.k_kernel = 3;
+    c.v_conv = 1;
+    expect_causal(t, &c);
+    c.arch = ARCH_GPT;
+    c.gpt_cosine = 1;
+    expect_causal(t, &c);
+}
+
+void selftest_model_peek(selftest *t)
+{
+    mosaic *m;
+    int32_t tokens[T];
+    double logits[T * V], before[2 * T * 4];
+    const double *p, *v;
+    int64_t n;
+    mosaic_config c = tiny();
+    draw(tokens, T, V, 4);
+    const batch b = {1, T, tokens, NULL};
+    for (int lag = 1; lag <= 2; lag++) {
+        c.visible_lag = lag;
+        if (!at_config(t, &m, &c)) return;
+        EXPECT(mosaic_ref_probe(m, "values", &v, &n) == ERR_ARG);
+        EXPECT(mosaic_ref.predict(m, &b, logits) == OK);
+        EXPECT(mosaic_ref_probe(m, "weights", &p, &n) == OK && n == 2 * T * T);
+        for (int i = 0; i < T; i++)
+            for (int j = 0; j < T; j++)
+                EXPECT((p[i * T + j] > 0) == (j <= i - lag));
+        EXPECT(mosaic_ref_probe(m, "values", &v, &n) == OK && n == 2 * T * 4);
+        memcpy(before, v, sizeof before);
+        tokens[5] = (tokens[5] + 1) % V;
+        EXPECT(mosaic_ref.predict(m, &b, logits) == OK);
+        EXPECT(mosaic_ref_probe(m, "values", &v, &n) == OK);
+        for (int i = 0; i < T; i++)
+            EXPECT((memcmp(before + 4 * i, v + 4 * i, 4 * sizeof *v) != 0) == (i == 4 || i == 5));
+        EXPECT(mosaic_ref_probe(m, "nothing", &v, &n) == ERR_ARG);
+        mosaic_ref.destroy(m);
+    }
+}
+
+/* --- streaming --------------------------------------------------------------------------- */
+
+static void expect_stream(selftest *t, const mosaic_config *c)
+{
+    enum { LONG = 70 };
+    mosaic *m;
+    struct mosaic_stream *s = NULL;
+    int32_t tokens[LONG];
+    static double want[LONG * V];
+    double got[V], worst = 0;
+    if (!at_config(t, &m, c)) return;
+    draw(tokens, LONG, V, 5);
+    const int n = c->arch == ARCH_GPT ? (int)c->T : LONG;
+    const batch b = {1, n, tokens, NULL};
+    EXPECT(mosaic_ref.predict(m, &b, want) == OK);
+    EXPECT(mosaic_ref.stream_open(m, &s) == OK && s);
+    EXPECT(mosaic_ref.stream_token(s, V, got) == ERR_DATA); /* refused, and nothing changes */
+    for (int i = 0; i < n; i++) {
+        EXPECT(mosaic_ref.stream_token(s, tokens[i], got) == OK);
+        for (int v = 0; v < V; v++)
+            worst = fmax(worst, fabs(got[v] - want[i * V + v]));
+    }
+    EXPECT(worst == 0);
+    if (c->arch == ARCH_GPT) EXPECT(mosaic_ref.stream_token(s, 0, got) == ERR_ARG);
+    mosaic_ref.stream_close(s);
+    mosaic_ref.stream_close(NULL);
+    mosaic_ref.destroy(m);
+}
+
+void selftest_model_stream(selftest *t)
+{
+    mosaic_config c = tiny();
+    expect_stream(t, &c);
+    config_set(&c, "method", "top4_softmax");
+    expect_stream(t, &c);
+    config_set(&c, "method", "biweight");
+    c.bias = c.v_conv = c.pmem_norm = c.value_clamp = c.eps_add = 1;
+    c.tied = c.pre_ln = 0;
+    c.k_kernel = 3;
+    c.banks = 2;
+    c.visible_lag = 2;
+    expect_stream(t, &c);
+    c.attn_only = 1;
+    expect_stream(t, &c);
+    c.arch = ARCH_GPT;
+    expect_stream(t, &c);
+    c.gpt_cosine = 1;
+    expect_stream(t, &c);
+}
+
+/* --- threads, continuation --------------------------------------------------------------- */
+
+void selftest_model_threads(selftest *t)
+{
+#ifdef _OPENMP
+    enum { WIDE = 3 * 70 };
+    const int threads = omp_get_max_threads();
+    int32_t tokens[WIDE], targets[WIDE];
+    double loss[2];
+    mosaic *m[2];
+    mosaic_config c = tiny();
+    c.V = 50;
+    c.d = 32;
+    c.M = 40;
+    c.T = 70;
+    c.bias = 1;
+    config_set(&c, "method", "biweight");
+    draw(tokens, WIDE, c.V, 6);
+    draw(targets, WIDE, c.V, 7);
+    const batch b = {3, 70, tokens, targets};
+    const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
+    for (int gpt = 0; gpt < 2; gpt++) {
+        c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
+        for (int i = 0; i < 2; i++) {
+            omp_set_num_threads(i + 1);
+            if (!at_config(t, &m[i], &c)) return;
+            for (int step = 0; step < 2; step++) {
+                EXPECT(mosaic_ref.gradient(m[i], &b, 9, step, &loss[i], NULL) == OK);
+                EXPECT(mosaic_ref.apply(m[i], &o, step + 1, NULL) == OK);
+            }
+        }
+        EXPECT(loss[0] == loss[1]);
+        for (int s = 0; s < 4; s++)
+            EXPECT(memcmp(m[0]->slot[s], m[1]->slot[s],
+                          (size_t)m[0]->index.total * sizeof(double)) == 0);
+        mosaic_ref.destroy(m[0]);
+        mosaic_ref.destroy(m[1]);
+    }
+    omp_set_num_threads(threads);
+#else
+    selftest_skip(t, "built without OpenMP");
+#endif
+}
+
+void selftest_model_resume(selftest *t)
+{
+    int32_t tokens[ROWS], targets[ROWS];
+    double loss, values[2048];
+    mosaic *m, *fresh = NULL;
+    mosaic_config c = tiny();
+    draw(tokens, ROWS, V, 8);
+    draw(targets, ROWS, V, 9);
+    targets[3] = -1;
+    const batch b = {B, T, tokens, targets};
+    const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
+    if (!at_config(t, &m, &c)) return;
+    for (int step = 0; step < 4; step++) {
+        if (step == 2) {
+            EXPECT(mosaic_ref.create(&fresh, &c, 77) == OK);
+            for (int64_t i = 0; i < mosaic_ref.parameters(m); i++)
+                for (int s = 0; s < 4; s++) {
+                    EXPECT(mosaic_ref.get(m, i, (slot)s, values) == OK);
+                    EXPECT(mosaic_ref.put(fresh, i, (slot)s, values) == OK);
+                }
+        }
+        for (int i = 0; i < (fresh ? 2 : 1); i++) {
+            mosaic *x = i ? fresh : m;
+            EXPECT(mosaic_ref.gradient(x, &b, 5, step, &loss, NULL) == OK);
+            EXPECT(mosaic_ref.apply(x, &o, step + 1, NULL) == OK);
+        }
+    }
+    for (int s = 0; s < 4 && fresh; s++)
+        EXPECT(memcmp(m->slot[s], fresh->slot[s], (size_t)m->index.total * sizeof(double)) == 0);
+    EXPECT(mosaic_ref.get(m, 10000, SLOT_VALUE, values) == ERR_ARG);
+    mosaic_ref.destroy(m);
+    mosaic_ref.destroy(fresh);
+}

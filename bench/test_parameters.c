@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_parameters.c — parameters of the model: counts, names, order, decay, initial values.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pipeline.h"
+#include "rng.h"
+#include "selftest.h"
+
+enum { V = 7 };
+
+static mosaic_config tiny(void)
+{
+    mosaic_config c = config_default();
+    c.V = V;
+    c.d = 8;
+    c.H = 2;
+    c.L = 2;
+    c.M = 5;
+    c.T = 16;
+    return c;
+}
+
+static void draw(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed)
+{
+    rng r = {seed};
+    for (int64_t i = 0; i < n; i++)
+        tokens[i] = (int32_t)rng_below(&r, (uint64_t)vocabulary);
+}
+
+static int at_config(selftest *t, mosaic **m, const mosaic_config *c)
+{
+    const status s = mosaic_ref.create(m, c, 11);
+    if (s != OK) fprintf(stderr, "%s\n", last_error());
+    EXPECT(s == OK && *m);
+    return s == OK;
+}
+
+static int64_t count_of(int64_t vocabulary, int64_t d, int64_t H, int64_t M, int64_t L)
+{
+    mosaic_config c = config_default();
+    c.V = vocabulary;
+    c.d = d;
+    c.H = H;
+    c.M = M;
+    c.L = L;
+    return parameters_list(&c, NULL, NULL).total;
+}
+
+static int64_t gpt_count(int64_t L, int bias)
+{
+    mosaic_config c = config_default();
+    c.arch = ARCH_GPT;
+    c.V = 50304;
+    c.d = 768;
+    c.H = 12;
+    c.T = 512;
+    c.L = L;
+    c.bias = bias;
+    return parameters_list(&c, NULL, NULL).total;
+}
+
+void selftest_model_counts(selftest *t)
+{
+    EXPECT(count_of(50304, 768, 12, 2688, 1) == 45713748);
+    EXPECT(count_of(50304, 768, 12, 2688, 2) == 52793256);
+    EXPECT(count_of(50304, 768, 12, 2688, 4) == 66952272);
+    EXPECT(count_of(50304, 768, 12, 2688, 8) == 95270304);
+    EXPECT(count_of(50304, 768, 12, 2688, 12) == 123588336);
+    EXPECT(count_of(50304, 768, 12, 2688, 18) == 166065384);
+    EXPECT(count_of(11, 8, 2, 5, 2) == 956);
+    EXPECT(count_of(20, 128, 8, 448, 2) == 396528);
+    EXPECT(count_of(36, 512, 8, 2688, 2) == 8147568);
+    EXPECT(count_of(36, 512, 8, 2688, 4) == 16276192);
+    EXPECT(count_of(36, 512, 8, 2688, 6) == 24404816);
+    EXPECT(count_of(263, 512, 8, 2688, 2) == 8263792);
+    EXPECT(count_of(263, 512, 8, 2688, 4) == 16392416);
+    EXPECT(gpt_count(12, 0) == 123980544 && gpt_count(12, 1) == 124082688);
+    EXPECT(gpt_count(1, 0) == 46106880 && gpt_count(2, 0) == 53186304);
+    EXPECT(gpt_count(4, 0) == 67345152 && gpt_count(8, 0) == 95662848);
+
+    mosaic_config c = tiny();
+    const int64_t plain = parameters_list(&c, NULL, NULL).total, d = c.d, H = c.H, L = c.L;
+    c.bias = 1;
+    EXPECT(parameters_list(&c, NULL, NULL).total == plain + L * 7 * d + d);
+    c = tiny();
+    c.attn_only = 1;
+    EXPECT(parameters_list(&c, NULL, NULL).total ==
+           plain - L * (d + 3 * H + 2 * d * d + 2 * c.M * d));
+    c = tiny();
+    c.tied = 0;
+    EXPECT(parameters_list(&c, NULL, NULL).total == plain + V * d);
+    c = tiny();
+    c.v_conv = 1;
+    EXPECT(parameters_list(&c, NULL, NULL).total == plain + L * (d * d - H));
+}
+
+/* Decayed tensors and values of the 12-layer language model, model 2.12. */
+static void count_decay(selftest *t)
+{
+    mosaic_config c = config_default();
+    c.V = 50304;
+    c.d = 768;
+    c.H = c.L = 12;
+    c.M = 2688;
+    const model_index n = parameters_list(&c, NULL, NULL);
+    parameter *list = calloc((size_t)n.tensors, sizeof *list);
+    int64_t tensors = 0, values = 0;
+    parameters_list(&c, list, NULL);
+    for (int64_t i = 0; i < n.tensors; i++) {
+        tensors += list[i].info.decays;
+        values += list[i].info.decays ? list[i].info.count : 0;
+    }
+    EXPECT(tensors == 85 && n.tensors - tensors == 109);
+    EXPECT(values == 123568128 && n.total - values == 20208);
+    free(list);
+}
+
+static void expect_names(selftest *t, const mosaic_config *c, const char *const *names)
+{
+    static parameter list[80];
+    const model_index n = parameters_list(c, list, NULL);
+    int64_t i = 0, at = 0;
+    for (; names[i] && i < n.tensors; i++) {
+        if (strcmp(list[i].info.name, names[i]) != 0)
+            fprintf(stderr, "%s, expected %s\n", list[i].info.name, names[i]);
+        EXPECT(strcmp(list[i].info.name, names[i]) == 0);
+        EXPECT(list[i].at == at);
+        at += list[i].info.count;
+    }
+    EXPECT(i == n.tensors && !names[i] && at == n.total);
+}
+
+void selftest_model_names(selftest *t)
+{
+    static const char *const mosaic_names[] = {"emb.weight",
+                                               "blocks.0.ln1.weight",
+                                               "blocks.0.ln1.bias",
+                                               "blocks.0.attn.leaky_key_beta",
+                                               "blocks.0.attn.kernel_beta",
+                                               "blocks.0.attn.value_beta",
+                                               "blocks.0.attn.k_featurizer.conv.weight",
+                                               "blocks.0.attn.k_featurizer.conv.bias",
+                                               "blocks.0.attn.v_featurizer.coef",
+                                               "blocks.0.attn.v_featurizer.linear.weight",
+                                               "blocks.0.attn.v_featurizer.linear.bias",
+                                               "blocks.0.attn.c_proj.weight",
+                                               "blocks.0.attn.c_proj.bias",
+                                               "blocks.0.ln2.weight",
+                                               "blocks.0.ln2.bias",
+                                               "blocks.0.pmem.leaky_key_beta",
+                                               "blocks.0.pmem.kernel_beta",
+                                               "blocks.0.pmem.value_beta",
+                                               "blocks.0.pmem.pmem.M_k0",
+                                               "blocks.0.pmem.pmem.M_v0",
+                                               "blocks.0.pmem.pmem.M_k1",
+                                               "blocks.0.pmem.pmem.M_v1",
+                                               "blocks.0.pmem.k_featurizer.conv.weight",
+                                               "blocks.0.pmem.k_featurizer.conv.bias",
+                                               "blocks.0.pmem.c_proj.weight",
+                                               "blocks.0.pmem.c_proj.bias",
+                                               "ln_out.weight",
+                                               "ln_out.bias",
+                                               "head.weight",
+                                               NULL};
+    static const char *const gpt_names[] = {"transformer.wte.weight",
+                                            "transformer.wpe.weight",
+                                            "transformer.h.0.ln_1.weight",
+                                            "transformer.h.0.attn.c_attn.weight",
+                                            "transformer.h.0.attn.c_proj.weight",
+                                            "transformer.h.0.ln_2.weight",
+                                            "transformer.h.0.mlp.c_fc.weight",
+                                            "transformer.h.0.mlp.c_proj.weight",
+                                            "transformer.ln_f.weight",
+                                            NULL};
+    mosaic_config c = tiny();
+    c.L = 1;
+    c.arch = ARCH_GPT;
+    expect_names(t, &c, gpt_names);
+    c.arch = ARCH_MOSAIC;
+    c.bias = 1;
+    c.banks = 2;
+    c.tied = 0;
+    expect_names(t, &c, mosaic_names);
+    count_decay(t);
+}
+
+/* --- initialisation ---------------------------------------------------------------------- */
+
+static void expect_moments(selftest *t, const mosaic *m)
+{
+    for (int64_t i = 0; i < m->index.tensors; i++) {
+        const parameter *p = &m->list[i];
+        const double *w = m->slot[SLOT_VALUE] + p->at, n = (double)p->info.count;
+        double mean = 0, square = 0;
+        if (p->init != INIT_NORMAL) continue;
+        for (int64_t e = 0; e < p->info.count; e++) {
+            mean += w[e] / n;
+            square += w[e] * w[e] / n;
+        }
+        EXPECT_NEAR(mean, 0, 5 * p->scale / sqrt(n));
+        EXPECT_NEAR(square / (p->scale * p->scale), 1, 5 * sqrt(2 / n));
+    }
+}
+
+void selftest_model_init(selftest *t)
+{
+    mosaic_config c = tiny();
+    mosaic *m, *again, *other;
+    double loss;
+    int64_t scored;
+    int32_t tokens[64], targets[64];
+    c.V = 1000;
+    c.d = 64;
+    c.H = 4;
+    c.T = 64;
+    draw(tokens, 64, c.V, 1);
+    draw(targets, 64, c.V, 2);
+    const batch b = {1, 64, tokens, targets};
+    for (int gpt = 0; gpt < 2; gpt++) {
+        c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
+        if (!at_config(t, &m, &c)) return;
+        expect_moments(t, m);
+        EXPECT(mosaic_ref.gradient(m, &b, 1, -1, &loss, &scored) == OK && scored == 64);
+        EXPECT_NEAR(loss / log(1000), 1, 0.01);
+        if (!gpt) {
+            const half_index *i = &m->layers[0].ctx;
+            const double *w = m->slot[SLOT_VALUE];
+            const parameter *emb = &m->list[0], *wk = &m->list[5], *wo = &m->list[8];
+            EXPECT_NEAR(emb->scale, 1 / 8.0, 1e-15);
+            EXPECT_NEAR(wk->scale, 1 / 8.0, 1e-15);
+            EXPECT_NEAR(wo->scale, 1 / 8.0 / sqrt(2), 1e-15);
+            for (int h = 0; h < 4; h++) {
+                EXPECT_NEAR(w[i->theta + h], 0.05 + 0.15 * h, 1e-15);
+                EXPECT(w[i->kappa + h] == 0.1 && w[i->nu + h] == -0.05);
+                EXPECT(w[i->coef + h] >= 0 && w[i->coef + h] < 1);
+            }
+            EXPECT(w[i->ln_w] == 1);
+        }
+        EXPECT(mosaic_ref.create(&again, &c, 11) == OK && mosaic_ref.create(&other, &c, 12) == OK);
+        const size_t bytes = (size_t)m->index.total * sizeof(double);
+        EXPECT(memcmp(m->slot[0], again->slot[0], bytes) == 0);
+        EXPECT(memcmp(m->slot[0], other->slot[0], bytes) != 0);
+        mosaic_ref.destroy(m);
+        mosaic_ref.destroy(again);
+        mosaic_ref.destroy(other);
+    }
+    mosaic_ref.destroy(NULL);
+}
