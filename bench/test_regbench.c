@@ -265,7 +265,7 @@ void selftest_regbench_baselines(selftest *t)
     } rows[] = {{3, .934, .262, .631, .002, .002},
                 {2, .821, .333, .770, .002, .002},
                 {1, .48, .61, 1.3, .02, .1},
-                {0, .110, .890, 2.31, .015, .02},
+                {0, .110, .890, 2.31, .002, .01},
                 {-1, 1, 0, 0, 0, 1e-6}};
     data_options o = data_options_default();
     o.split = SPLIT_TEST;

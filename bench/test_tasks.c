@@ -276,7 +276,7 @@ void selftest_task_oracles(selftest *t)
             snprintf(names, sizeof names, "%s", row->metrics);
             for (char *name = strtok(names, " "); name; name = strtok(NULL, " "))
                 EXPECT(score_of(t, &p, 20, -1, name) == (strcmp(name, "ce") == 0 ? 0 : 1));
-            if (p.d->ngram) EXPECT_NEAR(score_of(t, &p, 20, 0, "ce"), log(p.d->vocab), 1e-12);
+            EXPECT_NEAR(score_of(t, &p, 20, 0, "ce"), log(p.d->vocab), 1e-12);
             probe_close(&p);
         }
 }
@@ -312,6 +312,23 @@ void selftest_task_chance(selftest *t)
         }
         EXPECT_NEAR(probe_mean(&all, "token_acc"), sort_known[i], .012 / (1 << i) + .002);
         EXPECT(probe_mean(&all, "exact") == 0);
+        probe_close(&p);
+    }
+    /* chance: one label in so many */
+    static const struct {
+        const char *task, *metric;
+        double labels;
+    } guess[] = {{"copy", "token_acc", 32},
+                 {"mqmtar", "letter_acc", 259},
+                 {"count", "token_acc", 48},
+                 {"nback", "token_acc", 16},
+                 {"flipflop", "exact", 2}};
+    for (int i = 0; i < 5; i++) {
+        data_options o = data_options_default();
+        probe p;
+        if (!probe_open(t, &p, guess[i].task, &o)) continue;
+        double near = 1 / guess[i].labels, spread = i < 4 ? 0.006 : 0.04;
+        EXPECT_NEAR(score_of(t, &p, 1000, 0, guess[i].metric), near, spread);
         probe_close(&p);
     }
     EXPECT_NEAR(last_bit(t, 0.8), 0.9, 0.015);

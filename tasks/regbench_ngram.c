@@ -11,7 +11,8 @@
  *   P_1(a)   = c_1(a) / M_1, M_1 the total with pads
  *
  * The logits are ln P: -inf for letters not seen, `.` and `|`. If B is empty the row sums to less
- * than 1; the score takes it so. N = 1, 2, 3; order 0 is chance, uniform over the 18 letters.
+ * than 1; the score takes it so. N = 1, 2, 3.
+ * Order 0 is chance: uniform over the 18 letters, one of them 1e-13 more likely at random.
  */
 #include <math.h>
 #include <string.h>
@@ -62,12 +63,27 @@ static void back_off(const counts *k, const double *continued, double context, d
     }
 }
 
+static void chance(const sample *s, double *logits)
+{
+    rng r = {rng_fold((uint64_t)s->index, 8)};
+    for (int64_t t = 0; t < s->T; t++) {
+        double *row = logits + t * REGBENCH_VOCAB;
+        for (int a = 0; a < REGBENCH_VOCAB; a++)
+            row[a] = a < 1 || a >= SYMBOLS ? -INFINITY : -log(LETTERS);
+        row[1 + rng_below(&r, LETTERS)] += 1e-13;
+    }
+}
+
 status regbench_ngram(const dataset *d, const sample *s, int order, double *logits)
 {
     counts k;
     (void)d;
     if (order < 0 || order > 3)
         return fail(ERR_ARG, "regbench: n-gram of order %d: expected 0..3", order);
+    if (order == 0) {
+        chance(s, logits);
+        return OK;
+    }
     memset(&k, 0, sizeof k);
     k.order = order;
     begin_string(&k);
@@ -78,7 +94,7 @@ status regbench_ngram(const dataset *d, const sample *s, int order, double *logi
         else
             append(&k, order - 1, s->x[t]);
         for (int a = 0; a < REGBENCH_VOCAB; a++)
-            row[a] = a < 1 || a >= SYMBOLS ? 0 : order == 0 ? 1.0 / LETTERS : k.one[a] / k.total;
+            row[a] = a < 1 || a >= SYMBOLS ? 0 : k.one[a] / k.total;
         if (order >= 2) back_off(&k, k.two[k.last], k.one[k.last], row);
         if (order >= 3) back_off(&k, k.three[k.before][k.last], k.two[k.before][k.last], row);
         for (int a = 0; a < REGBENCH_VOCAB; a++)

@@ -48,6 +48,7 @@ typedef struct sequence_parts {
     int64_t S, R, first;
 } sequence_parts;
 sequence_parts sequence_split(const dataset *d, const sample *s);
+const sequence_rule *sequence_rule_of(const dataset *d);
 
 status sequence_open(const struct task *t, const data_options *o, const sequence_rule *rule,
                      dataset **out);
@@ -56,7 +57,8 @@ status sequence_write(const struct task *t, const data_options *o, const char *o
 
 /* "ce" over all targets, "token_acc" and "exact" over trg, "em_eos" with EOS. */
 status sequence_score(const dataset *d, const sample *s, const double *logits, metrics *all);
-/* In-context n-gram, see sequence_ngram.c. */
+/* Chance (order 0) and in-context n-grams, see sequence_ngram.c. ERR_ARG for orders above 0 where
+ * the answer does not continue a text. */
 status sequence_ngram(const dataset *d, const sample *s, int order, double *logits);
 
 /* Both lines have equally many ids. */

@@ -29,7 +29,7 @@ typedef struct sequence_state {
     lines src, trg;
 } sequence_state;
 
-static const sequence_rule *rule_of(const dataset *d)
+const sequence_rule *sequence_rule_of(const dataset *d)
 {
     return ((const sequence_state *)d->state)->rule;
 }
@@ -77,7 +77,7 @@ static void assemble(const sequence_rule *r, int64_t S, int64_t R, sample *s)
 
 sequence_parts sequence_split(const dataset *d, const sample *s)
 {
-    sequence_form form = rule_of(d)->form;
+    sequence_form form = sequence_rule_of(d)->form;
     int64_t first = form == FORM_LABEL ? 1 : s->answer;
     int64_t R = form == FORM_LABEL ? s->T - 2 : s->T - first - 1;
     int64_t S = form == FORM_PROMPT ? first - 1 : form == FORM_READ ? first : R;
@@ -115,7 +115,7 @@ static status sequence_sample(const dataset *d, int64_t index, sample *s)
 
 static status sequence_oracle(const dataset *d, const sample *s, double *logits)
 {
-    const sequence_rule *r = rule_of(d);
+    const sequence_rule *r = sequence_rule_of(d);
     sequence_parts p = sequence_split(d, s);
     int64_t R;
     int32_t *trg = malloc((size_t)(p.S + 1) * sizeof *trg);
@@ -148,7 +148,7 @@ static void sequence_close(dataset *d)
 
 status sequence_score(const dataset *d, const sample *s, const double *logits, metrics *all)
 {
-    int32_t eos = special(rule_of(d), 2);
+    int32_t eos = special(sequence_rule_of(d), 2);
     metrics one = {0}, with_eos = {0};
     score_tokens(s, logits, d->vocab, eos, &one);
     score_tokens(s, logits, d->vocab, -2, &with_eos);
@@ -251,7 +251,7 @@ status sequence_open(const struct task *t, const data_options *o, const sequence
                    .sample = sequence_sample,
                    .score = rule->score,
                    .oracle = sequence_oracle,
-                   .ngram = rule->form == FORM_PROMPT ? sequence_ngram : NULL,
+                   .ngram = sequence_ngram,
                    .close = sequence_close};
     s = o->data ? open_read(d, q) : open_generated(d, q);
     if (s == OK)

@@ -6,7 +6,9 @@
  *   P_0(a) = 1/V,   P_n(a|h) = (c(ha) + P_{n-1}(a|h')) / (c(h) + 1)
  *
  * c counts in x[0..t]; h are the last n-1 tokens, c(h) how often they were continued; h' is h
- * without its first token. n = 0 (chance) to 3. Rows without a scored target are left uniform.
+ * without its first token. n = 1, 2, 3. Rows without a scored target are left uniform.
+ * n = 0 is chance, for every form: P_0, and a random label as argmax (1e-13 apart, drawn from the
+ * index of the sample), since the lowest id would be never or always right in some tasks.
  *
  * logits [T][V]. Method: for each order a chain from every occurrence of a context to the one
  * before it, so that a row costs V and the number of occurrences.
@@ -68,14 +70,26 @@ static void unigram(const sample *s, int32_t V, double *p, double *seen)
     }
 }
 
+static void chance(const dataset *d, const sample *s, double *logits)
+{
+    const sequence_rule *rule = sequence_rule_of(d);
+    rng r = {rng_fold((uint64_t)s->index, (uint64_t)d->task->id)};
+    for (int64_t t = 0; t < s->T; t++)
+        for (int32_t a = 0; a < d->vocab; a++)
+            logits[t * d->vocab + a] =
+                s->y[t] == IGNORE || a >= rule->labels ? 0 : 1e-13 * rng_uniform(&r);
+}
+
 status sequence_ngram(const dataset *d, const sample *s, int order, double *logits)
 {
     int32_t V = d->vocab;
     if (order < 0 || order > 3)
         return fail(ERR_ARG, "%s: n-gram of order %d: expected 0..3", d->task->name, order);
+    if (order > 0 && sequence_rule_of(d)->form != FORM_PROMPT)
+        return fail(ERR_ARG, "%s: no n-gram baseline: its answers do not continue a text",
+                    d->task->name);
     if (order == 0) {
-        for (int64_t i = 0; i < s->T * V; i++)
-            logits[i] = 0;
+        chance(d, s, logits);
         return OK;
     }
     int64_t contexts = order == 3 ? (int64_t)V * V : V;
