@@ -18,6 +18,7 @@
 
 #include "check.h"
 #include "inputs.h"
+#include "laws.h"
 
 /* The forward, and its outputs at x - h and at x. */
 typedef struct slope {
@@ -135,22 +136,40 @@ static status check_alpha(slope *s, const double *dalpha, double *error)
     return OK;
 }
 
-static status check_outputs(check *k, slope *s)
+static status check_outputs(slope *s, law_row *emit, void *user)
 {
     for (int i = 0; i < s->g->sig.outputs; i++) {
-        const char *name = s->g->sig.out[i].name + 1; /* dX */
-        const int input = signature_in(&s->f->sig, name);
-        match m = {.tol = 1e-6, .limit = 1e-6};
-        snprintf(m.tensor, sizeof m.tensor, "d%s", name);
+        const char *name = s->g->sig.out[i].name; /* dX */
+        const int input = signature_in(&s->f->sig, name + 1);
+        double error = 0;
         s->tried = s->smooth = 0;
         if (input >= 0)
-            TRY(check_tensor(s, input, s->g->out[i], &m.error));
+            TRY(check_tensor(s, input, s->g->out[i], &error));
         else
-            TRY(check_alpha(s, s->g->out[i], &m.error));
-        if (2 * s->smooth < s->tried) m.error = INFINITY;
-        check_report(k, "grad", s->g->op->name, &m);
+            TRY(check_alpha(s, s->g->out[i], &error));
+        emit(user, name, 2 * s->smooth < s->tried ? INFINITY : error, 1e-6);
     }
     return OK;
+}
+
+status differences_check(call *f, call *g, uint64_t seed, law_row *emit, void *user)
+{
+    slope s = {.f = f, .g = g};
+    status t = call_once(f);
+    inputs_from(g, f, seed);
+    if (t == OK) t = call_once(g);
+    for (int i = 0; t == OK && i < f->sig.outputs; i++) {
+        s.below[i] = malloc((size_t)f->out_count[i] * sizeof(double));
+        s.here[i] = malloc((size_t)f->out_count[i] * sizeof(double));
+        if (!s.below[i] || !s.here[i]) t = fail(ERR_MEMORY, "grad: no memory");
+    }
+    if (t == OK) keep(f, s.here);
+    if (t == OK) t = check_outputs(&s, emit, user);
+    for (int i = 0; i < MAX_TENSORS; i++) {
+        free(s.below[i]);
+        free(s.here[i]);
+    }
+    return t;
 }
 
 /* Inputs at which the operation is smooth: cosines, moderate bandwidths. */
@@ -164,30 +183,20 @@ static status fill(call *f, uint64_t seed)
     return OK;
 }
 
-static status run_both(check *k, call *f, call *g, slope *s)
+static void difference_reported(void *user, const char *name, double error, double tol)
 {
-    const char *transform = k->at.v.transform;
-    if (transform) TRY(call_weights(f, transform));
-    if (transform) TRY(call_weights(g, transform));
-    TRY(fill(f, k->at.seed));
-    TRY(call_once(f));
-    inputs_from(g, f, k->at.seed);
-    TRY(call_once(g));
-    for (int i = 0; i < f->sig.outputs; i++) {
-        s->below[i] = malloc((size_t)f->out_count[i] * sizeof(double));
-        s->here[i] = malloc((size_t)f->out_count[i] * sizeof(double));
-        if (!s->below[i] || !s->here[i]) return fail(ERR_MEMORY, "grad: no memory");
-    }
-    keep(f, s->here);
-    return check_outputs(k, s);
+    const check *k = user;
+    match m = {.error = error, .tol = tol, .limit = tol};
+    snprintf(m.tensor, sizeof m.tensor, "%s", name);
+    check_report(user, "grad", op_grad(k->at.op)->name, &m);
 }
 
 status check_grad(check *k)
 {
     const op *grad = op_grad(k->at.op);
+    const char *transform = k->at.v.transform;
     dims d = call_dims(k->at.op, k->at.n, 1);
     call *f = NULL, *g = NULL;
-    slope s = {0};
     d.B = d.H = 2;
     if (strstr(k->at.op->signature, ":BTHD")) d.D = 3;
     if (strstr(k->at.op->signature, ":HMD")) d.T = 3;
@@ -196,13 +205,10 @@ status check_grad(check *k)
     k->at.input = NULL;
     status t = call_create(&f, k->at.op, k->at.impl, &d, &k->at.v.p, F64);
     if (t == OK) t = call_create(&g, grad, impl_find(grad->name, "ref"), &d, &k->at.v.p, F64);
-    s.f = f;
-    s.g = g;
-    if (t == OK) t = run_both(k, f, g, &s);
-    for (int i = 0; i < MAX_TENSORS; i++) {
-        free(s.below[i]);
-        free(s.here[i]);
-    }
+    if (t == OK && transform) t = call_weights(f, transform);
+    if (t == OK && transform) t = call_weights(g, transform);
+    if (t == OK) t = fill(f, k->at.seed);
+    if (t == OK) t = differences_check(f, g, k->at.seed, difference_reported, k);
     call_destroy(f);
     call_destroy(g);
     return t;

@@ -19,6 +19,10 @@ typedef void law_row(void *user, const char *law, double error, double tol);
  * changed on the way and restored. */
 status laws_check(call *c, uint64_t seed, law_row *emit, void *user);
 
+/* Compare the outputs of the gradient call g with central differences of the forward call f, whose
+ * inputs are filled. Both compute in double. */
+status differences_check(call *f, call *g, uint64_t seed, law_row *emit, void *user);
+
 #ifdef __cplusplus
 }
 #endif
