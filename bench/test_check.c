@@ -167,7 +167,7 @@ static status restless(const args *a) /* another answer every time */
     static int calls;
     calls++;
     EACH_ROW(sparsemax_ref)
-    p[r * N] *= 1 + calls % 2 * 0x1p-52;
+    p[r * N] *= 1 + calls % 3 * 0x1p-52;
     return OK;
 }
 
