@@ -18,38 +18,38 @@ enum { SPLIT_TRAIN = 0, SPLIT_VALIDATION = 0x100, SPLIT_TEST = 0x200 };
 
 /* What a user can say about data; see data_options_default(). Strings are borrowed. */
 typedef struct data_options {
-    uint64_t seed;         /* 1                                                                */
-    int split;             /* SPLIT_TRAIN, or SPLIT_VALIDATION / SPLIT_TEST plus shard number  */
-    int64_t length;        /* nominal length of a shard; 0: the task's training lengths        */
-    int64_t samples;       /* 0: the task's default for this split (train: unbounded if generated) */
-    const char *data;      /* folder or file in the official format, or NULL: generate         */
-    const char *corpus;    /* babistories: JSON-lines file (may be .zst) or NULL               */
+    uint64_t seed;         /* 1 */
+    int split;             /* SPLIT_TRAIN, or SPLIT_VALIDATION / SPLIT_TEST plus shard number */
+    int64_t length;        /* nominal length of a shard; 0: the task's training lengths */
+    int64_t samples;       /* 0: the default of this split (generated training data: no end) */
+    const char *data;      /* folder or file in the official format, or NULL: generate */
+    const char *corpus;    /* babistories: JSON-lines file (may be .zst) or NULL */
     const char *tokenizer; /* babistories: "gpt2" or "builtin"; NULL: builtin for the generator,
                               gpt2 for a corpus                                                */
-    int64_t vocab;         /* babistories, builtin tokenizer: vocabulary, default 2048         */
-    int64_t stories;       /* babistories, generator: number of training stories               */
-    int64_t window;        /* babistories, regbench: T of a window                             */
-    double flip_p;         /* flipflop: probability of a write, default 0.1                    */
-    int64_t nback;         /* nback: k, default 2                                              */
-    int dedup;             /* regbench: 1                                                      */
-    int64_t automata;      /* regbench: training sequences, default 1000                       */
+    int64_t vocab;         /* babistories, builtin tokenizer: vocabulary, default 2048 */
+    int64_t stories;       /* babistories, generator: number of training stories */
+    int64_t window;        /* babistories, regbench: T of a window */
+    double flip_p;         /* flipflop: probability of a write, default 0.1 */
+    int64_t nback;         /* nback: k, default 2 */
+    int dedup;             /* regbench: 1 */
+    int64_t automata;      /* regbench: training sequences, default 1000 */
 } data_options;
 
 data_options data_options_default(void);
 
 typedef struct sample {
-    int64_t T;        /* positions of x and y                                        */
-    int32_t *x, *y;   /* room for `longest` of the dataset each                      */
-    int64_t index;    /* which sample of the dataset this is                         */
-    int64_t answer;   /* first position whose target belongs to the answer; 0 if all */
+    int64_t T;      /* positions of x and y */
+    int32_t *x, *y; /* room for `longest` of the dataset each */
+    int64_t index;  /* which sample of the dataset this is */
+    int64_t answer; /* first position whose target belongs to the answer; 0 if all */
 } sample;
 
 /* A running sum of one metric. Proportions carry Wilson intervals. */
 typedef struct metric {
-    char name[24];    /* "ce", "token_acc", "exact", "assoc", "acc", "tvd", "kl", ...          */
-    double sum;       /* mean = sum / count                                                     */
+    char name[24]; /* "ce", "token_acc", "exact", "assoc", "acc", "tvd", "kl", ... */
+    double sum;    /* mean = sum / count */
     int64_t count;
-    int proportion;   /* 1: sum counts successes among count                                    */
+    int proportion; /* 1: sum counts successes among count */
 } metric;
 
 enum { MAX_METRICS = 24 };
@@ -72,9 +72,9 @@ struct task;
 struct task {
     const char *name, *title, *source;
     int id;              /* stream id of the spec of the tasks, section 0.3 */
-    const char *metrics; /* space-separated; the first is the headline      */
+    const char *metrics; /* space-separated; the first is the headline */
     int greedy;          /* 1: the answer can be decoded greedily (seq2seq) */
-    int validation_only; /* 1: no test split; write() makes both files      */
+    int validation_only; /* 1: no test split; write() makes both files */
     status (*open)(const struct task *t, const data_options *o, dataset **out);
     /* Write the official file format under folder `out` (created if missing). */
     status (*write)(const struct task *t, const data_options *o, const char *out);
@@ -84,12 +84,12 @@ struct task {
 struct dataset {
     const struct task *task;
     data_options options;
-    int64_t samples; /* 0: unbounded                                   */
-    int64_t longest; /* largest T of any sample                        */
-    int32_t vocab;   /* width of the logits                            */
-    int32_t pad;     /* id that pads x                                 */
-    uint64_t hash;   /* of the data (FNV-1a; the seed and options if generated) */
-    uint64_t tokenizer_hash; /* 0: no tokenizer                        */
+    int64_t samples;         /* 0: unbounded */
+    int64_t longest;         /* largest T of any sample */
+    int32_t vocab;           /* width of the logits */
+    int32_t pad;             /* id that pads x */
+    uint64_t hash;           /* of the data (FNV-1a; the seed and options if generated) */
+    uint64_t tokenizer_hash; /* 0: no tokenizer */
     void *state;
     status (*sample)(const dataset *d, int64_t index, struct sample *s);
     /* Score teacher-forced logits [T][vocab] of a sample into `all`. */
