@@ -220,7 +220,7 @@ static status check_gradient(const reader *r)
     return OK;
 }
 
-enum { STEPS = 1000 };
+enum { STEPS = 1000, TWINS = 4 };
 
 static status length_of(const reader *r, const char *name, int64_t *n)
 {
@@ -248,13 +248,13 @@ static status read_recipe(const reader *r, const char *set, optimizer *o)
     return OK;
 }
 
-/* Loss and norm of the gradient before each update, from the parameters of the file; with `twin`,
- * from parameters one rounding away. */
+/* Loss and norm of the gradient before each update, from the parameters of the file; with twin > 0,
+ * from parameters one rounding away, in directions drawn by it. */
 static status trajectory(const reader *r, const optimizer *o, int64_t steps, int twin,
                          double *losses, double *norms)
 {
     struct mosaic *m;
-    uint64_t z = 1;
+    uint64_t z = (uint64_t)twin;
     status result;
     TRY(mosaic_ref.create(&m, &r->c, 0));
     for (int64_t i = 0; i < mosaic_ref.parameters(m); i++) {
@@ -276,22 +276,31 @@ done:
     return result;
 }
 
+/* The farthest twin over the first n steps. */
+static double spread(double (*twins)[STEPS], const double *got, int64_t n)
+{
+    double most = 0;
+    for (int k = 0; k < TWINS; k++)
+        most = fmax(most, distance(twins[k], got, n));
+    return most;
+}
+
 /* Training amplifies rounding: of two runs whose parameters differ in the last bit, some stay
- * together to 1e-9 and some part by 1e-4 within 20 updates. The twin run measures it: the steps
- * that it shows to be determined must agree to 1e-8, and all of them to 10 times the distance of
- * the twin. */
-static void judge(const reader *r, const char *name, const double *got, const double *twin,
+ * together to 1e-9 and some part by 1e-4 within 20 updates. The twin runs measure it: the steps
+ * that they show to be determined must agree to 1e-8, and all of them to 10 times the distance of
+ * the farthest twin. */
+static void judge(const reader *r, const char *name, const double *got, double (*twins)[STEPS],
                   const double *want, int64_t steps)
 {
     char label[64];
     int64_t n = 0;
-    while (n < steps && distance(twin, got, n + 1) <= 1e-9)
+    while (n < steps && spread(twins, got, n + 1) <= 1e-9)
         n++;
     snprintf(label, sizeof label, "%s[0..%lld]", name, (long long)n - 1);
     if (n > 0) r->emit(r->user, label, distance(got, want, n), 1e-8);
     if (n < steps)
         r->emit(r->user, name, distance(got, want, steps),
-                fmax(1e-8, 10 * distance(twin, got, steps)));
+                fmax(1e-8, 10 * spread(twins, got, steps)));
 }
 
 static status check_training(const reader *r)
@@ -299,15 +308,16 @@ static status check_training(const reader *r)
     static const char *const sets[] = {"adamw_losses", "adamw_grad_norms"};
     optimizer o;
     int64_t steps;
-    double got[2][STEPS], twin[2][STEPS], want[STEPS];
+    double got[2][STEPS], twins[2][TWINS][STEPS], want[STEPS];
     if (!exists(r, sets[0])) return OK;
     TRY(length_of(r, sets[0], &steps));
     TRY(read_recipe(r, sets[0], &o));
     TRY(trajectory(r, &o, steps, 0, got[0], got[1]));
-    TRY(trajectory(r, &o, steps, 1, twin[0], twin[1]));
+    for (int k = 0; k < TWINS; k++)
+        TRY(trajectory(r, &o, steps, k + 1, twins[0][k], twins[1][k]));
     for (int i = 0; i < 2 && exists(r, sets[i]); i++) {
         TRY(read_all(r, sets[i], H5T_NATIVE_DOUBLE, steps, want));
-        judge(r, sets[i], got[i], twin[i], want, steps);
+        judge(r, sets[i], got[i], twins[i], want, steps);
     }
     return OK;
 }
