@@ -220,21 +220,20 @@ static char *get_word(hid_t group, const char *name)
     return text;
 }
 
-static words *get_config(hid_t file)
+static int get_config(hid_t file, words **w)
 {
     enum { MOST = 64 };
     char *text[MOST];
     int count = 0;
-    words *w = NULL;
     hid_t group = H5Gopen2(file, "config", H5P_DEFAULT);
-    if (group < 0) return NULL;
+    if (group < 0) return 0;
     for (int i = 0; recipe_key(i) && count < MOST; i++)
         if ((text[count] = get_word(group, recipe_key(i)))) count++;
-    w = words_parse("train", count, text);
+    int good = words_parse("train", count, text, w) == OK;
     for (int i = 0; i < count; i++)
         free(text[i]);
     H5Gclose(group);
-    return w;
+    return good;
 }
 
 /* Extent of a dataset; 0 if it has not this rank. */
@@ -281,7 +280,7 @@ status checkpoint_read(const char *path, checkpoint *c, words **w)
                get_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
                get_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
                get_rows(file, TRAIN, &train, &c->trains) &&
-               get_rows(file, EVAL, &eval, &c->evals) && (*w = get_config(file)) != NULL;
+               get_rows(file, EVAL, &eval, &c->evals) && get_config(file, w);
     H5Fclose(file);
     c->train = train;
     c->eval = eval;

@@ -80,8 +80,9 @@ int verb_dispatch(const char *verb, int count, char *const *text)
     for (int j = 0; j < count; j++)
         if (strcmp(text[j], "--help") == 0 || strcmp(text[j], "-h") == 0)
             return print_verb_help(verb);
-    words *w = words_parse(verb, count, text);
-    if (!w) return EXIT_USAGE;
+    words *w;
+    status s = words_parse(verb, count, text, &w);
+    if (s != OK) return status_exit(s);
     int code = verbs[i].run(w);
     words_free(w);
     return code;

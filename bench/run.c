@@ -7,8 +7,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,25 +44,24 @@ static int make_folders(const char *path)
 }
 
 /* The command of a cell as the finished file records it. */
-static char *cell_key(const cell *c)
+static status cell_key(const cell *c, char **text)
 {
-    words *w = words_parse(c->verb, c->count, c->word);
-    char *text = w ? words_canonical(w, NULL) : NULL;
+    words *w;
+    *text = NULL;
+    TRY(words_parse(c->verb, c->count, c->word, &w));
+    *text = words_canonical(w, NULL);
     words_free(w);
-    return text;
+    return *text ? OK : fail(ERR_MEMORY, "run: out of memory");
 }
 
-static int is_finished(const cell *c)
+static int is_finished(const cell *c, const char *wanted)
 {
     char key[4096] = "", sources[80] = "";
-    char *wanted = cell_key(c);
-    int done = wanted && access(c->result, R_OK) == 0 &&
-               (!c->checkpoint || access(c->checkpoint, R_OK) == 0) &&
-               results_read_attribute(c->result, "key", key, sizeof key) == OK &&
-               results_read_attribute(c->result, "sources", sources, sizeof sources) == OK &&
-               strcmp(key, wanted) == 0 && strcmp(sources, MOSAIC_SOURCES) == 0;
-    free(wanted);
-    return done;
+    return access(c->result, R_OK) == 0 &&
+           (!c->checkpoint || access(c->checkpoint, R_OK) == 0) &&
+           results_read_attribute(c->result, "key", key, sizeof key) == OK &&
+           results_read_attribute(c->result, "sources", sources, sizeof sources) == OK &&
+           strcmp(key, wanted) == 0 && strcmp(sources, MOSAIC_SOURCES) == 0;
 }
 
 /* Replace this process by the cell's command; its chatter goes to NAME.log. */
@@ -83,6 +84,7 @@ static void become(const cells *all, const cell *c, int alone)
         argv[n++] = extra[made++];
     }
     argv[n] = NULL;
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* whoever ends the run ends its cells */
     snprintf(log, sizeof log, "%s.log", c->result);
     int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_WRONLY);
     if (fd >= 0) dup2(fd, STDERR_FILENO);
@@ -230,15 +232,15 @@ int verb_run(const words *w)
         if (!r.state || !r.child) s = fail(ERR_MEMORY, "run: out of memory");
     }
     for (int i = 0; s == OK && i < r.all.count; i++) {
-        char *key = cell_key(&r.all.cell[i]); /* prints the usage error of a wrong line */
-        if (!key)
-            s = fail(ERR_ARG, "%s: experiment %s has a wrong command", p->path,
-                     r.all.cell[i].of->id);
-        free(key);
-        if (s == OK && !word_int(w, "force") && is_finished(&r.all.cell[i])) {
+        const cell *c = &r.all.cell[i];
+        char *key;
+        s = cell_key(c, &key);
+        if (s != OK) s = fail(s, "%s: experiment %s: %s", p->path, c->of->id, last_error());
+        if (s == OK && !word_int(w, "force") && is_finished(c, key)) {
             r.state[i] = DONE;
             r.finished++;
         }
+        free(key);
     }
     if (s == OK) s = take_shard(&r, word_text(w, "shard"));
     if (s == OK && word_int(w, "dry")) {
@@ -248,8 +250,9 @@ int verb_run(const words *w)
         r.jobs = word_int(w, "jobs") > 0 ? (int)word_int(w, "jobs") : (int)(cores > 0 ? cores : 1);
         int done = r.finished;
         s = execute(&r);
-        fprintf(stderr, "run: %d cells: %d were finished, %d ran, %d failed\n", r.all.count, done,
-                r.finished - done - r.failed, r.failed);
+        if (s == OK)
+            fprintf(stderr, "run: %d cells: %d were finished, %d ran, %d failed\n", r.all.count,
+                    done, r.finished - done - r.failed, r.failed);
         if (r.failed) code = EXIT_CHECK;
     }
     cells_free(&r.all);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "rng.h"
@@ -77,13 +78,17 @@ status seal_create(sealed *s, const char *path, const char *what)
     if (snprintf(s->path, sizeof s->path, "%s", path) >= PATH_MAX ||
         snprintf(s->partial, sizeof s->partial, "%s.tmp.%ld", path, (long)getpid()) >= PATH_MAX)
         return fail(ERR_ARG, "%.60s...: path too long", path);
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return fail(ERR_FILE, "%s: %s cannot be created: expected a file, got a folder", path, what);
     int fd = open(s->partial, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    if (fd < 0) return fail(ERR_FILE, "%s: %s cannot be created: %s", path, what, strerror(errno));
+    if (fd < 0)
+        return fail(ERR_FILE, "%s: %s cannot be created: expected a writable folder: %s", path,
+                    what, strerror(errno));
     close(fd);
+    unlink(s->partial); /* a program that is killed while it computes leaves nothing */
     s->file = create_image(s->partial);
-    if (s->file >= 0) return OK;
-    unlink(s->partial);
-    return fail(ERR_MEMORY, "%s: out of memory", path);
+    return s->file >= 0 ? OK : fail(ERR_MEMORY, "%s: out of memory", path);
 }
 
 /* The block, and behind it the bytes of the file in memory. The library looks for a file at 0, 512,

@@ -94,8 +94,7 @@ static status small_open(small *s, const char *task, int64_t steps)
     data_options o = data_options_default();
     char *line[] = {(char *)"method=biweight", (char *)"width=16", (char *)"heads=2",
                     (char *)"slots=8"};
-    s->w = words_parse("train", sizeof line / sizeof *line, line);
-    if (!s->w) return ERR_ARG;
+    TRY(words_parse("train", sizeof line / sizeof *line, line, &s->w));
     recipe r = recipe_cell(s->w, 0, 0, 0);
     o.split = SPLIT_TRAIN; /* lengths vary: padding matters */
     o.samples = 24;

@@ -65,7 +65,9 @@ train_words(const char *format, ...)
     va_start(list, format);
     vsnprintf(line, sizeof line, format, list);
     va_end(list);
-    return words_parse("train", split(line, word, WORDS), word);
+    words *w;
+    words_parse("train", split(line, word, WORDS), word, &w);
+    return w;
 }
 
 static const char tiny[] =

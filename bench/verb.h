@@ -53,10 +53,10 @@ typedef int verb_fn(const words *w);
 #undef VERB
 #undef KEY
 
-/* Parse argv-like words ("key=value") of a verb. Returns NULL after printing one usage line (exit
- * with EXIT_USAGE). A bare word extends the list before it (golden=a.h5 b.h5); with none before it
+/* Parse argv-like words ("key=value") of a verb. ERR_ARG says in one line what is wrong with which
+ * word. A bare word extends the list before it (golden=a.h5 b.h5); with none before it
  * goes to the key `ids` or `file`. */
-words *words_parse(const char *verb, int count, char *const *text);
+status words_parse(const char *verb, int count, char *const *text, words **w);
 void words_free(words *w);
 
 int word_given(const words *w, const char *name); /* by the user, not by default */

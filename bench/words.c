@@ -48,6 +48,16 @@ static const table_row table[] = {
 };
 enum { TABLE_ROWS = sizeof table / sizeof *table };
 
+/* What is said stays one line, whatever a word or a path holds. */
+static void say(const char *text)
+{
+    char line[600];
+    snprintf(line, sizeof line, "%s", text);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    fprintf(stderr, "mosaic: %s\n", line);
+}
+
 int usage_error(const char *format, ...)
 {
     char line[600];
@@ -55,14 +65,14 @@ int usage_error(const char *format, ...)
     va_start(list, format);
     vsnprintf(line, sizeof line, format, list);
     va_end(list);
-    fprintf(stderr, "mosaic: %s\n", line);
+    say(line);
     return EXIT_USAGE;
 }
 
 int status_exit(status s)
 {
     if (s == OK) return EXIT_GOOD;
-    fprintf(stderr, "mosaic: %s\n", *last_error() ? last_error() : status_text(s));
+    say(*last_error() ? last_error() : status_text(s));
     switch (s) {
     case ERR_ARG:
         return EXIT_USAGE;
@@ -154,48 +164,41 @@ static int is_number(key_kind k)
     return k == INT || k == INTS || k == REAL || k == REALS || k == FLAG;
 }
 
-/* Append one item; a printed usage line and 0 on failure. */
-static int push(const char *verb, word *w, const char *text)
+/* Append one item. */
+static status push(const char *verb, word *w, const char *text)
 {
     item it = {0};
     const key_row *k = w->key;
-    if (w->count == MAX_ITEMS) {
-        usage_error("%s: %s: more than %d items", verb, k->name, (int)MAX_ITEMS);
-        return 0;
-    }
+    if (w->count == MAX_ITEMS)
+        return fail(ERR_ARG, "%s: %s: expected at most %d items", verb, k->name, (int)MAX_ITEMS);
     if (is_number(k->kind)) {
         int real = k->kind == REAL || k->kind == REALS;
         int good = real ? parse_real(text, &it.number) : parse_int(text, &it.integer);
         if (!real) it.number = (double)it.integer;
         if (good && k->kind == FLAG) good = it.integer == 0 || it.integer == 1;
-        if (!good) {
-            usage_error("%s: %s=%s: expected %s", verb, k->name, text,
+        if (!good)
+            return fail(ERR_ARG, "%s: %s=%s: expected %s", verb, k->name, text,
                         k->kind == FLAG ? "0 or 1"
                         : real          ? "a number"
                                         : "an integer");
-            return 0;
-        }
         if (!within(k->bound, it.number)) {
             const char *range = strcmp(k->bound, "0..1") == 0 ? "at least 0 and below 1" : k->bound;
-            usage_error("%s: %s=%s: expected a value %s", verb, k->name, text, range);
-            return 0;
+            return fail(ERR_ARG, "%s: %s=%s: expected a value %s", verb, k->name, text, range);
         }
     }
     if (w->count % 16 == 0) {
         item *more = realloc(w->items, (size_t)(w->count + 16) * sizeof *more);
-        if (!more) {
-            fprintf(stderr, "mosaic: out of memory\n");
-            return 0;
-        }
+        if (!more) return fail(ERR_MEMORY, "%s: %s: out of memory", verb, k->name);
         w->items = more;
     }
     it.text = strdup(text);
+    if (!it.text) return fail(ERR_MEMORY, "%s: %s: out of memory", verb, k->name);
     w->items[w->count++] = it;
-    return it.text != NULL;
+    return OK;
 }
 
 /* a..b, a..b:xF, a..b:+S */
-static int push_range(const char *verb, word *w, const char *text, const char *dots)
+static status push_range(const char *verb, word *w, const char *text, const char *dots)
 {
     char from[64], buffer[64];
     double a, b, step = 1;
@@ -213,27 +216,35 @@ static int push_range(const char *verb, word *w, const char *text, const char *d
     if (!(b >= a) || (factor ? !(step > 1) || !(a > 0) : !(step > 0))) goto malformed;
     for (int64_t i = 0;; i++) {
         double x = factor ? a * pow(step, (double)i) : a + step * (double)i;
-        if (x > b * (1 + 1e-12) + (b == 0 ? 1e-12 : 0)) return 1;
+        if (x > b * (1 + 1e-12) + (b == 0 ? 1e-12 : 0)) return OK;
         snprintf(buffer, sizeof buffer, "%.15g", x);
-        if (!push(verb, w, buffer)) return 0;
+        TRY(push(verb, w, buffer));
     }
 malformed:
-    usage_error("%s: %s=%s: expected a range a..b, a..b:xF (F > 1) or a..b:+S (S > 0) with a <= b",
+    return fail(ERR_ARG,
+                "%s: %s=%s: expected a range a..b, a..b:xF (F > 1) or a..b:+S (S > 0) with a <= b",
                 verb, w->key->name, text);
-    return 0;
 }
 
 /* The files a pattern matches, in sorted order; none is an error. */
-static int push_pattern(const char *verb, word *w, const char *text)
+static status push_pattern(const char *verb, word *w, const char *text)
 {
     glob_t found;
-    int good = glob(text, 0, NULL, &found) == 0;
-    if (!good)
-        usage_error("%s: %s=%s: expected a pattern that matches a file", verb, w->key->name, text);
-    for (size_t i = 0; good && i < found.gl_pathc; i++)
-        good = push(verb, w, found.gl_pathv[i]);
+    status s = OK;
+    switch (glob(text, 0, NULL, &found)) {
+    case 0:
+        break;
+    case GLOB_NOSPACE:
+        s = fail(ERR_MEMORY, "%s: %s: out of memory", verb, w->key->name);
+        break;
+    default:
+        s = fail(ERR_ARG, "%s: %s=%s: expected a pattern that matches a file", verb, w->key->name,
+                 text);
+    }
+    for (size_t i = 0; s == OK && i < found.gl_pathc; i++)
+        s = push(verb, w, found.gl_pathv[i]);
     globfree(&found);
-    return good;
+    return s;
 }
 
 static int is_list(key_kind k)
@@ -241,28 +252,25 @@ static int is_list(key_kind k)
     return k == TEXTS || k == FILES || k == INTS || k == REALS;
 }
 
-static int push_list(const char *verb, word *w, const char *text)
+static status push_list(const char *verb, word *w, const char *text)
 {
     int list = is_list(w->key->kind);
     if (!list) return push(verb, w, text);
     for (const char *at = text;;) {
         const char *comma = strchr(at, ',');
         size_t length = comma ? (size_t)(comma - at) : strlen(at);
+        if (length == 0)
+            return fail(ERR_ARG, "%s: %s=%s: expected items between the commas", verb,
+                        w->key->name, text);
         char *piece = strndup(at, length);
-        if (!piece) return 0;
+        if (!piece) return fail(ERR_MEMORY, "%s: %s: out of memory", verb, w->key->name);
         const char *dots = is_number(w->key->kind) ? strstr(piece, "..") : NULL;
-        int good;
-        if (length == 0) {
-            usage_error("%s: %s=%s: expected items between the commas", verb, w->key->name, text);
-            good = 0;
-        } else {
-            int pattern = w->key->kind == FILES && strpbrk(piece, "*?[") != NULL;
-            good = dots      ? push_range(verb, w, piece, dots)
+        int pattern = w->key->kind == FILES && strpbrk(piece, "*?[") != NULL;
+        status s = dots      ? push_range(verb, w, piece, dots)
                    : pattern ? push_pattern(verb, w, piece)
                              : push(verb, w, piece);
-        }
         free(piece);
-        if (!good || !comma) return good;
+        if (s != OK || !comma) return s;
         at = comma + 1;
     }
 }
@@ -274,83 +282,85 @@ static word *find(const words *w, const char *name)
     return NULL;
 }
 
-/* The word for one argument: key=value, or a bare word for `ids`, `file`, or the list before it. */
-static int take(words *w, const char *text, word **last)
+/* The slot of a key; NULL after fail() if the verb has none of this name. */
+static word *find_key(const words *w, const char *name)
 {
-    const char *equals = strchr(text, '=');
-    word *slot = NULL;
-    if (!equals) {
-        key_kind before = *last ? (*last)->key->kind : TEXT;
-        word *file = find(w, "file"), *ids = find(w, "ids");
-        slot = before == TEXTS || before == FILES ? *last : NULL;
-        if (!slot) slot = file && (!ids || strchr(text, '/')) ? file : ids;
-        if (!slot) {
-            usage_error("%s: \"%s\": expected key=value (see `mosaic %s --help`)", w->verb, text,
-                        w->verb);
-            return 0;
-        }
-        equals = text - 1;
-    } else {
-        char name[64];
-        snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
-        slot = find(w, name);
-        if (!slot) {
-            const char *names[TABLE_ROWS];
-            for (int i = 0; i < w->count; i++)
-                names[i] = w->word[i].key->name;
-            const char *near = nearest_name(name, names, (size_t)w->count);
-            usage_error("%s: unknown key \"%s\"%s%s%s", w->verb, name,
-                        near ? "; did you mean " : "", near ? near : "",
-                        near ? "?" : " (see --help)");
-            return 0;
-        }
-        if (slot->given) {
-            usage_error("%s: %s is given twice", w->verb, name);
-            return 0;
-        }
-    }
-    if (slot->given && !is_list(slot->key->kind)) {
-        usage_error("%s: %s is given twice", w->verb, slot->key->name);
-        return 0;
-    }
+    const char *names[TABLE_ROWS];
+    word *slot = find(w, name);
+    if (slot) return slot;
+    for (int i = 0; i < w->count; i++)
+        names[i] = w->word[i].key->name;
+    const char *near = nearest_name(name, names, (size_t)w->count);
+    fail(ERR_ARG, "%s: unknown key \"%s\"%s%s%s", w->verb, name, near ? "; did you mean " : "",
+         near ? near : "", near ? "?" : " (see --help)");
+    return NULL;
+}
+
+/* The slot of a bare word: the list before it, `file` if it looks like one, or `ids`. */
+static word *find_bare(const words *w, const char *text, word *last)
+{
+    word *file = find(w, "file"), *ids = find(w, "ids");
+    if (last && (last->key->kind == TEXTS || last->key->kind == FILES)) return last;
+    word *slot = file && (!ids || strpbrk(text, "/.")) ? file : ids;
+    if (!slot)
+        fail(ERR_ARG, "%s: \"%s\": expected key=value (see `mosaic %s --help`)", w->verb, text,
+             w->verb);
+    return slot;
+}
+
+/* One argument: key=value, or a bare word. */
+static status take(words *w, const char *text, word **last)
+{
+    const char *equals = strchr(text, '='), *value = equals ? equals + 1 : text;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - text) : 0, text);
+    word *slot = equals ? find_key(w, name) : find_bare(w, text, *last);
+    if (!slot) return ERR_ARG;
+    if (slot->given && (equals || !is_list(slot->key->kind)))
+        return fail(ERR_ARG, "%s: %s is given twice", w->verb, slot->key->name);
     *last = slot;
     slot->given = 1;
     size_t old = slot->source ? strlen(slot->source) + 1 : 0;
-    char *source = realloc(slot->source, old + strlen(equals + 1) + 1);
-    if (!source) return 0;
+    char *source = realloc(slot->source, old + strlen(value) + 1);
+    if (!source) return fail(ERR_MEMORY, "%s: out of memory", w->verb);
     if (old) source[old - 1] = ',';
-    strcpy(source + old, equals + 1);
+    strcpy(source + old, value);
     slot->source = source;
-    return push_list(w->verb, slot, equals + 1);
+    return push_list(w->verb, slot, value);
 }
 
-words *words_parse(const char *verb, int count, char *const *text)
+status words_parse(const char *verb, int count, char *const *text, words **out)
 {
     int first = 0, rows = 0;
+    status s = OK;
+    *out = NULL;
     while (first < TABLE_ROWS && !(table[first].is_verb && strcmp(table[first].verb, verb) == 0))
         first++;
+    if (first == TABLE_ROWS) return fail(ERR_ARG, "unknown verb \"%s\"", verb);
     for (int i = first + 1; i < TABLE_ROWS && !table[i].is_verb; i++)
         rows++;
     words *w = calloc(1, sizeof *w);
-    if (!w) return NULL;
-    w->word = calloc((size_t)rows + 1, sizeof *w->word);
-    if (!w->word) goto broken;
+    if (w) w->word = calloc((size_t)rows + 1, sizeof *w->word);
+    if (!w || !w->word) {
+        words_free(w);
+        return fail(ERR_MEMORY, "%s: out of memory", verb);
+    }
     w->verb = table[first].verb;
     w->count = rows;
     for (int i = 0; i < rows; i++)
         w->word[i].key = &table[first + 1 + i].key;
     word *last = NULL;
-    for (int i = 0; i < count; i++)
-        if (!take(w, text[i], &last)) goto broken;
-    for (int i = 0; i < rows; i++) {
+    for (int i = 0; s == OK && i < count; i++)
+        s = take(w, text[i], &last);
+    for (int i = 0; s == OK && i < rows; i++) {
         word *slot = &w->word[i];
-        if (!slot->given && *slot->key->fallback && !push_list(verb, slot, slot->key->fallback))
-            goto broken;
+        if (!slot->given && *slot->key->fallback) s = push_list(verb, slot, slot->key->fallback);
     }
-    return w;
-broken:
-    words_free(w);
-    return NULL;
+    if (s == OK)
+        *out = w;
+    else
+        words_free(w);
+    return s;
 }
 
 void words_free(words *w)

@@ -7,15 +7,19 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static _Thread_local char line[512];
 
+/* The new line may quote the old one. */
 status fail(status s, const char *format, ...)
 {
+    char text[sizeof line];
     va_list list;
     va_start(list, format);
-    vsnprintf(line, sizeof line, format, list);
+    vsnprintf(text, sizeof text, format, list);
     va_end(list);
+    memcpy(line, text, sizeof line);
     return s;
 }
 
