@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "golden.h"
 #include "inputs.h"
@@ -125,12 +126,26 @@ static const int64_t grad_lengths[] = {1, 2, 7, 17};
 
 #define LENGTHS(list) (list), sizeof(list) / sizeof *(list)
 
+/* Run the case at hand. One that an implementation refuses is a failed row like any other; without
+ * memory or device nothing after it means anything. */
+static status run_case(check *k, part *run)
+{
+    const status s = run(k);
+    match m = {.error = INFINITY};
+    if (s == OK) return OK;
+    fprintf(stderr, "mosaic check: %s\n", last_error());
+    snprintf(m.tensor, sizeof m.tensor, "%s", status_text(s));
+    check_report(k, k->what, k->at.op->name, &m);
+    return s == ERR_MEMORY || s == ERR_DEVICE ? s : OK;
+}
+
 /* Run a part over the input families. */
 static status each_input(check *k, const words *w, part *run)
 {
     for (int i = 0; input_name(i); i++) {
         k->at.input = input_name(i);
-        if (wants(w, "input", k->at.input) && input_applies(k->at.input, k->at.op)) TRY(run(k));
+        if (wants(w, "input", k->at.input) && input_applies(k->at.input, k->at.op))
+            TRY(run_case(k, run));
     }
     return OK;
 }
@@ -147,14 +162,16 @@ static status each_variant(check *k, const words *w, part *run)
         k->at.k = word_int_at(w, "k", i / alphas % tops);
         k->at.beta = word_given(w, "beta") ? word_real_at(w, "beta", i / alphas / tops) : 0;
         for (int v = 0; check_variant(o, v, k->at.alpha, k->at.k, &k->at.v); v++)
-            TRY(run == check_grad ? run(k) : each_input(k, w, run));
+            TRY(run == check_grad ? run_case(k, run) : each_input(k, w, run));
     }
     return OK;
 }
 
 /* ... over the lengths: those asked for, or those of the list. */
-static status each_length(check *k, const words *w, part *run, const int64_t *list, size_t count)
+static status each_length(check *k, const words *w, const char *what, part *run,
+                          const int64_t *list, size_t count)
 {
+    k->what = what;
     const int given = word_given(w, "n");
     for (int64_t i = 0; i < (given ? word_count(w, "n") : (int64_t)count); i++) {
         k->at.n = given ? word_int_at(w, "n", i) : list[i];
@@ -168,13 +185,14 @@ static status check_impl(check *k, const words *w)
 {
     const check_case *c = &k->at;
     const int reference = c->impl->where == &ref_backend;
-    if (wants(w, "what", "law") && op_is_transform(c->op))
-        TRY(reference ? each_length(k, w, check_law, LENGTHS(law_lengths))
-                      : each_length(k, w, check_law, LENGTHS(kernel_law_lengths)));
+    if (wants(w, "what", "law") && op_is_transform(c->op) && reference)
+        TRY(each_length(k, w, "law", check_law, LENGTHS(law_lengths)));
+    if (wants(w, "what", "law") && op_is_transform(c->op) && !reference)
+        TRY(each_length(k, w, "law", check_law, LENGTHS(kernel_law_lengths)));
     if (wants(w, "what", "grad") && reference && op_grad(c->op))
-        TRY(each_length(k, w, check_grad, LENGTHS(grad_lengths)));
+        TRY(each_length(k, w, "grad", check_grad, LENGTHS(grad_lengths)));
     if (wants(w, "what", "match") && !reference)
-        TRY(each_length(k, w, check_match, LENGTHS(kernel_lengths)));
+        TRY(each_length(k, w, "match", check_match, LENGTHS(kernel_lengths)));
     return OK;
 }
 
@@ -183,17 +201,29 @@ static dtype type_of(const char *name)
     return strcmp(name, "bf16") == 0 ? BF16 : strcmp(name, "f16") == 0 ? F16 : F32;
 }
 
+static int selected(const words *w, const impl *i)
+{
+    return wants(w, "op", i->op) && wants(w, "impl", i->name);
+}
+
 /* Every implementation asked for, in every type. *absent: why one could not run. */
 static status check_impls(check *k, const words *w, const char **absent)
 {
     const impl *im;
+    progress bar;
+    int64_t all = 0, done = 0;
+    for (int i = 0; (im = impl_at(i)); i++)
+        all += selected(w, im) && !impl_absent(im);
+    progress_start(&bar, "check", all);
+    if (isatty(STDOUT_FILENO)) bar.terminal = -1; /* the rows are there */
     for (int i = 0; (im = impl_at(i)); i++) {
-        if (!wants(w, "op", im->op) || !wants(w, "impl", im->name)) continue;
+        if (!selected(w, im)) continue;
         if (impl_absent(im)) {
             *absent = impl_absent(im);
             continue;
         }
         const int64_t types = im->where == &ref_backend ? 1 : word_count(w, "type");
+        progress_step(&bar, done++, im->op);
         for (int64_t t = 0; t < types; t++) {
             k->at = (check_case){.op = op_find(im->op), .impl = im, .type = F64};
             k->at.seed = (uint64_t)word_int(w, "seed");
@@ -201,6 +231,7 @@ static status check_impls(check *k, const words *w, const char **absent)
             TRY(check_impl(k, w));
         }
     }
+    progress_end(&bar);
     return OK;
 }
 

@@ -36,6 +36,7 @@ typedef struct check {
     results *file;
     int64_t rows, failed, marginal; /* reported */
     status written;                 /* of the results file */
+    const char *what;               /* the part that runs */
     check_case at;
 } check;
 
