@@ -4,6 +4,7 @@
  * gnuplot made of it: SVG and PNG. Style lives in plots/style.gp.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -48,6 +49,7 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
     const char *id = l->word[0], *style = line_value(l, "style", "linespoints");
     const char *log = line_value(l, "log", "");
     char text[400], label[200];
+    buffer_add(b, "if (!exists('to')) to = '%s/%s'\n", s->out, id);
     buffer_add(b, "load '%s/plots/style.gp'\n", s->root);
     quote(text, sizeof text, line_value(l, "title", e->title));
     buffer_add(b, "set title '%s'\n", text);
@@ -64,7 +66,7 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
         buffer_add(b, "set xrange [%s]\n", line_value(l, "xrange", ""));
     buffer_add(b, "set key %s\n", line_value(l, "key", "outside right top"));
     for (int format = 0; format < 2; format++) {
-        buffer_add(b, "%s\nset output '%s/%s.%s'\nplot", format ? "@PNG" : "@SVG", s->out, id,
+        buffer_add(b, "%s\nset output to.'.%s'\nplot", format ? "@PNG" : "@SVG",
                    format ? "png" : "svg");
         for (int i = 0; i < count; i++) {
             key_label(line_value(l, "series", ""), series[i], label, sizeof label);
@@ -80,13 +82,29 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
     }
 }
 
-static status run_gnuplot(const show *s, const char *id)
+/* Does a file end so, but for white space? gnuplot's exit code says nothing of a full disk. */
+static int ends_with(const char *path, const char *end)
 {
-    char script[4096];
-    snprintf(script, sizeof script, "%s/%s.gp", s->out, id);
+    char tail[64];
+    size_t n = 0, size = strlen(end);
+    FILE *f = fopen(path, "rb");
+    if (f && fseek(f, -(long)sizeof tail, SEEK_END) == 0) n = fread(tail, 1, sizeof tail, f);
+    if (f) fclose(f);
+    while (n > 0 && (tail[n - 1] == '\n' || tail[n - 1] == ' '))
+        n--;
+    return n >= size && memcmp(tail + n - size, end, size) == 0;
+}
+
+/* Run the script with its pictures going to TO.svg and TO.png; what it says goes nowhere. */
+static status run_gnuplot(const char *script, const char *to)
+{
+    char where[4300];
+    snprintf(where, sizeof where, "to = '%s'", to);
     pid_t pid = fork();
     if (pid == 0) {
-        execlp("gnuplot", "gnuplot", script, (char *)NULL);
+        int null = open("/dev/null", O_WRONLY);
+        if (null >= 0) dup2(null, STDERR_FILENO);
+        execlp("gnuplot", "gnuplot", "-e", where, script, (char *)NULL);
         _exit(errno == ENOENT ? 126 : 127);
     }
     int how = 0;
@@ -94,7 +112,28 @@ static status run_gnuplot(const show *s, const char *id)
     if (WIFEXITED(how) && WEXITSTATUS(how) == 0) return OK;
     if (WIFEXITED(how) && WEXITSTATUS(how) == 126)
         return fail(ERR_FILE, "gnuplot: not found: expected gnuplot on PATH (run ci/setup)");
-    return fail(ERR_DATA, "%s: gnuplot failed", script);
+    return fail(ERR_DATA, "%s: gnuplot failed: `gnuplot %s` says why", script, script);
+}
+
+/* The pictures of a figure appear whole or not at all. */
+static status draw(const show *s, const char *id)
+{
+    static const struct picture {
+        const char *extension, *end;
+    } pictures[] = {{"svg", "</svg>"}, {"png", "IEND\xae\x42\x60\x82"}};
+    char script[4096], to[4160], partial[4200], path[4200];
+    snprintf(script, sizeof script, "%s/%s.gp", s->out, id);
+    snprintf(to, sizeof to, "%s/%s.tmp.%ld", s->out, id, (long)getpid());
+    status done = run_gnuplot(script, to);
+    for (int i = 0; i < 2; i++) {
+        const struct picture *p = &pictures[i];
+        snprintf(partial, sizeof partial, "%s.%s", to, p->extension);
+        snprintf(path, sizeof path, "%s/%s.%s", s->out, id, p->extension);
+        if (done == OK && !(ends_with(partial, p->end) && rename(partial, path) == 0))
+            done = fail(ERR_FILE, "%s: cannot be written: expected room on the disk", path);
+        if (done != OK) unlink(partial);
+    }
+    return done;
 }
 
 status show_figure(const show *s, const experiment *e, const line *l)
@@ -110,7 +149,7 @@ status show_figure(const show *s, const experiment *e, const line *l)
         add_script(&script, s, e, l, series, n);
         done = show_write(s, l->word[0], "tsv", data.text);
         if (done == OK) done = show_write(s, l->word[0], "gp", script.text);
-        if (done == OK) done = run_gnuplot(s, l->word[0]);
+        if (done == OK) done = draw(s, l->word[0]);
         if (done == OK) page_figure(s->page, s, l->word[0], line_value(l, "title", e->title));
     } else if (done == OK) {
         page_note(s->page, "A figure has no data yet: its cells were not run.");
