@@ -3,8 +3,8 @@
  * evaluate.c — predict a chunk of samples, score each, merge in order.
  *
  * Right padding changes nothing at real positions (attention is causal), so samples of different
- * lengths share a batch. A sample too long for one batched call (its attention weights alone would
- * pass HUGE bytes) is read token by token; that choice depends on the lengths only.
+ * lengths share a batch. Greedy decoding reads token by token where the model can (section 2.13),
+ * else it predicts every prefix anew.
  */
 #include "evaluate.h"
 
@@ -14,8 +14,7 @@
 #include <string.h>
 
 enum { MOST_ROWS = 256 };
-static const double BUDGET = 256.0 * (1 << 20); /* bytes of logits and weights of a chunk */
-static const double HUGE_SAMPLE = 1024.0 * (1 << 20);
+static const double BUDGET = 256.0 * (1 << 20); /* bytes of a chunk */
 
 status baseline_find(const char *name, int64_t data_seed, predictor *p)
 {
@@ -48,14 +47,15 @@ typedef struct chunk {
     place *at;
     int32_t *x, *y;
     double *logits;
-    int stream; /* read token by token */
+    int stream; /* decode token by token */
 } chunk;
 
-/* Bytes that one sample of the longest length costs in a batched call. */
+/* Bytes that one sample of the longest length costs in a batched call: logits, and about 48 numbers
+ * a channel and position inside the model. */
 static double sample_bytes(const predictor *p, const dataset *d)
 {
-    double T = (double)d->longest, heads = p->on ? (double)p->on->config(p->m)->H : 0;
-    return 8 * T * ((double)d->vocab + heads * T);
+    double width = p->on ? (double)p->on->config(p->m)->d : 0;
+    return 8 * (double)d->longest * ((double)d->vocab + 48 * width);
 }
 
 static void chunk_close(chunk *c)
@@ -72,7 +72,7 @@ static status chunk_open(chunk *c, const predictor *p, const dataset *d, const e
     *c = (chunk){.p = p, .d = d, .rows = e->rows, .longest = d->longest};
     if (c->rows == 0) c->rows = bytes > BUDGET / MOST_ROWS ? (int64_t)(BUDGET / bytes) : MOST_ROWS;
     if (c->rows < 1) c->rows = 1;
-    c->stream = p->on && p->on->stream_open && (e->greedy || bytes > HUGE_SAMPLE);
+    c->stream = p->on && p->on->stream_open && e->greedy;
     size_t positions = (size_t)c->rows * (size_t)c->longest;
     c->at = calloc((size_t)c->rows, sizeof *c->at);
     c->x = calloc(positions, sizeof *c->x);
@@ -116,18 +116,6 @@ static status predict_batch(chunk *c, int64_t count)
     status done = c->p->on->predict(c->p->m, &(batch){count, T, tokens, NULL}, c->logits);
     free(tokens);
     return done;
-}
-
-static status predict_stream(const chunk *c, place *at)
-{
-    const predictor *p = c->p;
-    struct mosaic_stream *stream;
-    TRY(p->on->stream_open(p->m, &stream));
-    status s = OK;
-    for (int64_t t = 0; s == OK && t < at->s.T; t++)
-        s = p->on->stream_token(stream, at->s.x[t], at->logits + t * c->d->vocab);
-    p->on->stream_close(stream);
-    return s;
 }
 
 /* The next logits of a prefix x[0..t], from the stream, or by predicting the prefix anew. */
@@ -194,10 +182,10 @@ static void keep_proportions(metrics *m)
 static status logits_of(chunk *c, int64_t count, int greedy)
 {
     if (!c->p->on) return OK; /* made where they are scored */
-    if (!greedy && !c->stream) return predict_batch(c, count);
+    if (!greedy) return predict_batch(c, count);
     for (int64_t i = 0; i < count; i++) {
         c->at[i].logits = c->logits + i * c->longest * c->d->vocab;
-        TRY(greedy ? decode(c, &c->at[i]) : predict_stream(c, &c->at[i]));
+        TRY(decode(c, &c->at[i]));
     }
     return OK;
 }
