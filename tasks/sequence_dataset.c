@@ -4,8 +4,9 @@
  * sections 0.3, 0.4, 1).
  *
  * Generated: sample i of a split is drawn from the stream key(seed, task, split, i); first the
- * length, L = center - vary + below(2 vary + 1), then what the task says. A shard of length 0 has
- * L = 64 2^i. Read: line i of STEM.src and STEM.trg; every line is parsed once at opening, so that
+ * length, L = center - vary + below(2 vary + 1), then what the task says. A shard has exactly its
+ * nominal length (0: 64 2^i); training samples of nominal length L have L/2 .. L, as the official
+ * 32..64 for 64. Read: line i of STEM.src and STEM.trg; every line is parsed once at opening, so that
  * a damaged file is refused before anything is trained on it.
  */
 #include "sequence.h"
@@ -166,6 +167,10 @@ static status open_generated(dataset *d, sequence_state *q)
     int train = o->split == SPLIT_TRAIN, number = o->split & 0xff;
     q->center = o->length > 0 ? o->length : train ? r->center : (int64_t)64 << (number & 31);
     q->vary = train && o->length == 0 ? r->vary : 0;
+    if (train && o->length > 0) { /* up to the nominal length, in the proportion of 32..64 */
+        q->vary = o->length / 4;
+        q->center = o->length - q->vary;
+    }
     int64_t least = q->center - q->vary, most = q->center + q->vary, S, R;
     if (least < r->shortest || most > LONGEST_LENGTH)
         return fail(ERR_ARG, "%s: length %lld: expected %lld..%lld", d->task->name,

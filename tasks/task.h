@@ -20,7 +20,8 @@ enum { SPLIT_TRAIN = 0, SPLIT_VALIDATION = 0x100, SPLIT_TEST = 0x200 };
 typedef struct data_options {
     uint64_t seed;         /* 1 */
     int split;             /* SPLIT_TRAIN, or SPLIT_VALIDATION / SPLIT_TEST plus shard number */
-    int64_t length;        /* nominal length of a shard; 0: the task's training lengths */
+    int64_t length;        /* nominal length L: a shard has exactly L, training samples L/2..L;
+                              0: the task's own                                                */
     int64_t samples;       /* 0: the default of this split (generated training data: no end) */
     const char *data;      /* folder or file in the official format, or NULL: generate */
     const char *corpus;    /* babistories: JSON-lines file (may be .zst) or NULL */
