@@ -42,6 +42,7 @@ static plan plan_of(const args *a, int tiles, size_t *bytes)
     s.slab = (s.rows * (tiles * T + STATS + 2) + LINE - 1) / LINE * LINE;
     const int64_t live = (T / 2 + LINE) / LINE * LINE, partial = (heads + LINE - 1) / LINE * LINE;
     *bytes = (size_t)(live + partial + s.slabs * s.slab) * sizeof(double);
+    if (a->need) return s; /* there is no scratch yet */
     s.live = a->work;
     s.partial = (double *)a->work + live;
     s.slabs_at = s.partial + partial;
