@@ -132,6 +132,14 @@ static void list_claims(void)
 #undef CLAIM
 }
 
+static void list_switches(void)
+{
+    HEAD("switch", "default", "values", "about");
+#define SWITCH(name, value, values, about) LINE(#name, #value, values, about);
+#include "switches.def"
+#undef SWITCH
+}
+
 static const struct listing {
     const char *name;
     void (*print)(void);
@@ -143,6 +151,7 @@ static const struct listing {
     {"verbs", list_verbs},
     {"columns", list_columns},
     {"selftests", list_selftests},
+    {"switches", list_switches},
     {"inputs", list_inputs},
     {"claims", list_claims},
 };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "experiment.h"
+#include "mosaic.h"
 #include "pivot.h"
 #include "results.h"
 #include "selftest.h"
@@ -263,4 +264,21 @@ void selftest_pivot(selftest *t)
     char label[64];
     key_label("op+alpha", "entmax 1.33333", label, sizeof label);
     EXPECT(strcmp(label, "α-entmax, α = 4/3") == 0);
+}
+
+/* Every row of switches.def is a switch, and its default is one of its values. */
+void selftest_switches(selftest *t)
+{
+    mosaic_config c = config_default();
+    int rows = 0;
+#define SWITCH(name, value, values, about)                                                         \
+    EXPECT(config_set(&c, #name, #value) == OK);                                                   \
+    rows++;
+#include "switches.def"
+#undef SWITCH
+    mosaic_config fresh = config_default();
+    EXPECT(rows > 20 && memcmp(&c.kappa_init, &fresh.kappa_init,
+                               sizeof c - offsetof(mosaic_config, kappa_init)) == 0);
+    EXPECT(config_set(&c, "no_such_switch", "1") == ERR_ARG);
+    EXPECT(config_set(&c, "bias", "maybe") == ERR_ARG);
 }
