@@ -287,72 +287,79 @@ void selftest_unit_norm(selftest *t)
 
 enum { AB = 2, AT = 70, AH = 2, AD = 5, AN = AB * AT * AH * AD, AP = AB * AH * AT * AT };
 
+static double ak[AN], av[AN], ag[AN], ap[AP], astat[AB * AH * AT * STATS];
+
+/* Weights are 0 on keys that are not visible, and sum to 1 where there are any. */
+static void expect_visible(selftest *t, int lag)
+{
+    int hidden = 0;
+    double worst = 0;
+    for (int row = 0; row < AB * AH * AT; row++) {
+        const int q = row % AT;
+        double total = 0;
+        for (int j = 0; j < AT; j++) {
+            hidden += j > q - lag && ap[row * AT + j] != 0;
+            total += ap[row * AT + j];
+        }
+        worst = fmax(worst, fabs(total - (q >= lag)));
+    }
+    EXPECT(hidden == 0);
+    EXPECT(worst <= 1e-14);
+}
+
+/* The gradient that computes the weights again is the gradient that is given them, to the bit; one
+ * array for dq and dk receives the sum. */
+static void expect_one_gradient(selftest *t, const args *a)
+{
+    static double dk[3][AN], dv[3][AN], dq[2][AN], dbeta[3][AH];
+    for (int i = 0; i < 3; i++) {
+        args b = *a;
+        b.in[4] = i == 0 ? ap : NULL;
+        b.in[5] = i == 0 ? astat : NULL;
+        b.in[6] = ag;
+        b.out[0] = i == 2 ? dk[i] : dq[i];
+        b.out[1] = dk[i];
+        b.out[2] = dv[i];
+        b.out[3] = dbeta[i];
+        EXPECT(call(attention_grad_ref, &b) == OK);
+        EXPECT(memcmp(dv[0], dv[i], sizeof dv[0]) == 0);
+        EXPECT(memcmp(dbeta[0], dbeta[i], sizeof dbeta[0]) == 0);
+    }
+    EXPECT(memcmp(dq[0], dq[1], sizeof dq[0]) == 0 && memcmp(dk[0], dk[1], sizeof dk[0]) == 0);
+    double worst = 0;
+    for (int i = 0; i < AN; i++)
+        worst = fmax(worst, fabs(dk[2][i] - dq[0][i] - dk[0][i]));
+    EXPECT(worst <= 1e-13);
+}
+
 void selftest_attention(selftest *t)
 {
-    static double k[AN], v[AN], o[AN], g[AN], p[AP], p_free[AP], stat[AB * AH * AT * STATS];
-    static double keep[AN], dk[2][AN], dv[2][AN], dq[2][AN], dbeta[2][AH];
+    static double o[AN], keep[AN], dropped[AP];
     double beta[AH] = {1.3, 0.7};
-    fill(k, AN, 7);
-    fill(v, AN, 8);
-    fill(g, AN, 9);
+    fill(ak, AN, 7);
+    fill(av, AN, 8);
+    fill(ag, AN, 9);
     for (int lag = 0; lag <= 2; lag++) {
-        args a = {.in = {k, k, v, beta}, .out = {o, p_free, stat}, .p = params_default()};
+        args a = {.in = {ak, ak, av, beta}, .out = {o, ap, astat}, .p = params_default()};
         a.d = (dims){.B = AB, .T = AT, .H = AH, .D = AD};
         a.p.lag = lag;
         a.p.scale = 0.5;
         a.weights = entmax_ref;
         a.weights_grad = entmax_grad_ref;
         EXPECT(call(attention_ref, &a) == OK);
-        int hidden = 0;
-        double worst = 0;
-        for (int i = 0; i < AB * AH; i++)
-            for (int q = 0; q < AT; q++) {
-                double sum = 0;
-                const double *row = p_free + (i * AT + q) * AT;
-                for (int j = 0; j < AT; j++) {
-                    if (j > q - lag) hidden += row[j] != 0;
-                    sum += row[j];
-                }
-                worst = fmax(worst, fabs(sum - (q >= lag)));
-            }
-        EXPECT(hidden == 0);
-        EXPECT(worst <= 1e-14);
+        expect_visible(t, lag);
         for (int i = 0; i < AH * AD && lag > 0; i++)
             EXPECT(o[i] == 0);
+        expect_one_gradient(t, &a);
 
-        /* with dropout: p is what it was, the outputs need no p, and the gradient that computes
-         * the weights again is the gradient that is given them, to the bit */
+        /* dropout leaves p as it was; the output needs no p */
         a.p.rate = 0.2;
-        a.out[1] = p;
-        EXPECT(call(attention_ref, &a) == OK && memcmp(p, p_free, sizeof p) == 0);
+        a.out[1] = dropped;
+        EXPECT(call(attention_ref, &a) == OK && memcmp(dropped, ap, sizeof ap) == 0);
         memcpy(keep, o, sizeof o);
         a.out[1] = a.out[2] = NULL;
         EXPECT(call(attention_ref, &a) == OK && memcmp(o, keep, sizeof o) == 0);
-        for (int again = 0; again < 2; again++) {
-            args b = a;
-            b.in[4] = again ? NULL : p;
-            b.in[5] = again ? NULL : stat;
-            b.in[6] = g;
-            b.out[0] = dq[again];
-            b.out[1] = dk[again];
-            b.out[2] = dv[again];
-            b.out[3] = dbeta[again];
-            EXPECT(call(attention_grad_ref, &b) == OK);
-        }
-        EXPECT(memcmp(dq[0], dq[1], sizeof dq[0]) == 0 && memcmp(dk[0], dk[1], sizeof dk[0]) == 0);
-        EXPECT(memcmp(dv[0], dv[1], sizeof dv[0]) == 0);
-        EXPECT(memcmp(dbeta[0], dbeta[1], sizeof dbeta[0]) == 0);
-
-        /* one array for dq and dk receives the sum */
-        args b = a;
-        b.in[6] = g;
-        b.out[0] = b.out[1] = dk[1];
-        b.out[2] = dv[1];
-        EXPECT(call(attention_grad_ref, &b) == OK);
-        worst = 0;
-        for (int i = 0; i < AN; i++)
-            worst = fmax(worst, fabs(dk[1][i] - dq[0][i] - dk[0][i]));
-        EXPECT(worst <= 1e-13);
+        expect_one_gradient(t, &a);
     }
 }
 

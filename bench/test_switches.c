@@ -364,8 +364,10 @@ void selftest_model_config(selftest *t)
     EXPECT(config_set(&c, "k_kernel", "2.5") == ERR_ARG && strstr(last_error(), "integer"));
     EXPECT(config_set(&c, "nonsense", "1") == ERR_ARG && strstr(last_error(), "nonsense"));
     EXPECT(config_set(&c, "relumax_power", "4") == OK && c.method.p.relumax_power == 4);
+}
 
-    /* batches */
+void selftest_model_batches(selftest *t)
+{
     const batch b = words_of();
     double loss;
     int32_t none[ROWS];

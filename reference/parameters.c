@@ -21,7 +21,7 @@ typedef struct builder {
 } builder;
 
 typedef struct rule {
-    init init;
+    init_kind init;
     double scale;
     int pathless;
 } rule;

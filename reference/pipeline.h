@@ -16,12 +16,12 @@
 extern "C" {
 #endif
 
-typedef enum init { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_LEAKY } init;
+typedef enum init_kind { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_LEAKY } init_kind;
 
 typedef struct parameter {
     parameter_info info;
     int64_t at; /* first element in the flat arrays */
-    init init;
+    init_kind init;
     double scale; /* the constant, or the deviation */
 } parameter;
 
