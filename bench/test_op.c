@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_op.c — the lists are sound: signatures parse, gradients name tensors of their operation,
+ * kernels implement operations that exist; problems have the sizes they promise.
+ */
+#include <string.h>
+
+#include "call.h"
+#include "inputs.h"
+#include "selftest.h"
+
+/* "dX" for a tensor X of the signature? */
+static int is_gradient_of(const char *name, const signature *s)
+{
+    return *name == 'd' && (signature_in(s, name + 1) >= 0 || signature_out(s, name + 1) >= 0);
+}
+
+void selftest_op_lists(selftest *t)
+{
+    const op *o;
+    const impl *im;
+    signature s, g;
+    for (int i = 0; (o = op_at(i)); i++) {
+        EXPECT(signature_parse(o->signature, &s) == OK);
+        EXPECT(op_find(o->name) == o);
+        EXPECT(o->tol > 0 && o->tol <= 1e-5);
+        EXPECT(*o->source != '\0');
+        EXPECT(op_grad(o) || strcmp(o->grad, "none") == 0);
+        if (!op_grad(o)) continue;
+        EXPECT(op_forward(op_grad(o)) == o);
+        EXPECT(signature_parse(op_grad(o)->signature, &g) == OK);
+        for (int j = 0; j < g.inputs; j++)
+            EXPECT(signature_in(&s, g.in[j].name) >= 0 || signature_out(&s, g.in[j].name) >= 0 ||
+                   is_gradient_of(g.in[j].name, &s));
+        for (int j = 0; j < g.outputs; j++)
+            EXPECT(is_gradient_of(g.out[j].name, &s) || strcmp(g.out[j].name, "dalpha") == 0);
+    }
+    for (int i = 0; (im = impl_at(i)); i++) {
+        EXPECT(op_find(im->op) != NULL);
+        EXPECT(impl_find(im->op, im->name) == im);
+        EXPECT(*im->idea != '\0');
+    }
+    EXPECT(op_find("softmx") == NULL && strstr(last_error(), "softmax") != NULL);
+    EXPECT(impl_find("softmax", "reff") == NULL && strstr(last_error(), "ref") != NULL);
+    EXPECT(input_check("gaus") == ERR_ARG && strstr(last_error(), "gauss") != NULL);
+}
+
+void selftest_signature(selftest *t)
+{
+    static const char *const wrong[] = {"",
+                                        "c:RN",
+                                        "-> p:RN",
+                                        "c:RN ->",
+                                        "c -> p:RN",
+                                        "c:RX -> p:RN",
+                                        "c:RN:d -> p:RN",
+                                        ":RN -> p:RN",
+                                        "c:RN -> p:RN -> q:RN",
+                                        "c:RN->p:RN"};
+    const dims d = {.B = 2, .T = 3, .H = 5, .D = 7, .C = 11, .R = 13, .N = 17, .V = 19, .M = 23};
+    signature s;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        EXPECT(signature_parse(wrong[i], &s) == ERR_ARG);
+    EXPECT(signature_parse("token:R:i w:VC -> x:RC n:1:f", &s) == OK);
+    EXPECT(s.inputs == 2 && s.outputs == 2);
+    EXPECT(s.in[0].storage == 'i' && s.in[1].storage == 'w' && s.out[1].storage == 'f');
+    EXPECT(signature_in(&s, "w") == 1 && signature_in(&s, "x") == -1 &&
+           signature_out(&s, "x") == 0);
+    EXPECT(shape_count("RN", &d) == 13 * 17);
+    EXPECT(shape_count("BTHD", &d) == 2 * 3 * 5 * 7);
+    EXPECT(shape_count("RS", &d) == 13 * STATS);
+    EXPECT(shape_count("VC", &d) == 19 * 11 && shape_count("HMD", &d) == 5 * 23 * 7);
+    EXPECT(shape_count("1", &d) == 1);
+}
+
+/* Bytes of every tensor once; the inner axis is n and the largest tensor about `elements`. */
+void selftest_call_sizes(selftest *t)
+{
+    const params p = params_default();
+    const op *o;
+    for (int i = 0; (o = op_at(i)); i++) {
+        const dims d = call_dims(o, 48, 100000);
+        int64_t largest = 0;
+        call *c;
+        EXPECT(call_create(&c, o, impl_find(o->name, "ref"), &d, &p, F32) == OK);
+        if (!c) return;
+        for (int j = 0; j < c->sig.inputs; j++)
+            if (c->in_count[j] > largest) largest = c->in_count[j];
+        for (int j = 0; j < c->sig.outputs; j++)
+            if (c->out_count[j] > largest) largest = c->out_count[j];
+        EXPECT(largest > 50000 && largest <= 140000);
+        EXPECT(c->a.type == F64);
+        call_destroy(c);
+    }
+    const dims d = {1, 1, 1, 1, 1, 10, 20, 1, 1};
+    call *c;
+    EXPECT(call_create(&c, op_find("softmax"), impl_find("softmax", "ref"), &d, &p, F32) == OK);
+    EXPECT_NEAR(call_bytes(c), 8.0 * (200 + 10 + 200 + 40), 0);
+    EXPECT(inputs_fill(c, "masked", 0, 7) == OK && c->use_live);
+    EXPECT_NEAR(call_bytes(c), 8.0 * (200 + 10 + 200 + 40) + 4 * 10, 0);
+    call_destroy(c);
+}
