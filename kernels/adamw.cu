@@ -71,8 +71,9 @@ extern "C" status adamw_stream(const args *a)
                          (float)p->eps,
                          (float)p->clip};
     if (N == 0) return OK;
-    adamw_kernel<<<(unsigned)ceil_div(N, THREADS * packed<float>::width), THREADS, 0, stream_of(a)>>>(
-        IN(float, 0), IN(float, 1), IN(float, 2), IN(float, 3), IN(float, 4), OUT(float, 0),
-        OUT(float, 1), OUT(float, 2), N, s, wide);
+    adamw_kernel<<<(unsigned)ceil_div(N, THREADS * packed<float>::width), THREADS, 0,
+                   stream_of(a)>>>(IN(float, 0), IN(float, 1), IN(float, 2), IN(float, 3),
+                                   IN(float, 4), OUT(float, 0), OUT(float, 1), OUT(float, 2), N, s,
+                                   wide);
     return launched("adamw");
 }

@@ -112,8 +112,7 @@ extern "C" status attention_cublas(const args *a)
 {
     frame f = {};
     const void *mixed;
-    if (!a->weights)
-        return fail(ERR_ARG, "attention: weights: expected a transform of the scores");
+    if (!a->weights) return fail(ERR_ARG, "attention: weights: expected a transform of the scores");
     TRY(frame_of(a, "attention", &f));
     if (a->need) {
         *a->need = f.bytes;
@@ -142,9 +141,7 @@ extern "C" status attention_grad_cublas(const args *a)
     TRY(score(a, &f, f.w.a, g, a->in[2], 1));
     TRY(weigh_grad(&f.w, weights, stat, a->out[3] ? f.dbeta : NULL, &dc));
     TRY(mix(a, &f, a->out[0], dc, 0, a->in[1], a->p.scale, 0));
-    if (a->out[1])
-        TRY(mix(a, &f, a->out[1], dc, 1, a->in[0], a->p.scale, a->out[1] == a->out[0]));
-    if (a->out[3])
-        sum_heads(OUT(float, 3), f.dbeta, a->d.B, a->d.H, a->d.T, NULL, 1, stream_of(a));
+    if (a->out[1]) TRY(mix(a, &f, a->out[1], dc, 1, a->in[0], a->p.scale, a->out[1] == a->out[0]));
+    if (a->out[3]) sum_heads(OUT(float, 3), f.dbeta, a->d.B, a->d.H, a->d.T, NULL, 1, stream_of(a));
     return launched("attention_grad");
 }

@@ -6,48 +6,56 @@
  *
  * z (R, V), target (R) -> loss, lse (R). A target outside 0..V-1 (the code is -1) is not scored:
  * its loss and its row of dz are 0, its lse is not. One read of z, with a running maximum and sum
- * per thread; the backward is one read and one write. Packs are cut from the 16-byte frame in which
- * a row lies, so that any V runs at speed. dz may be z. NaN or +inf in a row: its loss is NaN.
- * Source: model 2.1.
+ * per thread, the next packs in flight; the backward is one read and one write. Packs are cut from
+ * the 16-byte frame in which a row lies, so that any V runs at speed. dz may be z. NaN or +inf in a
+ * row: its loss is NaN. Source: model 2.1.
  */
 #include "stage.cuh"
 
-enum { BLOCK = 1024, ROWS = 8, AHEAD = 16, NARROW = 2048 }; /* AHEAD: elements in flight */
+enum { THREADS = 256, AHEAD = 16, NARROW = 2048 }; /* AHEAD: elements in flight per thread */
+static const float LOG2_E = 1.44269504f;
 
 /* sum_v exp(z_v) = s exp(m) */
 struct running {
     float m, s;
 };
 
+/* e^x for x of moderate size: 2^x is one instruction. */
+__device__ static float exponential(float x)
+{
+    return exp2f(x * LOG2_E);
+}
+
 __device__ static running join(running a, running b)
 {
     const float m = max_nan(a.m, b.m);
     if (m == -INFINITY) return a;
-    return running{m, a.s * expf(a.m - m) + b.s * expf(b.m - m)};
+    return running{m, a.s * exponential(a.m - m) + b.s * exponential(b.m - m)};
 }
 
-__device__ static running team_join(running x)
+__device__ static running team_join(running x, int lanes)
 {
-    for (int o = WARP / 2; o > 0; o /= 2)
-        x = join(x, running{__shfl_xor_sync(ALL_LANES, x.m, o), __shfl_xor_sync(ALL_LANES, x.s, o)});
+    for (int o = lanes / 2; o > 0; o /= 2)
+        x = join(x,
+                 running{__shfl_xor_sync(ALL_LANES, x.m, o), __shfl_xor_sync(ALL_LANES, x.s, o)});
     return x;
 }
 
-/* Over the blockDim.x threads of a row, a warp or the block. */
+/* Over the blockDim.x threads of a row, a team or the block. */
 __device__ static running row_join(running x)
 {
     __shared__ running room[WARP];
-    x = team_join(x);
-    if (blockDim.x == WARP) return x;
+    if (blockDim.x <= WARP) return team_join(x, (int)blockDim.x);
+    x = team_join(x, WARP);
     const int lane = threadIdx.x % WARP;
     if (lane == 0) room[threadIdx.x / WARP] = x;
     __syncthreads();
-    return team_join(lane < (int)blockDim.x / WARP ? room[lane] : running{-INFINITY, 0});
+    return team_join(lane < (int)blockDim.x / WARP ? room[lane] : running{-INFINITY, 0}, WARP);
 }
 
 /* Elements [j, j + width) of the frame of a row of V; those outside are `absent`. */
 template <typename T>
-__device__ static packed<T> load_framed(const T *row, int64_t j, int64_t V, float absent)
+__device__ static packed<T> load_framed(const T *row, int j, int V, float absent)
 {
     __align__(16) T e[packed<T>::width];
     if (j >= 0) return load_some(row + j, V - j, true, absent);
@@ -57,77 +65,84 @@ __device__ static packed<T> load_framed(const T *row, int64_t j, int64_t V, floa
     return packed<T>{*(const uint4 *)e};
 }
 
-template <typename T> __device__ static int64_t frame_start(const T *row)
+template <typename T> __device__ static int frame_start(const T *row)
 {
-    return -(int64_t)((uintptr_t)row % 16 / sizeof(T));
+    return -(int)((uintptr_t)row % 16 / sizeof(T));
 }
 
-template <typename T>
-static __global__ void __launch_bounds__(BLOCK)
+template <typename T, int UNROLL>
+static __global__ void __launch_bounds__(THREADS)
     cross_entropy_kernel(const T *z, const int32_t *target, float *loss, float *lse, int64_t R,
-                         int64_t V)
+                         int V)
 {
-    enum { VEC = packed<T>::width, UNROLL = AHEAD / VEC };
+    enum { VEC = packed<T>::width };
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
-    if (row >= R) return; /* whole warps */
+    const int width = row < R ? V : 0; /* every lane of a warp takes part in its sums */
+    const int step = (int)blockDim.x * VEC;
     const T *p = z + row * V;
-    const int64_t step = (int64_t)blockDim.x * VEC;
+    packed<T> next[UNROLL];
     running x = {-INFINITY, 0};
-    for (int64_t j = frame_start(p) + threadIdx.x * VEC; j < V; j += UNROLL * step) {
+    int j = frame_start(p) + (int)threadIdx.x * VEC;
+#pragma unroll
+    for (int u = 0; u < UNROLL; u++)
+        next[u] = load_framed(p, j + u * step, width, -INFINITY);
+    for (; j < width; j += UNROLL * step) {
         packed<T> r[UNROLL];
         float m = x.m;
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++)
-            r[u] = load_framed(p, j + u * step, V, -INFINITY);
+        for (int u = 0; u < UNROLL; u++) {
+            r[u] = next[u];
+            next[u] = load_framed(p, j + (UNROLL + u) * step, width, -INFINITY);
+        }
 #pragma unroll
         for (int u = 0; u < UNROLL; u++)
 #pragma unroll
             for (int k = 0; k < VEC; k++)
                 m = max_nan(m, r[u][k]);
         if (m == -INFINITY) continue;
-        float s = x.s * expf(x.m - m);
+        float s = x.s * exponential(x.m - m);
 #pragma unroll
         for (int u = 0; u < UNROLL; u++)
 #pragma unroll
             for (int k = 0; k < VEC; k++)
-                s += expf(r[u][k] - m);
+                s += exponential(r[u][k] - m);
         x = running{m, s};
     }
     x = row_join(x);
-    if (threadIdx.x == 0) {
-        const int64_t t = target[row];
+    if (threadIdx.x == 0 && row < R) {
+        const int t = target[row];
         const float log_s = logf(x.s);
-        /* (m - z) is exact or nearly so where the loss is small */
+        /* m - z first: it is exact where the loss is small */
         loss[row] = t >= 0 && t < V ? x.m - widen(p[t]) + log_s : 0;
         if (lse) lse[row] = x.m + log_s;
     }
 }
 
-template <typename T>
-static __global__ void __launch_bounds__(BLOCK)
+template <typename T, int UNROLL>
+static __global__ void __launch_bounds__(THREADS)
     cross_entropy_grad_kernel(const T *z, const int32_t *target, const float *lse,
-                              const float *dloss, T *dz, int64_t R, int64_t V, bool same_frame)
+                              const float *dloss, T *dz, int64_t R, int V, bool same_frame)
 {
-    enum { VEC = packed<T>::width, UNROLL = AHEAD / VEC };
+    enum { VEC = packed<T>::width };
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
     if (row >= R) return;
+    const int step = (int)blockDim.x * VEC, t = target[row];
     const T *p = z + row * V;
     T *d = dz + row * V;
-    const int64_t step = (int64_t)blockDim.x * VEC, t = target[row];
     const bool scored = t >= 0 && t < V;
     const float l = lse[row], g = scored ? dloss[row] : 0;
-    for (int64_t j = frame_start(p) + threadIdx.x * VEC; j < V; j += UNROLL * step) {
+    for (int j = frame_start(p) + (int)threadIdx.x * VEC; j < V; j += UNROLL * step) {
         packed<T> r[UNROLL];
 #pragma unroll
         for (int u = 0; u < UNROLL; u++)
             r[u] = load_framed(p, j + u * step, V, 0);
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
-            const int64_t at = j + u * step;
+            const int at = j + u * step;
             float o[VEC];
 #pragma unroll
             for (int k = 0; k < VEC; k++) {
-                const float w = expf(r[u][k] - l);
+                const float w = exponential(r[u][k] - l);
                 o[k] = scored ? g * (at + k == t ? w - 1 : w) : 0;
             }
             if (at >= 0) {
@@ -141,31 +156,51 @@ static __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-/* A warp per row while rows are short, a block per row above. */
-static dim3 threads_of(int64_t V)
+/* A team of lanes per row while rows are short, a block per row above. */
+template <typename T> static dim3 threads_of(int64_t V)
 {
-    return V <= NARROW ? dim3(WARP, ROWS) : dim3(BLOCK);
+    const int lanes = team_lanes(V / packed<T>::width + 2);
+    return V <= NARROW ? dim3(lanes, THREADS / lanes) : dim3(THREADS);
+}
+
+/* Whether a row is at most one pack per lane, whatever its frame. */
+template <typename T> static bool is_short(int64_t V)
+{
+    return V / packed<T>::width + 2 <= WARP;
+}
+
+static status check(const char *what, const args *a)
+{
+    return a->d.V < INT32_MAX / 2 ? OK : fail(ERR_ARG, "%s: V: expected below 2^30", what);
 }
 
 template <typename T> static status run(const args *a)
 {
+    enum { UNROLL = AHEAD / packed<T>::width };
     const int64_t R = a->d.R, V = a->d.V;
-    const dim3 threads = threads_of(V);
+    const dim3 threads = threads_of<T>(V);
+    const auto kernel =
+        is_short<T>(V) ? cross_entropy_kernel<T, 1> : cross_entropy_kernel<T, UNROLL>;
     if (R == 0) return OK;
-    cross_entropy_kernel<T><<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
-        IN(T, 0), IN(int32_t, 1), OUT(float, 0), OUT(float, 1), R, V);
+    TRY(check("cross_entropy", a));
+    kernel<<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
+        IN(T, 0), IN(int32_t, 1), OUT(float, 0), OUT(float, 1), R, (int)V);
     return launched("cross_entropy");
 }
 
 template <typename T> static status run_grad(const args *a)
 {
+    enum { UNROLL = AHEAD / packed<T>::width };
     const int64_t R = a->d.R, V = a->d.V;
-    const dim3 threads = threads_of(V);
+    const dim3 threads = threads_of<T>(V);
+    const auto kernel =
+        is_short<T>(V) ? cross_entropy_grad_kernel<T, 1> : cross_entropy_grad_kernel<T, UNROLL>;
     const T *z = IN(T, 0);
     T *dz = OUT(T, 0);
     if (R == 0) return OK;
-    cross_entropy_grad_kernel<T><<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
-        z, IN(int32_t, 1), IN(float, 2), IN(float, 3), dz, R, V,
+    TRY(check("cross_entropy_grad", a));
+    kernel<<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
+        z, IN(int32_t, 1), IN(float, 2), IN(float, 3), dz, R, (int)V,
         (uintptr_t)z % 16 == (uintptr_t)dz % 16);
     return launched("cross_entropy_grad");
 }

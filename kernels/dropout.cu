@@ -64,8 +64,9 @@ template <typename T> static status run(const args *a)
                      (uint32_t)(a->p.rate * 4294967296.0),
                      (float)(1 / (1 - a->p.rate))};
     if (N == 0) return OK;
-    dropout_kernel<T><<<(unsigned)ceil_div(N, THREADS * packed<T>::width), THREADS, 0,
-                        stream_of(a)>>>(x, y, N, m, aligned16(x) && aligned16(y));
+    dropout_kernel<T>
+        <<<(unsigned)ceil_div(N, THREADS * packed<T>::width), THREADS, 0, stream_of(a)>>>(
+            x, y, N, m, aligned16(x) && aligned16(y));
     return launched("dropout");
 }
 

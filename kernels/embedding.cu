@@ -11,7 +11,7 @@
 
 #include <cub/device/device_radix_sort.cuh>
 
-enum { THREADS = 128, ROWS = 4, TILE = 64 };
+enum { THREADS = 128, ROWS = 4, AHEAD = 4, TILE = 64 };
 
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
@@ -23,10 +23,19 @@ static __global__ void __launch_bounds__(THREADS)
     if (row >= R) return;
     const int64_t v = token[row];
     const bool known = v >= 0 && v < V;
-#pragma unroll 4
-    for (int64_t c = (int64_t)threadIdx.x * VEC; c < C; c += WARP * VEC) {
-        packed<T> r = load_some(w + (known ? v * C : 0) + c, known ? C - c : 0, wide);
-        store_some(x + row * C + c, r, C - c, wide);
+    const T *from = w + (known ? v * C : 0);
+    for (int64_t c0 = (int64_t)threadIdx.x * VEC; c0 < C; c0 += AHEAD * WARP * VEC) {
+        packed<T> r[AHEAD];
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            const int64_t c = c0 + i * WARP * VEC;
+            r[i] = load_some(from + c, known ? C - c : 0, wide);
+        }
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            const int64_t c = c0 + i * WARP * VEC;
+            store_some(x + row * C + c, r[i], C - c, wide);
+        }
     }
 }
 
@@ -170,12 +179,16 @@ static status plan(const args *a, sorted *s)
                                              s->position, s->position_sorted, (int)R, 0,
                                              key_bits(V), stream_of(a)),
              "embedding_grad: sort");
-    const size_t sizes[] = {4 * (size_t)R, 4 * (size_t)R, 4 * (size_t)R, 4 * (size_t)R,
-                            4 * (size_t)(V + 1),
-                            8 * (size_t)(ceil_div(R, TILE) * a->d.C), s->sort_bytes};
-    void **parts[] = {(void **)&s->key,      (void **)&s->key_sorted,
-                      (void **)&s->position, (void **)&s->position_sorted,
-                      (void **)&s->start,    (void **)&s->partial,
+    const size_t sizes[] = {4 * (size_t)R,       4 * (size_t)R,
+                            4 * (size_t)R,       4 * (size_t)R,
+                            4 * (size_t)(V + 1), 8 * (size_t)(ceil_div(R, TILE) * a->d.C),
+                            s->sort_bytes};
+    void **parts[] = {(void **)&s->key,
+                      (void **)&s->key_sorted,
+                      (void **)&s->position,
+                      (void **)&s->position_sorted,
+                      (void **)&s->start,
+                      (void **)&s->partial,
                       &s->sort};
     s->bytes = 0;
     for (int i = 0; i < 7; i++) {
@@ -195,20 +208,20 @@ template <typename T> static status run_grad(const args *a, sorted s)
     const unsigned slabs = (unsigned)ceil_div(C, THREADS * packed<T>::width);
     if (V == 0 || C == 0) return OK;
     if (R > 0) {
-        keys_kernel<<<(unsigned)ceil_div(R, THREADS), THREADS, 0, stream>>>(
-            IN(int32_t, 0), s.key, s.position, R, V);
+        keys_kernel<<<(unsigned)ceil_div(R, THREADS), THREADS, 0, stream>>>(IN(int32_t, 0), s.key,
+                                                                            s.position, R, V);
         CUDA_TRY(cub::DeviceRadixSort::SortPairs(s.sort, s.sort_bytes, s.key, s.key_sorted,
                                                  s.position, s.position_sorted, (int)R, 0,
                                                  key_bits(V), stream),
                  "embedding_grad: sort");
     }
-    starts_kernel<<<(unsigned)ceil_div(V + 1, THREADS), THREADS, 0, stream>>>(s.key_sorted,
-                                                                              s.start, R, V);
+    starts_kernel<<<(unsigned)ceil_div(V + 1, THREADS), THREADS, 0, stream>>>(s.key_sorted, s.start,
+                                                                              R, V);
     if (R > 0)
         tiles_kernel<T><<<dim3((unsigned)ceil_div(R, TILE), slabs), THREADS, 0, stream>>>(
             dx, s.key_sorted, s.start, s.position_sorted, s.partial, R, C, V, wide);
-    rows_kernel<T><<<dim3((unsigned)V, slabs), THREADS, 0, stream>>>(
-        dx, s.start, s.position_sorted, s.partial, dw, C, wide);
+    rows_kernel<T><<<dim3((unsigned)V, slabs), THREADS, 0, stream>>>(dx, s.start, s.position_sorted,
+                                                                     s.partial, dw, C, wide);
     return launched("embedding_grad");
 }
 

@@ -43,7 +43,8 @@ static __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) partial[blockIdx.x] = s;
 }
 
-static __global__ void __launch_bounds__(THREADS) root(const double *partial, int blocks, float *norm)
+static __global__ void __launch_bounds__(THREADS)
+    root(const double *partial, int blocks, float *norm)
 {
     double s = 0;
     for (int i = threadIdx.x; i < blocks; i += THREADS)
@@ -58,8 +59,8 @@ template <typename T> static status run(const args *a)
     const int64_t full = ceil_div(a->d.N, THREADS * packed<T>::width);
     const int blocks = full < BLOCKS ? (int)full : (int)BLOCKS;
     if (blocks > 0)
-        squares<T><<<blocks, THREADS, 0, stream_of(a)>>>(g, (double *)a->work, a->d.N,
-                                                         aligned16(g));
+        squares<T>
+            <<<blocks, THREADS, 0, stream_of(a)>>>(g, (double *)a->work, a->d.N, aligned16(g));
     root<<<1, THREADS, 0, stream_of(a)>>>((const double *)a->work, blocks, OUT(float, 0));
     return launched("global_norm");
 }

@@ -7,19 +7,19 @@
  *     dx = rstd (e - sum e / C - h sum(e h) / C),   dw = sum_r h dy,   db = sum_r dy
  *
  * x (R, C), w, b (C; b NULL: 0) -> y (R, C), mean, rstd (R). Reads eps.
- * Forward: a warp or a block holds a row in registers, one read and one write, variance about the
- * mean; rows of more than HELD * ROW_THREADS packs are read again from the cache.
+ * Forward: a team of lanes or a block holds a row in registers, one read and one write, variance
+ * about the mean; what exceeds 8 packs for each of 512 threads is read again from the cache.
  * Backward: a block owns a slab of columns for many rows and keeps its part of dw and db in
- * registers; one slab makes the row sums itself, more slabs take them from a pass before.
- * The parts of the blocks are added in order.
+ * registers, and loads a row while it sums the one before; one slab makes the row sums itself, more
+ * slabs take them from a pass before. The parts of the blocks are added in order.
  * Source: Ba et al. 2016.
  */
 #include "stage.cuh"
 
-enum { ROW_THREADS = 512, HELD = 8, ROWS = 8, GRAD_HELD = 2, GRAD_BLOCKS = 1056 };
+enum { ROW_THREADS = 512, MOST_HELD = 8, THREADS = 256, GRAD_COLS = 8, GRAD_BLOCKS = 1056 };
 
 /* A row of which each thread keeps its first HELD packs. */
-template <typename T> struct held_row {
+template <typename T, int HELD> struct held_row {
     packed<T> p[HELD];
     const T *row;
     int64_t C;
@@ -44,13 +44,13 @@ template <typename T> struct held_row {
             const int64_t c = (threadIdx.x + (int64_t)i * blockDim.x) * packed<T>::width;
             if (c < C) f(p[i], c);
         }
-        for (int64_t i = threadIdx.x + (int64_t)HELD * blockDim.x; i * packed<T>::width < C;
-             i += blockDim.x)
+        for (int64_t i = threadIdx.x + (int64_t)HELD * blockDim.x;
+             HELD == MOST_HELD && i * packed<T>::width < C; i += blockDim.x)
             f(at(i), i * packed<T>::width);
     }
 };
 
-template <typename T>
+template <typename T, int HELD>
 static __global__ void __launch_bounds__(ROW_THREADS)
     layer_norm_kernel(const T *x, const float *w, const float *b, T *y, float *mean, float *rstd,
                       int64_t R, int64_t C, float eps, bool wide)
@@ -58,11 +58,11 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     enum { VEC = packed<T>::width };
     __shared__ float2 room[2][WARP];
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
-    if (row >= R) return; /* whole warps: blockDim.y > 1 only with a warp per row */
-    held_row<T> h;
-    h.read(x + row * C, C, wide);
+    const int64_t width = row < R ? C : 0; /* every lane of a warp takes part in its sums */
+    held_row<T, HELD> h;
+    h.read(x + row * C, width, wide);
     float sum = 0, square = 0;
-    h.each([&](const packed<T> &p, int64_t c) {
+    h.each([&](const packed<T> &p, int64_t) {
 #pragma unroll
         for (int k = 0; k < VEC; k++)
             sum += p[k];
@@ -73,7 +73,7 @@ static __global__ void __launch_bounds__(ROW_THREADS)
         for (int k = 0; k < VEC; k++)
             square += c + k < C ? (p[k] - mu) * (p[k] - mu) : 0;
     });
-    const float r = rsqrtf(row_sum(make_float2(square, 0), room, 1).x / (float)C + eps);
+    const float r = 1 / sqrtf(row_sum(make_float2(square, 0), room, 1).x / (float)C + eps);
     h.each([&](const packed<T> &p, int64_t c) {
         const packed<float> none = {};
         float o[VEC];
@@ -87,7 +87,7 @@ static __global__ void __launch_bounds__(ROW_THREADS)
         }
         store_some(y + row * C + c, packed_of<T>(o), C - c, wide);
     });
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == 0 && row < R) {
         if (mean) mean[row] = mu;
         if (rstd) rstd[row] = r;
     }
@@ -118,7 +118,25 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     if (threadIdx.x == 0) sums[row] = s;
 }
 
-/* Rows blockIdx.x, + gridDim.x, ... of the slab blockIdx.y. sums NULL: the slab is the row.
+/* The packs of one row at this thread's columns, with its mean and rstd. */
+template <typename T, int HELD> struct row_pair {
+    packed<T> x[HELD], dy[HELD];
+    float mu, r;
+    __device__ void read(const T *px, const T *pdy, const float *mean, const float *rstd,
+                         int64_t row, int64_t R, int64_t C, const int64_t *col, bool wide)
+    {
+        mu = row < R ? mean[row] : 0;
+        r = row < R ? rstd[row] : 0;
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            const int64_t left = row < R ? C - col[i] : 0;
+            x[i] = load_some(px + row * C + col[i], left, wide);
+            dy[i] = load_some(pdy + row * C + col[i], left, wide);
+        }
+    }
+};
+
+/* Every gridDim.x * blockDim.y-th row of the slab blockIdx.y. sums NULL: the slab is the row.
  * part: per block 2 x C floats, the sums of h dy and of dy. */
 template <typename T>
 static __global__ void __launch_bounds__(ROW_THREADS)
@@ -126,55 +144,71 @@ static __global__ void __launch_bounds__(ROW_THREADS)
                            const T *dy, const float2 *sums, T *dx, float *part, int64_t R,
                            int64_t C, bool wide)
 {
-    enum { VEC = packed<T>::width };
+    enum { VEC = packed<T>::width, HELD = GRAD_COLS / VEC };
     __shared__ float2 room[2][WARP];
-    float pw[GRAD_HELD][VEC], dw[GRAD_HELD][VEC], db[GRAD_HELD][VEC];
-    int64_t col[GRAD_HELD];
+    extern __shared__ float fold[]; /* blockDim.y > 1: [blockDim.y][2][blockDim.x * GRAD_COLS] */
+    float pw[HELD][VEC], dw[HELD][VEC], db[HELD][VEC];
+    int64_t col[HELD], row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
     int turn = 0;
 #pragma unroll
-    for (int i = 0; i < GRAD_HELD; i++) {
-        col[i] = (((int64_t)blockIdx.y * GRAD_HELD + i) * blockDim.x + threadIdx.x) * VEC;
+    for (int i = 0; i < HELD; i++) {
+        col[i] = (((int64_t)blockIdx.y * HELD + i) * blockDim.x + threadIdx.x) * VEC;
 #pragma unroll
         for (int k = 0; k < VEC; k++) {
             pw[i][k] = col[i] + k < C ? w[col[i] + k] : 0;
             dw[i][k] = db[i][k] = 0;
         }
     }
-    for (int64_t row = blockIdx.x; row < R; row += gridDim.x, turn ^= 1) {
-        packed<T> px[GRAD_HELD], pd[GRAD_HELD];
-        const float mu = mean[row], r = rstd[row];
+    row_pair<T, HELD> next;
+    next.read(x, dy, mean, rstd, row, R, C, col, wide);
+    for (; row < R; row += (int64_t)gridDim.x * blockDim.y, turn ^= 1) {
+        const row_pair<T, HELD> now = next;
+        next.read(x, dy, mean, rstd, row + (int64_t)gridDim.x * blockDim.y, R, C, col, wide);
         float2 s = make_float2(0, 0);
 #pragma unroll
-        for (int i = 0; i < GRAD_HELD; i++) {
-            px[i] = load_some(x + row * C + col[i], C - col[i], wide);
-            pd[i] = load_some(dy + row * C + col[i], C - col[i], wide);
-        }
-#pragma unroll
-        for (int i = 0; i < GRAD_HELD; i++)
+        for (int i = 0; i < HELD; i++)
 #pragma unroll
             for (int k = 0; k < VEC; k++) {
-                const float h = (px[i][k] - mu) * r, e = pw[i][k] * pd[i][k];
+                const float h = (now.x[i][k] - now.mu) * now.r, e = pw[i][k] * now.dy[i][k];
                 s.x += e;
                 s.y += e * h;
-                dw[i][k] += h * pd[i][k];
-                db[i][k] += pd[i][k];
+                dw[i][k] += h * now.dy[i][k];
+                db[i][k] += now.dy[i][k];
             }
         s = sums ? sums[row] : row_sum(s, room, turn);
         const float a = s.x / (float)C, b = s.y / (float)C;
 #pragma unroll
-        for (int i = 0; i < GRAD_HELD; i++) {
+        for (int i = 0; i < HELD; i++) {
             float o[VEC];
 #pragma unroll
             for (int k = 0; k < VEC; k++) {
-                const float h = (px[i][k] - mu) * r;
-                o[k] = r * (pw[i][k] * pd[i][k] - a - h * b);
+                const float h = (now.x[i][k] - now.mu) * now.r;
+                o[k] = now.r * (pw[i][k] * now.dy[i][k] - a - h * b);
             }
             store_some(dx + row * C + col[i], packed_of<T>(o), C - col[i], wide);
         }
     }
+    const int width = blockDim.x * GRAD_COLS;
     float *mine = part + (int64_t)blockIdx.x * 2 * C;
+    if (blockDim.y > 1) {
 #pragma unroll
-    for (int i = 0; i < GRAD_HELD; i++)
+        for (int i = 0; i < HELD; i++)
+#pragma unroll
+            for (int k = 0; k < VEC; k++) {
+                float *f = fold + threadIdx.y * 2 * width + col[i] + k;
+                f[0] = dw[i][k], f[width] = db[i][k];
+            }
+        __syncthreads();
+        for (int c = threadIdx.y * blockDim.x + threadIdx.x; c < 2 * width; c += THREADS) {
+            float s = 0;
+            for (int j = 0; j < (int)blockDim.y; j++)
+                s += fold[j * 2 * width + c];
+            if (c % width < C) mine[c / width * C + c % width] = s;
+        }
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
 #pragma unroll
         for (int k = 0; k < VEC; k++)
             if (col[i] + k < C) {
@@ -189,15 +223,20 @@ template <typename T> static status run(const args *a)
     const T *x = IN(T, 0);
     const float *w = IN(float, 1), *b = IN(float, 2);
     T *y = OUT(T, 0);
-    const bool wide = C % packed<T>::width == 0 && aligned16(x) && aligned16(y) && aligned16(w) &&
-                      aligned16(b);
-    const dim3 threads = packs <= HELD * WARP        ? dim3(WARP, ROWS)
-                         : packs <= HELD * WARP * 4  ? dim3(WARP * 4)
-                                                     : dim3(ROW_THREADS);
+    const bool wide =
+        C % packed<T>::width == 0 && aligned16(x) && aligned16(y) && aligned16(w) && aligned16(b);
+    const int tx = packs <= MOST_HELD * WARP       ? team_lanes(packs)
+                   : packs <= MOST_HELD * WARP * 4 ? WARP * 4
+                                                   : (int)ROW_THREADS;
+    const dim3 threads = tx <= WARP ? dim3(tx, THREADS / tx) : dim3(tx);
+    const int64_t held = ceil_div(packs, tx);
+    const auto kernel = held <= 1   ? layer_norm_kernel<T, 1>
+                        : held <= 2 ? layer_norm_kernel<T, 2>
+                        : held <= 4 ? layer_norm_kernel<T, 4>
+                                    : layer_norm_kernel<T, MOST_HELD>;
     if (R == 0 || C == 0) return OK;
-    layer_norm_kernel<T><<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
-        x, w, b, y, OUT(float, 1), OUT(float, 2), R, C, (float)a->p.eps,
-        wide);
+    kernel<<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
+        x, w, b, y, OUT(float, 1), OUT(float, 2), R, C, (float)a->p.eps, wide);
     return launched("layer_norm");
 }
 
@@ -209,15 +248,16 @@ extern "C" status layer_norm_registers(const args *a)
 
 template <typename T> static status run_grad(const args *a)
 {
-    const int64_t R = a->d.R, C = a->d.C, packs = ceil_div(C, packed<T>::width);
+    const int64_t R = a->d.R, C = a->d.C;
     const T *x = IN(T, 0), *dy = IN(T, 4);
     T *dx = OUT(T, 0);
-    const bool wide =
-        C % packed<T>::width == 0 && aligned16(x) && aligned16(dy) && aligned16(dx);
-    const int64_t full = ceil_div(packs, GRAD_HELD * WARP) * WARP;
-    const int threads = full < ROW_THREADS ? (int)full : (int)ROW_THREADS;
-    const int64_t slabs = ceil_div(packs, GRAD_HELD * threads);
-    const int blocks = R < GRAD_BLOCKS ? (int)R : (int)GRAD_BLOCKS;
+    const bool wide = C % packed<T>::width == 0 && aligned16(x) && aligned16(dy) && aligned16(dx);
+    const int64_t full = ceil_div(C, GRAD_COLS * WARP) * WARP;
+    const int tx = full < ROW_THREADS ? (int)full : (int)ROW_THREADS;
+    const dim3 threads = tx == WARP ? dim3(WARP, THREADS / WARP) : dim3(tx);
+    const int64_t slabs = ceil_div(C, GRAD_COLS * tx), rows = ceil_div(R, threads.y);
+    const size_t fold = tx == WARP ? sizeof(float) * 2 * GRAD_COLS * THREADS : 0;
+    const int blocks = rows < GRAD_BLOCKS ? (int)rows : (int)GRAD_BLOCKS;
     float *part = (float *)a->work;
     float2 *sums = NULL;
     if (C == 0) return OK;
@@ -227,7 +267,7 @@ template <typename T> static status run_grad(const args *a)
             x, IN(float, 1), IN(float, 2), IN(float, 3), dy, sums, C, wide);
     }
     if (R > 0)
-        layer_norm_grad_kernel<T><<<dim3(blocks, (unsigned)slabs), threads, 0, stream_of(a)>>>(
+        layer_norm_grad_kernel<T><<<dim3(blocks, (unsigned)slabs), threads, fold, stream_of(a)>>>(
             x, IN(float, 1), IN(float, 2), IN(float, 3), dy, sums, dx, part, R, C, wide);
     if (a->out[1]) sum_columns(OUT(float, 1), part, blocks, C, 2 * C, stream_of(a));
     if (a->out[2]) sum_columns(OUT(float, 2), part + C, blocks, C, 2 * C, stream_of(a));

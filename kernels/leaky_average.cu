@@ -40,16 +40,16 @@ typedef struct decays {
 
 typedef struct scan {
     int64_t B, T, H, D;
-    int64_t lanes;  /* packs of channels, all samples: B * H * D / width */
-    int64_t slabs;  /* blocks across the channels                       */
-    int64_t tiles;  /* blocks along time                                */
-    int width;      /* channels of a pack: 16 bytes, or 1               */
-    int groups;     /* threads of a block along time                    */
+    int64_t lanes; /* packs of channels, all samples: B * H * D / width */
+    int64_t slabs; /* blocks across the channels                       */
+    int64_t tiles; /* blocks along time                                */
+    int width;     /* channels of a pack: 16 bytes, or 1               */
+    int groups;    /* threads of a block along time                    */
     const decays *decay;
-    float *factor;              /* per head: -sign(theta) rho, for the backward */
+    float *factor; /* per head: -sign(theta) rho, for the backward */
     unsigned *ticket;
-    unsigned long long *sum;    /* [tiles][lanes * width]: a float and a flag */
-    unsigned long long *state;  /* [tiles / GROUP][lanes * width]             */
+    unsigned long long *sum;   /* [tiles][lanes * width]: a float and a flag */
+    unsigned long long *state; /* [tiles / GROUP][lanes * width]             */
 } scan;
 
 __device__ static decay decay_over(double lambda, int64_t steps)
@@ -243,9 +243,11 @@ static layout layout_of(const args *a, int width, int steps)
     s->tiles = s->groups > 0 ? ceil_div(d.T, (int64_t)s->groups * steps) : 0;
     const size_t words = 8 * (size_t)(s->lanes * width);
     const bool chained = s->tiles > 1;
-    const size_t sizes[] = {sizeof(unsigned), chained ? words * (size_t)s->tiles : 0,
+    const size_t sizes[] = {sizeof(unsigned),
+                            chained ? words * (size_t)s->tiles : 0,
                             chained ? words * (size_t)(s->tiles / GROUP) : 0,
-                            sizeof(decays) * (size_t)d.H, sizeof(float) * (size_t)d.H,
+                            sizeof(decays) * (size_t)d.H,
+                            sizeof(float) * (size_t)d.H,
                             sizeof(float) * (size_t)(s->tiles * s->lanes)};
     void **parts[] = {(void **)&s->ticket, (void **)&s->sum,    (void **)&s->state,
                       (void **)&s->decay,  (void **)&s->factor, (void **)&l.part};
@@ -308,8 +310,8 @@ template <typename T> static status run_grad(const args *a)
     TRY((wide ? launch<T, W, STEPS_GRAD, true>(a, &l, what, theta, ds, dx, s)
               : launch<T, 1, STEPS_GRAD, true>(a, &l, what, theta, ds, dx, s)));
     if (a->out[1])
-        sum_heads(OUT(float, 1), l.part, l.s.tiles * a->d.B, a->d.H, a->d.D / l.s.width,
-                  l.s.factor, 10, stream_of(a));
+        sum_heads(OUT(float, 1), l.part, l.s.tiles * a->d.B, a->d.H, a->d.D / l.s.width, l.s.factor,
+                  10, stream_of(a));
     return launched(what);
 }
 

@@ -46,10 +46,10 @@ status matmul_begin(matmul *m, const char *what, dtype type, void *work, void *s
     cublasStatus_t s = cublasSetStream(handle, (cudaStream_t)stream);
     if (s == CUBLAS_STATUS_SUCCESS) s = cublasSetWorkspace(handle, work, MATMUL_WORK);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasSetMathMode(handle,
-                              type == F32 ? CUBLAS_PEDANTIC_MATH
-                                          : (cublasMath_t)(CUBLAS_DEFAULT_MATH |
-                                            CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
+        s = cublasSetMathMode(
+            handle, type == F32 ? CUBLAS_PEDANTIC_MATH
+                                : (cublasMath_t)(CUBLAS_DEFAULT_MATH |
+                                                 CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
     return s == CUBLAS_STATUS_SUCCESS ? OK : fail(ERR_DEVICE, "%s: cuBLAS: %s", what, cause(s));
 }
 
@@ -61,9 +61,9 @@ status multiply(const matmul *m, int64_t rows, int64_t cols, int64_t inner, doub
         x.type == F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F;
     if (rows == 0 || cols == 0 || batch == 0) return OK;
     cublasStatus_t s = cublasGemmStridedBatchedEx_64(
-        (cublasHandle_t)m->handle, w.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, x.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-        cols, rows, inner, &alpha, w.p, data_type(w.type), w.ld, w.step, x.p, data_type(x.type), x.ld,
-        x.step, &beta, (void *)y.p, data_type(y.type), y.ld, y.step, batch, compute, CUBLAS_GEMM_DEFAULT);
-    return s == CUBLAS_STATUS_SUCCESS ? OK
-                                      : fail(ERR_DEVICE, "%s: cuBLAS: %s", m->what, cause(s));
+        (cublasHandle_t)m->handle, w.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+        x.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, cols, rows, inner, &alpha, w.p, data_type(w.type),
+        w.ld, w.step, x.p, data_type(x.type), x.ld, x.step, &beta, (void *)y.p, data_type(y.type),
+        y.ld, y.step, batch, compute, CUBLAS_GEMM_DEFAULT);
+    return s == CUBLAS_STATUS_SUCCESS ? OK : fail(ERR_DEVICE, "%s: cuBLAS: %s", m->what, cause(s));
 }

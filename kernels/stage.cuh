@@ -37,7 +37,11 @@ __device__ __forceinline__ packed<T> load_some(const T *p, int64_t left, bool wi
     if (wide && left >= packed<T>::width) return packed<T>{*(const uint4 *)p};
 #pragma unroll
     for (int k = 0; k < packed<T>::width; k++)
-        e[k] = k < left ? p[k] : narrow<T>(absent);
+        e[k] = narrow<T>(absent);
+    if (left > 0)
+#pragma unroll
+        for (int k = 0; k < packed<T>::width; k++)
+            if (k < left) e[k] = p[k];
     return packed<T>{*(const uint4 *)e};
 }
 
@@ -100,14 +104,15 @@ static inline norm_rule norm_rule_of(const params *p)
     return r;
 }
 
-/* The sum of (x, y) over the threads of one row: blockDim.x of them, a warp or the whole block.
+/* The sum of (x, y) over the threads of one row: blockDim.x of them, a team or the whole block.
  * `room` is 2 x 32 pairs of shared memory; calls alternate `turn` between 0 and 1, which saves the
  * second barrier. Every thread receives the sum. */
 __device__ inline float2 row_sum(float2 s, float2 (*room)[WARP], int turn)
 {
-    s.x = team_sum(s.x, WARP);
-    s.y = team_sum(s.y, WARP);
-    if (blockDim.x == WARP) return s;
+    const int lanes = blockDim.x < WARP ? (int)blockDim.x : (int)WARP;
+    s.x = team_sum(s.x, lanes);
+    s.y = team_sum(s.y, lanes);
+    if (blockDim.x <= WARP) return s;
     const int warps = blockDim.x / WARP, lane = threadIdx.x % WARP;
     if (lane == 0) room[turn][threadIdx.x / WARP] = s;
     __syncthreads();

@@ -55,6 +55,6 @@ void sum_columns(float *out, const float *in, int64_t n, int64_t C, int64_t stri
                  cudaStream_t stream)
 {
     if (C > 0)
-        sum_columns_kernel<<<(unsigned)ceil_div(C, WARP), dim3(WARP, WARP), 0, stream>>>(
-            out, in, n, C, stride);
+        sum_columns_kernel<<<(unsigned)ceil_div(C, WARP), dim3(WARP, WARP), 0, stream>>>(out, in, n,
+                                                                                         C, stride);
 }

@@ -4,8 +4,9 @@
  *
  *     u_t = a x_t + (1-a) x_{t+1},  x_T = 0;   y_t = e^{10 nu} u_t / n'_t,  n_t = |u_t|
  *     n' = max(n, eps), or n + eps if eps_add
- *     du_t = (e^{10 nu} dy_t - y_t <y_t,dy_t> e^{-10 nu} n'/n) / n'   (n < eps or n = 0: first term)
- *     dx_t = a du_t + (1-a) du_{t-1},   da = sum <du_t, x_t - x_{t+1}>,   dnu = 10 sum <dy_t, y_t>
+ *     du_t = (e^{10 nu} dy_t - y_t <y_t,dy_t> e^{-10 nu} n'/n) / n'   (n < eps or n = 0: first
+ * term) dx_t = a du_t + (1-a) du_{t-1},   da = sum <du_t, x_t - x_{t+1}>,   dnu = 10 sum <dy_t,
+ * y_t>
  *
  * x (B,T,H,D), coef a (H), nu (H) -> y (B,T,H,D), norm n (B,T,H). Reads eps, eps_add.
  * A team of lanes walks RUN positions of one head, a batch of them in flight, and hands x_{t+1}
@@ -48,8 +49,8 @@ __device__ static walk walk_of(const grid &g, int width)
     return w;
 }
 
-template <typename T> __device__ static packed<T> at(const T *p, const grid &g, const walk &w,
-                                                     int64_t t, int64_t c)
+template <typename T>
+__device__ static packed<T> at(const T *p, const grid &g, const walk &w, int64_t t, int64_t c)
 {
     return load_some(p + w.base + t * w.step + c, t >= 0 && t < g.T ? w.cols - c : 0, g.wide);
 }
@@ -130,20 +131,23 @@ template <typename T> __device__ static float dot(const packed<T> &p, const pack
     return s;
 }
 
-/* The projection of row t, of which this lane holds the packs y0 and dy0; `along` receives
- * <y_t, dy_t>. Rows that do not exist are 0 and project to 0. */
+__device__ static float norm_at(const float *norm, const grid &g, const walk &w, int64_t t)
+{
+    return w.cols > 0 && t >= 0 && t < g.T ? norm[w.row + t * g.H] : 1;
+}
+
+/* The projection of row t of length n, of which this lane holds the packs y0 and dy0; `along`
+ * receives <y_t, dy_t>. Rows that do not exist are 0 and project to 0. */
 template <typename T, bool LONG>
-__device__ static projection project(const T *y, const T *dy, const float *norm, const grid &g,
-                                     const walk &w, int64_t t, const packed<T> &y0,
-                                     const packed<T> &dy0, float scale, float *along)
+__device__ static projection project(const T *y, const T *dy, float n, const grid &g, const walk &w,
+                                     int64_t t, const packed<T> &y0, const packed<T> &dy0,
+                                     float scale, float *along)
 {
     const int64_t stride = (int64_t)g.lanes * packed<T>::width;
     float s = dot(y0, dy0);
     for (int64_t c = w.col + stride; LONG && c < w.cols; c += stride)
         s += dot(at(y, g, w, t, c), at(dy, g, w, t, c));
     s = team_sum(s, g.lanes);
-    const bool exists = w.cols > 0 && t >= 0 && t < g.T;
-    const float n = exists ? norm[w.row + t * g.H] : 1;
     *along = s;
     return projection{scale / divisor(g.rule, n), is_flat(g.rule, n) ? 0 : s / (scale * n)};
 }
@@ -178,22 +182,26 @@ static __global__ void __launch_bounds__(THREADS, 2)
     float along_mix = 0, along_nu = 0, along, before[VEC];
     packed<T> now = at(x, g, w, w.t0, w.col), o;
     packed<T> y0 = at(y, g, w, w.t0 - 1, w.col), dy0 = at(dy, g, w, w.t0 - 1, w.col);
-    projection last = project<T, LONG>(y, dy, norm, g, w, w.t0 - 1, y0, dy0, scale, &along);
+    projection last = project<T, LONG>(y, dy, norm_at(norm, g, w, w.t0 - 1), g, w, w.t0 - 1, y0,
+                                       dy0, scale, &along);
 #pragma unroll
     for (int k = 0; k < VEC; k++)
         before[k] = last.first * dy0[k] - last.second * y0[k];
     for (int64_t t0 = w.t0; t0 < w.t0 + RUN; t0 += BATCH) {
         packed<T> ahead[BATCH], yt[BATCH], dyt[BATCH];
+        float n[BATCH];
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             ahead[i] = at(x, g, w, t0 + i + 1, w.col);
             yt[i] = at(y, g, w, t0 + i, w.col);
             dyt[i] = at(dy, g, w, t0 + i, w.col);
+            n[i] = norm_at(norm, g, w, t0 + i);
         }
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             const int64_t t = t0 + i, cols = t < w.t1 ? w.cols : 0;
-            const projection p = project<T, LONG>(y, dy, norm, g, w, t, yt[i], dyt[i], scale, &along);
+            const projection p =
+                project<T, LONG>(y, dy, n[i], g, w, t, yt[i], dyt[i], scale, &along);
             T *row = dx + w.base + t * w.step;
             if (w.col < cols) {
                 along_nu += along;
@@ -225,8 +233,14 @@ static __global__ void __launch_bounds__(THREADS, 2)
 template <typename T> static grid grid_of(const args *a, bool aligned)
 {
     const dims d = a->d;
-    grid g = {d.B, d.T, d.H, d.D, ceil_div(d.T, RUN), team_lanes(ceil_div(d.D, packed<T>::width)),
-              norm_rule_of(&a->p), aligned && d.D % packed<T>::width == 0};
+    grid g = {d.B,
+              d.T,
+              d.H,
+              d.D,
+              ceil_div(d.T, RUN),
+              team_lanes(ceil_div(d.D, packed<T>::width)),
+              norm_rule_of(&a->p),
+              aligned && d.D % packed<T>::width == 0};
     return g;
 }
 
@@ -257,8 +271,7 @@ template <typename T> static status run_grad(const args *a)
 {
     const T *x = IN(T, 0), *y = IN(T, 3), *dy = IN(T, 5);
     T *dx = OUT(T, 0);
-    const grid g =
-        grid_of<T>(a, aligned16(x) && aligned16(y) && aligned16(dy) && aligned16(dx));
+    const grid g = grid_of<T>(a, aligned16(x) && aligned16(y) && aligned16(dy) && aligned16(dx));
     float *part = (float *)a->work;
     const auto kernel =
         is_long<T>(g) ? value_mix_grad_kernel<T, true> : value_mix_grad_kernel<T, false>;

@@ -22,8 +22,9 @@ static status convert(const weigher *w, void *y, const void *x)
 {
     const int64_t n = w->R * w->N;
     if (n > 0)
-        convert_kernel<To, From><<<(unsigned)ceil_div(n, 4 * THREADS), THREADS, 0,
-                                   stream_of(w->call)>>>((To *)y, (const From *)x, n);
+        convert_kernel<To, From>
+            <<<(unsigned)ceil_div(n, 4 * THREADS), THREADS, 0, stream_of(w->call)>>>(
+                (To *)y, (const From *)x, n);
     return launched(w->what);
 }
 template <typename T> static status to_storage(const weigher *w, void *y, const float *x)
