@@ -64,13 +64,14 @@ static void fill_live(const args *a, int32_t *live)
         live[t] = (int32_t)(t + 1 > a->p.lag ? t + 1 - a->p.lag : 0);
 }
 
-/* Dropout of rows [t,t+rows) of one head, the first `keys` columns; x may be y. */
+/* Dropout of rows [t,t+rows) of one head, the first `keys` columns, and of G in place if given. */
 static void drop(const args *a, int64_t head, int64_t t, int64_t rows, int64_t keys,
-                 const double *x, double *y)
+                 const double *p, double *dropped, double *G)
 {
     const int64_t T = a->d.T;
     for (int64_t r = 0; r < rows; r++)
-        dropout_slice(&a->p, (head * T + t + r) * T, keys, x + r * T, y + r * T);
+        dropout_slice(&a->p, (head * T + t + r) * T, keys, p + r * T, dropped + r * T,
+                      G ? G + r * T : NULL, G ? G + r * T : NULL);
 }
 
 /* Where row t of a head begins in a tensor (B,T,H,D); its rows are H D apart. */
@@ -111,7 +112,7 @@ static status strip(const args *a, const plan *s, double *slab, int64_t head, in
 
     TRY(weigh(a, s->live, head, t, rows, c, beta, p, stat));
     if (a->p.rate > 0) {
-        drop(a, head, t, rows, keys, p, dropped);
+        drop(a, head, t, rows, keys, p, dropped, NULL);
         p = dropped;
     }
     matmul(rows, D, keys, (view){p, T, 1}, v, OUT(double, 0) + offset(a, head, t), step, 0);
@@ -158,13 +159,12 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
         TRY(weigh(a, s->live, head, t, rows, G, beta, own, own_stat));
     }
     const double *weight = p;
+    matmul(rows, keys, D, (view){g, step, 1}, (view){v, 1, step}, G, T, 0);
     if (a->p.rate > 0) {
-        drop(a, head, t, rows, keys, p, dropped);
+        drop(a, head, t, rows, keys, p, dropped, G);
         weight = dropped;
     }
     matmul(keys, D, rows, (view){weight, 1, T}, (view){g, step, 1}, dv, step, 1);
-    matmul(rows, keys, D, (view){g, step, 1}, (view){v, 1, step}, G, T, 0);
-    if (a->p.rate > 0) drop(a, head, t, rows, keys, G, G);
     for (int64_t r = 0; r < rows; r++)
         beta[r] = IN(double, 3) ? IN(double, 3)[head % a->d.H] : 1;
     args f = {.in = {beta, p, stat, G}, .out = {dc, dbeta}, .live = s->live + t, .p = a->p};

@@ -39,7 +39,8 @@ static void words(const params *p, uint64_t group, uint32_t out[4 * GROUPS])
             out[4 * q + w] = x[w][q];
 }
 
-void dropout_slice(const params *p, int64_t first, int64_t count, const double *x, double *y)
+void dropout_slice(const params *p, int64_t first, int64_t count, const double *x, double *y,
+                   const double *x2, double *y2)
 {
     enum { BLOCK = 4 * GROUPS };
     const uint32_t threshold = (uint32_t)(p->rate * 0x1p32);
@@ -51,6 +52,8 @@ void dropout_slice(const params *p, int64_t first, int64_t count, const double *
         words(p, (uint64_t)(first + i) / 4, word);
         for (int64_t e = 0; e < n; e++)
             y[i + e] = word[from + e] >= threshold ? x[i + e] * kept : 0;
+        for (int64_t e = 0; e < n && x2; e++)
+            y2[i + e] = word[from + e] >= threshold ? x2[i + e] * kept : 0;
         i += n;
     }
 }
@@ -66,7 +69,7 @@ status dropout_ref(const args *a)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < pieces; i++) {
         int64_t at = i * piece, count = N - at < piece ? N - at : piece;
-        dropout_slice(&a->p, at, count, x + at, y + at);
+        dropout_slice(&a->p, at, count, x + at, y + at, NULL, NULL);
     }
     return OK;
 }

@@ -109,15 +109,19 @@ const char *matmul_kernel(void)
 static void pack(double *to, int width, int full, int64_t k, const double *x, ptrdiff_t line,
                  ptrdiff_t step)
 {
+    enum { RUN = 8 }; /* numbers of a line copied at once, so that few panel rows are touched */
     if (width < full) memset(to, 0, (size_t)(k * full) * sizeof *to);
     if (line == 1)
         for (int64_t p = 0; p < k; p++)
             for (int i = 0; i < width; i++)
                 to[p * full + i] = x[p * step + i];
     else
-        for (int i = 0; i < width; i++)
-            for (int64_t p = 0; p < k; p++)
-                to[p * full + i] = x[i * line + p * step];
+        for (int64_t at = 0; at < k; at += RUN) {
+            const int64_t end = at + RUN < k ? at + RUN : k;
+            for (int i = 0; i < width; i++)
+                for (int64_t p = at; p < end; p++)
+                    to[p * full + i] = x[i * line + p * step];
+        }
 }
 
 /* Rows [0,m) of C from packed panels of A and B. */

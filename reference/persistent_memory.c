@@ -42,12 +42,15 @@ static status check(const char *name, const args *a, op_fn *f, op_fn *g)
     return OK;
 }
 
-/* Dropout of `rows` rows of M whose first is row (b,t,h); x may be y. Rows lie M apart. */
-static void drop(const args *a, int64_t row, int64_t rows, const double *x, double *y)
+/* Dropout of `rows` rows of M whose first is row (b,t,h), and of G in place if given. Rows lie M
+ * apart. */
+static void drop(const args *a, int64_t row, int64_t rows, const double *p, double *dropped,
+                 double *G)
 {
     const int64_t M = a->d.M, H = a->d.H;
     for (int64_t r = 0; r < rows; r++)
-        dropout_slice(&a->p, (row + r * H) * M, M, x + r * M, y + r * M);
+        dropout_slice(&a->p, (row + r * H) * M, M, p + r * M, dropped + r * M, G ? G + r * M : NULL,
+                      G ? G + r * M : NULL);
 }
 
 /* Scores and weights of `rows` rows; returns in c, p, stat (rows M apart). */
@@ -67,7 +70,7 @@ static status strip(const args *a, double *slab, int64_t b, int64_t h, int64_t t
     TRY(weigh(a, IN(double, 0) + row * D, rows, IN(double, 1) + h * M * D, c, p, stat));
     for (int64_t r = 0; r < rows && all; r++)
         memcpy(all + (row + r * H) * M, p + r * M, (size_t)M * sizeof *p);
-    if (a->p.rate > 0) drop(a, row, rows, p, p);
+    if (a->p.rate > 0) drop(a, row, rows, p, p, NULL);
     matmul(rows, D, M, (view){p, M, 1}, (view){IN(double, 2) + h * M * D, D, 1},
            OUT(double, 0) + row * D, H * D, 0);
     return OK;
@@ -104,13 +107,16 @@ static status strip_grad(const args *a, double *slab, int64_t b, int64_t h, int6
 
     TRY(weigh(a, q, rows, mk, G, p, stat));
     matmul(rows, M, D, (view){dz, H * D, 1}, (view){mv, 1, D}, G, M, 0);
-    if (a->p.rate > 0) drop(a, row, rows, G, G);
+    double *weight = p;
+    if (a->p.rate > 0) {
+        weight = ds; /* until it is computed */
+        drop(a, row, rows, p, weight, G);
+    }
+    matmul(M, D, rows, (view){weight, 1, M}, (view){dz, H * D, 1}, dmv, D, 1);
     args f = {.in = {NULL, p, stat, G}, .out = {ds}, .d = {.R = rows, .N = M}, .p = a->p};
     TRY(a->weights_grad ? a->weights_grad(&f) : softmax_grad_ref(&f));
-    if (a->p.rate > 0) drop(a, row, rows, p, p);
     matmul(rows, D, M, (view){ds, M, 1}, (view){mk, D, 1}, OUT(double, 0) + row * D, H * D, 0);
     matmul(M, D, rows, (view){ds, 1, M}, (view){q, H * D, 1}, dmk, D, 1);
-    matmul(M, D, rows, (view){p, 1, M}, (view){dz, H * D, 1}, dmv, D, 1);
     return OK;
 }
 

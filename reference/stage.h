@@ -56,9 +56,11 @@ static inline double length(const double *x, int64_t n)
     return most * sqrt(s);
 }
 
-/* Inverted dropout of `count` values that are elements first, first + 1, ... of their tensor;
- * x may be y. Rate, seed, site and step are those of p (dropout.c). */
-void dropout_slice(const params *p, int64_t first, int64_t count, const double *x, double *y);
+/* Inverted dropout of `count` values that are elements first, first + 1, ... of their tensor; y may
+ * be x. The same mask falls on x2 if there is one. Rate, seed, site and step are those of p
+ * (dropout.c). */
+void dropout_slice(const params *p, int64_t first, int64_t count, const double *x, double *y,
+                   const double *x2, double *y2);
 
 #ifdef __cplusplus
 }
