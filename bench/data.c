@@ -20,6 +20,22 @@ static status write_split(const words *w, const struct task *t, const char *spli
     return OK;
 }
 
+/* A length that the task refuses is refused before a file is written. */
+static status check_lengths(const words *w)
+{
+    for (int64_t i = 0; i < word_count(w, "length"); i++) {
+        data_options o = data_options_default();
+        dataset *d;
+        data_words(w, 0, &o);
+        o.length = word_int_at(w, "length", i);
+        if (o.length == 0) continue;
+        TRY(split_find("validation", o.length, &o.split));
+        TRY(dataset_open(word_text(w, "task"), &o, &d));
+        dataset_close(d);
+    }
+    return OK;
+}
+
 static status write_data(const words *w)
 {
     static const char *const all[] = {"train", "validation", "test"};
@@ -28,6 +44,11 @@ static status write_data(const words *w)
     if (*word_text(w, "out") == '\0') return fail(ERR_ARG, "data: expected out=FOLDER");
     TRY(task_find(word_text(w, "task"), &t));
     int every = strcmp(word_text(w, "split"), "all") == 0;
+    for (int64_t i = 0; !every && i < word_count(w, "split"); i++) {
+        data_options o;
+        TRY(split_find(word_text_at(w, "split", i), 0, &o.split));
+    }
+    TRY(check_lengths(w));
     int64_t count = t->validation_only ? 1 : every ? 3 : word_count(w, "split");
     for (int64_t i = 0; i < count; i++)
         TRY(write_split(w, t, every ? all[i] : word_text_at(w, "split", i)));

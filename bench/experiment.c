@@ -4,6 +4,7 @@
  */
 #include "experiment.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -286,6 +287,9 @@ static status add_cell(cells *all, const paper *p, const experiment *e, const li
     cell *more = realloc(all->cell, (size_t)(all->count + 1) * sizeof *more);
     if (!more) return fail(ERR_MEMORY, "experiment: out of memory");
     all->cell = more;
+    if (after >= 0 && !all->cell[after].checkpoint)
+        return fail(ERR_ARG, "%s:%d: expected checkpoint=@ in the run line before", p->path,
+                    l->number);
     cell *c = &all->cell[all->count++];
     *c = (cell){.of = e, .verb = strdup(l->word[0]), .after = after};
     int keeps = 0;
@@ -302,7 +306,9 @@ static status add_cell(cells *all, const paper *p, const experiment *e, const li
     if (folder && c->name) c->result = join(folder, c->name, ".h5");
     if (folder && c->name && keeps) c->checkpoint = join(folder, c->name, ".checkpoint.h5");
     free(folder);
-    return c->result ? OK : fail(ERR_MEMORY, "experiment: out of memory");
+    if (!c->result) return fail(ERR_MEMORY, "experiment: out of memory");
+    if (strlen(c->result) + 32 < PATH_MAX) return OK;
+    return fail(ERR_ARG, "%.60s...: path too long", results);
 }
 
 /* All choices of a line, the last list turning fastest. */

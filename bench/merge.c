@@ -71,7 +71,8 @@ static status add_path(paths *p, const char *path)
 static status collect(paths *p, const char *path)
 {
     struct stat st;
-    if (stat(path, &st) != 0) return fail(ERR_FILE, "%s: cannot be read: no such file", path);
+    if (stat(path, &st) != 0)
+        return fail(ERR_FILE, "%s: cannot be read: expected a result file or a folder", path);
     if (!S_ISDIR(st.st_mode)) return add_path(p, path);
     DIR *folder = opendir(path);
     if (!folder) return fail(ERR_FILE, "%s: cannot be read", path);

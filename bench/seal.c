@@ -72,21 +72,30 @@ static hid_t create_image(const char *name)
     return file;
 }
 
-status seal_create(sealed *s, const char *path, const char *what)
+status seal_probe(const char *path, const char *what)
 {
-    *s = (sealed){.file = -1, .what = what};
-    if (snprintf(s->path, sizeof s->path, "%s", path) >= PATH_MAX ||
-        snprintf(s->partial, sizeof s->partial, "%s.tmp.%ld", path, (long)getpid()) >= PATH_MAX)
-        return fail(ERR_ARG, "%.60s...: path too long", path);
+    char partial[PATH_MAX];
     struct stat st;
+    if (snprintf(partial, sizeof partial, "%s.tmp.%ld", path, (long)getpid()) >= PATH_MAX)
+        return fail(ERR_ARG, "%.60s...: path too long", path);
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return fail(ERR_FILE, "%s: %s cannot be created: expected a file, got a folder", path, what);
-    int fd = open(s->partial, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+        return fail(ERR_FILE, "%s: %s cannot be created: expected a file, got a folder", path,
+                    what);
+    int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd < 0)
         return fail(ERR_FILE, "%s: %s cannot be created: expected a writable folder: %s", path,
                     what, strerror(errno));
     close(fd);
-    unlink(s->partial); /* a program that is killed while it computes leaves nothing */
+    unlink(partial); /* a program that is killed while it computes leaves nothing */
+    return OK;
+}
+
+status seal_create(sealed *s, const char *path, const char *what)
+{
+    *s = (sealed){.file = -1, .what = what};
+    TRY(seal_probe(path, what));
+    snprintf(s->path, sizeof s->path, "%s", path);
+    snprintf(s->partial, sizeof s->partial, "%s.tmp.%ld", path, (long)getpid());
     s->file = create_image(s->partial);
     return s->file >= 0 ? OK : fail(ERR_MEMORY, "%s: out of memory", path);
 }

@@ -27,8 +27,10 @@ typedef struct sealed {
     const char *what; /* "checkpoint", "result" */
 } sealed;
 
-/* Start a file; the folder is written to, so that one that cannot be shows now. Object times are
- * off: equal content is equal bytes. On failure (ERR_ARG, ERR_FILE) nothing is left. */
+/* Could the file be written? Makes and removes the partial file; ERR_ARG, ERR_FILE. */
+status seal_probe(const char *path, const char *what);
+/* Start a file, after a probe: a folder that cannot be written to shows now. Object times are off:
+ * equal content is equal bytes. On failure (ERR_ARG, ERR_FILE) nothing is left. */
 status seal_create(sealed *s, const char *path, const char *what);
 /* Seal, bring to the disk, give it its name; keep = 0: throw it away. Whatever happens, `path` is
  * either what it was or the whole new file. */

@@ -5,6 +5,7 @@
 #include "show.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -294,6 +295,8 @@ int verb_show(const words *w)
     s.p = p;
     if (done == OK) done = cells_plan(p, word_text(w, "results"), ids, count, &some); /* known? */
     if (done == OK) done = cells_plan(p, word_text(w, "results"), NULL, 0, &all);
+    if (done == OK && strlen(s.out) + 256 > PATH_MAX)
+        done = fail(ERR_ARG, "%.60s...: path too long", s.out);
     if (done == OK && mkdir(s.out, 0777) != 0 && errno != EEXIST)
         done = fail(ERR_FILE, "%s: cannot be created: expected a writable place", s.out);
     if (done == OK) done = page_open(&s.page, &s);

@@ -290,7 +290,8 @@ static status time_backends(timing *t, int *points, const char **absent)
         TRY(seen[j]->copy_rate(&copy));
         snprintf(name, sizeof name, "copy_%s", seen[j]->name);
         TRY(results_attribute_number(t->r, name, copy));
-        fprintf(stderr, "time: %s copies %.1f GB/s\n", seen[j]->name, 1e-9 * copy);
+        if (!getenv("MOSAIC_QUIET"))
+            fprintf(stderr, "time: %s copies %.1f GB/s\n", seen[j]->name, 1e-9 * copy);
         TRY(time_ops(t, seen[j], copy, points, absent));
     }
     /* Nothing ran: find out whether something is only absent. */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "rng.h"
+#include "seal.h"
 
 typedef struct trainer {
     const recipe *r;
@@ -209,6 +210,7 @@ static status begin(trainer *t)
                       .longest = t->longest,
                       .data_hash = t->data->hash,
                       .tokenizer_hash = t->data->tokenizer_hash};
+    if (*word_text(t->r->w, "best")) TRY(seal_probe(word_text(t->r->w, "best"), "checkpoint"));
     if (*path == '\0' || access(path, F_OK) != 0) {
         if (word_int(t->r->w, "eval_every") > 0) TRY(validate(t));
         return save(t, "checkpoint");

@@ -28,7 +28,8 @@ enum {
 typedef enum key_kind {
     TEXT,  /* one word                    */
     TEXTS, /* a list of words             */
-    FILES, /* a list of paths; patterns (*?[) expand, here because no shell expands key=*.h5 */
+    FILES, /* a list of paths; patterns (*?[) expand, here because no shell expands key=*.h5, but
+            * what names a file is that file, whatever commas it holds */
     INT,   /* one integer                 */
     INTS,  /* a list of integers          */
     REAL,  /* one number                  */

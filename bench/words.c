@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_ITEMS = 4096 };
 
@@ -51,7 +52,7 @@ enum { TABLE_ROWS = sizeof table / sizeof *table };
 /* What is said stays one line, whatever a word or a path holds. */
 static void say(const char *text)
 {
-    char line[600];
+    char line[4700];
     snprintf(line, sizeof line, "%s", text);
     for (char *c = line; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
@@ -60,7 +61,7 @@ static void say(const char *text)
 
 int usage_error(const char *format, ...)
 {
-    char line[600];
+    char line[4700];
     va_list list;
     va_start(list, format);
     vsnprintf(line, sizeof line, format, list);
@@ -254,18 +255,18 @@ static int is_list(key_kind k)
 
 static status push_list(const char *verb, word *w, const char *text)
 {
-    int list = is_list(w->key->kind);
-    if (!list) return push(verb, w, text);
+    int files = w->key->kind == FILES;
+    if (!is_list(w->key->kind) || (files && access(text, F_OK) == 0)) return push(verb, w, text);
     for (const char *at = text;;) {
         const char *comma = strchr(at, ',');
         size_t length = comma ? (size_t)(comma - at) : strlen(at);
         if (length == 0)
-            return fail(ERR_ARG, "%s: %s=%s: expected items between the commas", verb,
-                        w->key->name, text);
+            return fail(ERR_ARG, "%s: %s=%s: expected items between the commas", verb, w->key->name,
+                        text);
         char *piece = strndup(at, length);
         if (!piece) return fail(ERR_MEMORY, "%s: %s: out of memory", verb, w->key->name);
         const char *dots = is_number(w->key->kind) ? strstr(piece, "..") : NULL;
-        int pattern = w->key->kind == FILES && strpbrk(piece, "*?[") != NULL;
+        int pattern = files && strpbrk(piece, "*?[") && access(piece, F_OK) != 0;
         status s = dots      ? push_range(verb, w, piece, dots)
                    : pattern ? push_pattern(verb, w, piece)
                              : push(verb, w, piece);

@@ -54,3 +54,7 @@ foreach(row IN LISTS KERNELS)
   check(match ${op}.${name} what=match,law op=${op} impl=${name} type=f32,bf16,f16)
   set_tests_properties(match.${op}.${name} PROPERTIES LABELS "match;gpu" TIMEOUT 1200)
 endforeach()
+
+# the program under a hostile user
+add_test(NAME unit.hostile COMMAND ${CMAKE_SOURCE_DIR}/ci/hostile $<TARGET_FILE:mosaic>)
+set_tests_properties(unit.hostile PROPERTIES LABELS unit)

@@ -9,17 +9,19 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char line[512];
+enum { LINE = 4600 }; /* a path and what is wrong with it */
+
+static _Thread_local char line[LINE];
 
 /* The new line may quote the old one. */
 status fail(status s, const char *format, ...)
 {
-    char text[sizeof line];
+    char text[LINE];
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    memcpy(line, text, sizeof line);
+    memcpy(line, text, LINE);
     return s;
 }
 

@@ -23,6 +23,7 @@
 #include "json_lines.h"
 #include "ngram.h"
 #include "rng.h"
+#include "sequence_file.h"
 #include "token_file.h"
 
 enum { STREAM_CHUNKS = 10, WINDOW = 512 };
@@ -189,11 +190,21 @@ static status stories_open(const struct task *t, const data_options *o, dataset 
     return OK;
 }
 
+/* To the disk under a temporary name; stories_write names all of them at the end. */
+static status write_file(const char *folder, const char *name, const bytes *from, text_file *file)
+{
+    char path[PATH_ROOM];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        return fail(ERR_FILE, "%.80s...: path too long", folder);
+    TRY(text_create(path, file));
+    fwrite(from->v, 1, from->count, file->f); /* text_finish sees its errors */
+    return text_finish(file);
+}
+
 /* The stream of a split as ids and, decoded story by story, as JSON lines. */
 static status write_split(const corpus *c, const char *folder, const char *ids_name,
-                          const char *text_name)
+                          const char *text_name, text_file *file)
 {
-    char path[4096];
     bytes ids = {0}, text = {0}, list = {0};
     status s = token_file_encode(&c->stream, &ids);
     for (size_t i = 0, begin = 0; s == OK && i < c->stream.count; i++) {
@@ -204,28 +215,20 @@ static status write_split(const corpus *c, const char *folder, const char *ids_n
         if (s == OK) s = bytes_put(&list, "\n", 1);
         begin = i + 1;
     }
-    if (s == OK) {
-        snprintf(path, sizeof path, "%s/%s", folder, text_name);
-        s = file_write(path, list.v, list.count);
-    }
-    if (s == OK) {
-        snprintf(path, sizeof path, "%s/%s", folder, ids_name);
-        s = file_write(path, ids.v, ids.count);
-    }
+    if (s == OK) s = write_file(folder, text_name, &list, &file[0]);
+    if (s == OK) s = write_file(folder, ids_name, &ids, &file[1]);
     free(ids.v);
     free(text.v);
     free(list.v);
     return s;
 }
 
-static status write_tokenizer(const bpe *b, const char *folder)
+static status write_tokenizer(const bpe *b, const char *folder, text_file *file)
 {
-    char path[4096];
     bytes list = {0};
     if (strcmp(b->name, "gpt2") == 0) return OK;
-    snprintf(path, sizeof path, "%s/" CORPUS_TOKENIZER, folder);
     status s = bpe_write(b, &list);
-    if (s == OK) s = file_write(path, list.v, list.count);
+    if (s == OK) s = write_file(folder, CORPUS_TOKENIZER, &list, file);
     free(list.v);
     return s;
 }
@@ -233,19 +236,28 @@ static status write_tokenizer(const bpe *b, const char *folder)
 static status stories_write(const struct task *t, const data_options *o, const char *folder)
 {
     (void)t;
+    enum { FILES = 5 };
     corpus train, held_out = {0};
     data_options each = *o;
-    if (strlen(folder) > 4000) return fail(ERR_FILE, "%.80s...: path too long", folder);
+    text_file *file = calloc(FILES, sizeof *file);
+    if (!file) return fail(ERR_MEMORY, "babistories: no memory");
     each.split = SPLIT_TRAIN;
-    TRY(corpus_open(&each, &train));
+    status s = corpus_open(&each, &train);
+    if (s != OK) goto done;
     each.split = SPLIT_VALIDATION;
-    status s = corpus_open(&each, &held_out);
+    s = corpus_open(&each, &held_out);
     if (s == OK) s = folder_make(folder);
-    if (s == OK) s = write_tokenizer(train.tokenizer, folder);
-    if (s == OK) s = write_split(&train, folder, "train.bin", "traindataset.txt");
-    if (s == OK) s = write_split(&held_out, folder, "val.bin", "valdataset.txt");
+    if (s == OK) s = write_tokenizer(train.tokenizer, folder, &file[0]);
+    if (s == OK) s = write_split(&train, folder, "train.bin", "traindataset.txt", &file[1]);
+    if (s == OK) s = write_split(&held_out, folder, "val.bin", "valdataset.txt", &file[3]);
+    for (int i = 0; s == OK && i < FILES; i++)
+        if (file[i].ready) s = text_commit(&file[i]);
     corpus_close(&train);
     corpus_close(&held_out);
+done:
+    for (int i = 0; i < FILES; i++)
+        text_abandon(&file[i]);
+    free(file);
     return s;
 }
 

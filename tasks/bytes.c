@@ -126,29 +126,6 @@ status file_read(const char *path, size_t limit, bytes *out)
     return s;
 }
 
-status file_write(const char *path, const void *from, size_t count)
-{
-    char temporary[4096];
-    if (snprintf(temporary, sizeof temporary, "%s.tmp.%ld", path, (long)getpid()) >=
-        (int)sizeof temporary)
-        return fail(ERR_FILE, "%s: path too long", path);
-    FILE *f = fopen(temporary, "wb");
-    if (!f) return fail(ERR_FILE, "%s: cannot create: %s", temporary, strerror(errno));
-    int good = fwrite(from, 1, count, f) == count && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    int error = errno;
-    if (fclose(f) != 0 && good) {
-        good = 0;
-        error = errno;
-    }
-    if (good && rename(temporary, path) != 0) {
-        good = 0;
-        error = errno;
-    }
-    if (good) return OK;
-    unlink(temporary);
-    return fail(ERR_FILE, "%s: cannot write: %s", path, strerror(error));
-}
-
 int folder_exists(const char *path)
 {
     struct stat s;
@@ -165,7 +142,7 @@ status folder_make(const char *path)
 {
     char part[4096];
     size_t n = strlen(path);
-    if (n == 0 || n >= sizeof part) return fail(ERR_FILE, "%s: bad name of a folder", path);
+    if (n >= sizeof part) return fail(ERR_FILE, "%.60s...: path too long", path);
     for (size_t i = 1; i <= n; i++) {
         if (path[i] != '/' && path[i] != '\0') continue;
         memcpy(part, path, i);

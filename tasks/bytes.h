@@ -29,8 +29,6 @@ status tokens_put(tokens *t, const uint16_t *from, size_t count);
 status file_read(const char *path, size_t limit, bytes *out);
 /* The same for a file that is in memory already; `name` is for the message. */
 status zstd_decode(const char *name, const void *from, size_t count, size_t limit, bytes *out);
-/* Create or replace a file in one step: on failure the old file, if any, is untouched. */
-status file_write(const char *path, const void *from, size_t count);
 /* Create a folder and its parents where missing. */
 status folder_make(const char *path);
 int file_exists(const char *path);
