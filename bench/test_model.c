@@ -12,6 +12,7 @@
 #include <omp.h>
 #endif
 
+#include "matmul.h"
 #include "pipeline.h"
 #include "rng.h"
 #include "selftest.h"
@@ -249,4 +250,100 @@ void selftest_model_resume(selftest *t)
     EXPECT(mosaic_ref.get(m, 10000, SLOT_VALUE, values) == ERR_ARG);
     mosaic_ref.destroy(m);
     mosaic_ref.destroy(fresh);
+}
+
+/* --- prediction and gradient see one model; bits ------------------------------------------ */
+
+void selftest_model_loss(selftest *t)
+{
+    int32_t tokens[ROWS], targets[ROWS];
+    static double logits[LOGITS];
+    mosaic *m;
+    mosaic_config c = tiny();
+    c.L = 4;
+    draw(tokens, ROWS, V, 12);
+    draw(targets, ROWS, V, 13);
+    targets[5] = -1;
+    c.skip_tokens = 2;
+    const batch b = {B, T, tokens, targets};
+    for (int gpt = 0; gpt < 2; gpt++) {
+        double loss, want = 0, count = 0;
+        int64_t scored;
+        c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
+        if (!at_config(t, &m, &c)) return;
+        EXPECT(mosaic_ref.predict(m, &b, logits) == OK);
+        for (int r = 0; r < ROWS; r++) {
+            double total = 0;
+            if (r % T < 2 || targets[r] < 0) continue;
+            for (int v = 0; v < V; v++)
+                total += exp(logits[r * V + v]);
+            want += log(total) - logits[r * V + targets[r]];
+            count++;
+        }
+        EXPECT(mosaic_ref.gradient(m, &b, 0, -1, &loss, &scored) == OK);
+        EXPECT(scored == ROWS - 2 * B - 1);
+        EXPECT_NEAR(loss, want / count, 1e-13);
+        mosaic_ref.destroy(m);
+    }
+}
+
+static uint64_t libm_fingerprint(void)
+{
+    uint64_t hash = FNV_OFFSET;
+    rng r = {3};
+    for (int i = 0; i < 10000; i++) {
+        const double x = rng_uniform(&r), y = rng_uniform(&r);
+        const double v[] = {exp(-20 * x), log(x), pow(x, y), cos(6 * x), tanh(3 * y), expm1(-x)};
+        hash = fnv1a(hash, v, sizeof v);
+    }
+    return hash;
+}
+
+/* Three training steps with dropout of one model of each architecture. */
+static uint64_t training_bits(selftest *t)
+{
+    enum { WIDE = 2 * 70 };
+    int32_t tokens[WIDE], targets[WIDE];
+    uint64_t hash = FNV_OFFSET;
+    double loss;
+    mosaic *m;
+    mosaic_config c = tiny();
+    c.V = 50;
+    c.d = 36;
+    c.H = 3;
+    c.M = 24;
+    c.T = 70;
+    c.bias = 1;
+    c.gpt_cosine = 1;
+    config_set(&c, "method", "biweight");
+    draw(tokens, WIDE, c.V, 14);
+    draw(targets, WIDE, c.V, 15);
+    const batch b = {2, 70, tokens, targets};
+    const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
+    for (int gpt = 0; gpt < 2; gpt++) {
+        c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
+        if (!at_config(t, &m, &c)) return 0;
+        for (int step = 0; step < 3; step++) {
+            EXPECT(mosaic_ref.gradient(m, &b, 9, step, &loss, NULL) == OK);
+            EXPECT(mosaic_ref.apply(m, &o, step + 1, NULL) == OK);
+        }
+        hash = fnv1a(hash, m->slot[SLOT_VALUE], (size_t)m->index.total * sizeof(double));
+        mosaic_ref.destroy(m);
+    }
+    return hash;
+}
+
+void selftest_model_bits(selftest *t)
+{
+    static const char *const kernels[] = {"avx2", "c"};
+    const uint64_t here = training_bits(t);
+    for (int i = 0; i < 2; i++) {
+        if (!matmul_use(kernels[i])) continue;
+        EXPECT(training_bits(t) == here);
+    }
+    matmul_use(NULL);
+    if (libm_fingerprint() == UINT64_C(0x90d2bdb820bd34d2))
+        EXPECT(here == UINT64_C(0x34ec1163bdf27909));
+    else
+        fprintf(stderr, "another libm than the one whose bits are recorded\n");
 }

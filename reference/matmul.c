@@ -89,19 +89,32 @@ micro_avx2(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc
 }
 #endif
 
-static micro choose(void)
+static const micro plain = {"c", PLAIN_MR, PLAIN_NR, micro_plain};
+static const micro *asked;
+
+static const micro *choose(const char *name)
 {
 #ifdef X86
-    if (__builtin_cpu_supports("avx512f")) return (micro){"avx512f", 12, 16, micro_avx512};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return (micro){"avx2", 6, 8, micro_avx2};
+    static const micro avx512 = {"avx512f", 12, 16, micro_avx512};
+    static const micro avx2 = {"avx2", 6, 8, micro_avx2};
+    if ((!name || strcmp(name, avx512.name) == 0) && __builtin_cpu_supports("avx512f"))
+        return &avx512;
+    if ((!name || strcmp(name, avx2.name) == 0) && __builtin_cpu_supports("avx2") &&
+        __builtin_cpu_supports("fma"))
+        return &avx2;
 #endif
-    return (micro){"c", PLAIN_MR, PLAIN_NR, micro_plain};
+    return !name || strcmp(name, plain.name) == 0 ? &plain : NULL;
 }
 
 const char *matmul_kernel(void)
 {
-    return choose().name;
+    return asked ? asked->name : choose(NULL)->name;
+}
+
+int matmul_use(const char *name)
+{
+    asked = name ? choose(name) : NULL;
+    return !name || asked;
 }
 
 /* One panel: `width` (at most `full`, the rest zero) lines of x, k-major. `line` and `step` are
@@ -164,7 +177,7 @@ void matmul(int64_t m, int64_t n, int64_t k, view a, view b, double *c, ptrdiff_
         for (int64_t i = 0; i < m; i++)
             memset(c + i * ldc, 0, (size_t)n * sizeof *c);
     if (m == 0 || n == 0 || k == 0) return;
-    const micro u = choose();
+    const micro u = asked ? *asked : *choose(NULL);
     const int threads = threads_for(m, n, k);
     const int64_t share = ((m + threads - 1) / threads + u.mr - 1) / u.mr * u.mr;
     const int64_t mc = share < MC ? share : MC;

@@ -26,8 +26,12 @@ typedef struct view {
 /* C (m,n), rows ldc apart, = A (m,k) B (k,n), or += if add. C overlaps neither operand. */
 void matmul(int64_t m, int64_t n, int64_t k, view a, view b, double *c, ptrdiff_t ldc, int add);
 
-/* The micro-kernel this machine uses: "avx512f", "avx2" or "c". */
+/* The micro-kernel in use: "avx512f", "avx2" or "c"; the widest that this machine has, unless a
+ * test asks for another. */
 const char *matmul_kernel(void);
+/* Use the kernel of that name from now on, NULL for the widest; 0 if this machine has none such.
+ * Not while a product runs. */
+int matmul_use(const char *name);
 
 #ifdef __cplusplus
 }
