@@ -16,13 +16,33 @@
 
 enum { SERIES = 64, POINTS = 4096 };
 
-static void add_blocks(buffer *b, const pivot *p, const char *const *series, int count)
+/* The one value of a series that is known at one x only, NULL if it has more. */
+static const point *only_point(const pivot *p, const char *series, const char *const *xs, int n)
+{
+    const point *only = NULL;
+    for (int j = 0; j < n; j++) {
+        const point *at = pivot_find(p, series, xs[j]);
+        if (!at || !isfinite(at->mean)) continue;
+        if (only) return NULL;
+        only = at;
+    }
+    return only;
+}
+
+/* levels: a series of one point (a baseline) is drawn across, at every x. */
+static void add_blocks(buffer *b, const pivot *p, const char *const *series, int count, int levels)
 {
     const char *xs[POINTS];
     int n = pivot_keys(p, 0, xs, POINTS);
     for (int i = 0; i < count; i++) {
+        const point *level = levels ? only_point(p, series[i], xs, n) : NULL;
         buffer_add(b, "%s# %s\n", i ? "\n\n" : "", series[i]);
         for (int j = 0; j < n; j++) {
+            double x;
+            if (level && parse_real(xs[j], &x)) {
+                buffer_add(b, "%.9g\t%.9g\t0\n", x, level->mean);
+                continue;
+            }
             const point *at = pivot_find(p, series[i], xs[j]);
             if (at && isfinite(at->mean))
                 buffer_add(b, "%.9g\t%.9g\t%.9g\n", at->col_number, at->mean,
@@ -145,7 +165,7 @@ status show_figure(const show *s, const experiment *e, const line *l)
                              line_value(l, "y", ""), line_value(l, "keep", ""), &p);
     int n = done == OK ? pivot_keys(&p, 1, series, SERIES) : 0;
     if (done == OK && n > 0) {
-        add_blocks(&data, &p, series, n);
+        add_blocks(&data, &p, series, n, strcmp(line_value(l, "levels", "0"), "1") == 0);
         add_script(&script, s, e, l, series, n);
         done = show_write(s, l->word[0], "tsv", data.text);
         if (done == OK) done = show_write(s, l->word[0], "gp", script.text);

@@ -6,6 +6,7 @@
  *       ID.tsv ID.md ID.tex; a cell is the mean, and mean ± sd where it averages several rows
  *   figure ID title="..." from=T keep=... x=COL y=COL series=COL[+COL]
  * [style=lines|points|linespoints] [log=x|y|xy] [xlabel=...] [ylabel=...] [key=right|left|outside]
+ *       [levels=1: a series known at one x only, such as a baseline, is drawn across]
  *       ID.tsv (one block a series), ID.gp, ID.svg, ID.png
  *   claim "text" paper=NUMBER [at=PROFILE] from=T keep=... cell=COL [versus=KEEP] [tol=NUMBER]
  *       ours is the mean of cell; with versus= the difference to the mean under the other keep,
