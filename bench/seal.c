@@ -31,6 +31,20 @@ static uint64_t get_u64(const unsigned char *at)
     return x;
 }
 
+/* pread() to the end of `room` or of the file, however it is interrupted; -1 on an error. */
+static ssize_t read_at(int fd, unsigned char *to, size_t room, off_t at)
+{
+    size_t count = 0;
+    while (count < room) {
+        ssize_t got = pread(fd, to + count, room - count, at + (off_t)count);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return -1;
+        if (got == 0) break;
+        count += (size_t)got;
+    }
+    return (ssize_t)count;
+}
+
 /* Size of the file and hash of what stands behind the block. */
 static int measure(int fd, uint64_t *size, uint64_t *hash)
 {
@@ -39,7 +53,7 @@ static int measure(int fd, uint64_t *size, uint64_t *hash)
     ssize_t got = piece ? 1 : -1;
     *size = SEAL_BYTES;
     *hash = FNV_OFFSET;
-    while (piece && (got = pread(fd, piece, PIECE, (off_t)*size)) > 0) {
+    while (piece && (got = read_at(fd, piece, PIECE, (off_t)*size)) > 0) {
         *hash = fnv1a(*hash, piece, (size_t)got);
         *size += (uint64_t)got;
     }
@@ -163,7 +177,7 @@ status seal_verify(const char *path, const char *what)
     snprintf(magic, sizeof magic, "mosaic %s 1\n", what);
     int fd = open(path, O_RDONLY);
     if (fd < 0) return fail(ERR_FILE, "%s: cannot be read: expected a %s", path, what);
-    ssize_t got = pread(fd, block, sizeof block, 0);
+    ssize_t got = read_at(fd, block, sizeof block, 0);
     int whole = got == SEAL_BYTES && measure(fd, &size, &hash);
     close(fd);
     if (got < MAGIC || memcmp(block, magic, strlen(magic) - 2) != 0)
