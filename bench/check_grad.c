@@ -107,8 +107,7 @@ static status check_tensor(slope *s, int input, const double *dx, double *error)
             norm += q * q;
         }
         /* rounding of the quotient: u |dY| / h, here a hundredth of what passes */
-        *error = fmax(*error, sqrt(difference) / fmax(sqrt(norm), 1e-8 / h));
-        if (isnan(difference)) *error = INFINITY;
+        *error = worse(*error, sqrt(difference) / fmax(sqrt(norm), 1e-8 / h));
     }
     return OK;
 }
@@ -131,7 +130,7 @@ static status check_alpha(slope *s, const double *dalpha, double *error)
             same &= (now[j] > 0) == (s->below[0][r * s->f->a.d.N + j] > 0);
         s->tried++;
         s->smooth += same;
-        if (same) *error = fmax(*error, fabs(dalpha[r] - q) / fmax(fabs(q), 1e-8 / h));
+        if (same) *error = worse(*error, fabs(dalpha[r] - q) / fmax(fabs(q), 1e-8 / h));
     }
     return OK;
 }

@@ -59,7 +59,7 @@ static double square(double c)
 static void compare(claim *q)
 {
     for (int64_t j = 0; j < q->n; j++)
-        q->error = fmax(q->error, error_beyond_storage(q->left[j], q->right[j], F64));
+        q->error = worse(q->error, error_beyond_storage(q->left[j], q->right[j], F64));
 }
 
 /* A row of cosines of n keys with one query. */
@@ -132,7 +132,7 @@ static status one_auto(claim *q)
         sum += square(q->c[j]) < h2 ? pow(1 - square(q->c[j]) / h2, r) : 0;
     /* both sides are powers of 1 - |u|^2/h^2, whose rounding r and a small base amplify */
     const double amplified = 1 + r * h2 * q->beta * q->beta / (2 * r * q->stat[STAT_NORM]);
-    q->error = fmax(q->error, error_beyond_storage(sum / want, 1, F64) / amplified);
+    q->error = worse(q->error, error_beyond_storage(sum / want, 1, F64) / amplified);
     return OK;
 }
 
@@ -298,7 +298,7 @@ static status one_limit(claim *q)
             l1[i] += fabs(q->left[j] - q->right[j]);
     }
     if (l1[0] < 1e-9) return OK; /* one key, or one that has it all */
-    q->error = fmax(q->error, error_beyond_storage(l1[0] / (10 * l1[1]), 1, F64));
+    q->error = worse(q->error, error_beyond_storage(l1[0] / (10 * l1[1]), 1, F64));
     return OK;
 }
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "match.h"
 #include "mosaic.h"
 
 typedef struct group {
@@ -152,7 +153,7 @@ static double relative(const double *a, const double *b, int64_t n, double round
     double most = 0, norm = 0;
     for (int64_t j = 0; j < n; j++) {
         const double e = fabs(a[j] - b[j]) - rounding;
-        most = e <= most ? most : isnan(e) ? INFINITY : e;
+        most = worse(most, e);
         norm += b[j] * b[j];
     }
     return most / (norm > 0 ? sqrt(norm) : 1);
@@ -181,13 +182,13 @@ static void compare_choice(const group *g, int64_t r, double *weights, double *g
     memcpy(sorted + N, g->p + at, (size_t)N * sizeof *sorted);
     qsort(sorted, (size_t)N, sizeof *sorted, ascending);
     qsort(sorted + N, (size_t)N, sizeof *sorted, ascending);
-    *weights = fmax(*weights, relative(sorted, sorted + N, N, 0));
+    *weights = worse(*weights, relative(sorted, sorted + N, N, 0));
     for (int64_t j = 0; j < N; j++) {
         ours += g->dq[at + j];
         theirs += g->dc[at + j];
         size += fabs(g->dc[at + j]);
     }
-    *gradient = fmax(*gradient, fabs(ours - theirs) / (size > 0 ? size : 1));
+    *gradient = worse(*gradient, fabs(ours - theirs) / (size > 0 ? size : 1));
     free(sorted);
 }
 
@@ -208,7 +209,7 @@ static void compare(const group *g, golden_row *emit, void *user)
                             relative(g->dq + at, g->dc + at, g->N, 0),
                             fabs(g->db[r] - g->dbeta[r]) / fmax(1, fabs(g->dbeta[r]))};
         for (int i = 0; i < 3; i++)
-            error[i] = e[i] <= error[i] ? error[i] : isnan(e[i]) ? INFINITY : e[i];
+            error[i] = worse(error[i], e[i]);
     }
     for (int i = 0; i < 3; i++) {
         snprintf(text, sizeof text, "%s %s", g->name, parts[i]);

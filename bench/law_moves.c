@@ -21,7 +21,7 @@ static double distance(const double *a, const double *b, int64_t count)
 {
     double most = 0;
     for (int64_t i = 0; i < count; i++)
-        most = fmax(most, error_beyond_storage(a[i], b[i], F64));
+        most = worse(most, error_beyond_storage(a[i], b[i], F64));
     return most;
 }
 
@@ -79,7 +79,7 @@ status law_repeat(law_state *s, double *error)
     const call *c = s->c;
     for (int times = c->impl->where == &ref_backend ? 1 : 19; times > 0; times--) {
         TRY(call_once(s->c));
-        *error = fmax(*error, different(s->y, s->p, s->R * s->N));
+        *error = worse(*error, different(s->y, s->p, s->R * s->N));
     }
     for (int i = 0; i < c->sig.inputs; i++) {
         const int64_t count = c->in_count[i];
@@ -87,7 +87,7 @@ status law_repeat(law_state *s, double *error)
         if (!now) return fail(ERR_MEMORY, "laws: no memory");
         const dtype t = c->a.type != F64 && c->sig.in[i].storage == 'f' ? F32 : c->a.type;
         status got = c->impl->where->get(now, c->a.in[i], (size_t)count, t);
-        if (got == OK) *error = fmax(*error, different(now, c->in[i], count));
+        if (got == OK) *error = worse(*error, different(now, c->in[i], count));
         free(now);
         TRY(got);
     }
@@ -118,7 +118,7 @@ status law_optional(law_state *s, double *error)
     c->use_live = 0;
     c->omit_in = 1u << at;
     if (t == OK) t = call_once(c);
-    if (t == OK) *error = fmax(*error, different(s->y, s->want, s->R * s->N));
+    if (t == OK) *error = worse(*error, different(s->y, s->want, s->R * s->N));
     c->omit_in = 0;
     memcpy(beta, kept, bytes);
     free(kept);
@@ -138,7 +138,7 @@ status law_twin(law_state *s, double *error)
     }
     status t = call_once(s->c);
     for (int64_t r = 1; t == OK && r < s->R; r++)
-        *error = fmax(*error, different(s->y + r * s->N, s->y, s->N));
+        *error = worse(*error, different(s->y + r * s->N, s->y, s->N));
     memcpy(width, kept, (size_t)s->R * sizeof *kept);
     free(kept);
     return t;
@@ -164,7 +164,7 @@ status law_tail(law_state *s, double *error)
     TRY(call_once(s->c));
     /* a NaN row is NaN over its live keys, which now are more */
     for (int64_t r = 0; r < s->R; r++)
-        *error = fmax(*error, distance(s->y + r * s->N, s->want + r * s->N, half));
+        *error = worse(*error, distance(s->y + r * s->N, s->want + r * s->N, half));
     return OK;
 }
 
@@ -191,7 +191,7 @@ static double gradient_error(const law_state *s, const call *g)
         }
         if (keys == 1 && size != 0) error = INFINITY;
         if (s->c->op->laws & SHIFT && keys > 1)
-            error = fmax(error, fabs(sum) / (size + (double)keys * most));
+            error = worse(error, fabs(sum) / (size + (double)keys * most));
     }
     return error;
 }

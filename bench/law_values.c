@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "law.h"
+#include "match.h"
 
 status law_rows(law_state *s, double *error)
 {
@@ -35,7 +36,7 @@ status law_simplex(law_state *s, double *error)
         }
         if (may_be_zero && most == 0) continue;
         if (keys == 1 && most != 1) *error = INFINITY;
-        *error = fmax(*error, (double)fabsl(sum - 1));
+        *error = worse(*error, (double)fabsl(sum - 1));
     }
     return OK;
 }
@@ -78,7 +79,7 @@ status law_order(law_state *s, double *error)
             const double before = p[s->at[i - 1]], after = p[s->at[i]];
             double excess = after - before;
             if (c[s->at[i]] == c[s->at[i - 1]] && !law_breaks_ties(s->c)) excess = fabs(excess);
-            if (excess > 0) *error = fmax(*error, before > 0 ? excess / before : INFINITY);
+            if (excess > 0) *error = worse(*error, before > 0 ? excess / before : INFINITY);
         }
     }
     return OK;
@@ -97,7 +98,7 @@ status law_selection(law_state *s, double *error)
         for (int64_t i = 0; i < n; i++) {
             const double w = p[s->at[i]];
             if (i >= k ? w != 0 : i == 0 && !(w > 0)) *error = INFINITY;
-            if (uniform && i < k) *error = fmax(*error, fabs(w - 1 / (double)k));
+            if (uniform && i < k) *error = worse(*error, fabs(w - 1 / (double)k));
         }
     }
     return OK;

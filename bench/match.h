@@ -5,9 +5,9 @@
  *
  * Errors are pure numbers, u = 2^-24 for float32 arithmetic (2^-53 for a double), and the rounding
  * of a half-precision output is taken off first:
- *   p, stat of a transform   largest |p - p*| in units of u (1 + max |z|) over the rows, z the
- *                            scores s_j - s_max of the support (or s_j, if smaller): PASS to 4,
- *                            MARGINAL to 30
+ *   p, stat of a transform   largest |p - p*| in units of u (1 + max |z|) of the row, z the scores
+ *                            s_j - s_max of what weighs more than u (or s_j, if smaller): PASS to
+ *                            4, MARGINAL to 30
  *   dc, dbeta, dalpha        |x - x*| over a row, relative to |x*| or to the terms that cancel in
  *                            it: PASS to the operation's tol
  *   everything else          |x - x*| / |x*| of the tensor: PASS to the operation's tol
@@ -16,11 +16,19 @@
 #ifndef MOSAIC_MATCH_H
 #define MOSAIC_MATCH_H
 
+#include <math.h>
+
 #include "call.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* The larger of an error so far and one more; NaN never passes. */
+static inline double worse(double error, double more)
+{
+    return more <= error ? error : more > error ? more : INFINITY;
+}
 
 typedef enum verdict { PASS, MARGINAL, FAIL } verdict;
 

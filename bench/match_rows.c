@@ -14,6 +14,11 @@
 
 #include "match.h"
 
+/* Half the range of a float: beyond it, or below its inverse, rows are not compared in float. */
+#define FLOAT_MOST 0x1p127
+/* Gradients that small meet the subnormals on the way. */
+#define FLOAT_LEAST 1e-30
+
 typedef enum shape { EXPONENTIAL, UNIFORM, ENTMAX, RELUMAX, NORMRELU } shape;
 
 typedef struct line {
@@ -84,15 +89,15 @@ static double margin_rounding(const line *x, double u)
     return 16 * u * (x->shape == NORMRELU || x->shape == RELUMAX ? 1 + fabs(x->offset) : 1);
 }
 
-/* 1 + max |z| of the row, for normReLU divided by a small sum. */
-static double condition(const line *x, const double *c, const double *p)
+/* 1 + max |z| over the keys that weigh more than u, for normReLU divided by a small sum. */
+static double condition(const line *x, const double *c, const double *p, double u)
 {
     const double factor =
         x->shape == RELUMAX || x->shape == NORMRELU ? x->slope : x->beta * x->beta;
     double shifted = 0, plain = 0;
     if (x->shape == UNIFORM) return 1;
     for (int64_t j = 0; j < x->n; j++) {
-        if (!(p[j] > 0)) continue;
+        if (!(p[j] > u)) continue;
         shifted = fmax(shifted, factor * (x->m - c[j]));
         plain = fmax(plain, factor * fabs(c[j]));
     }
@@ -100,38 +105,51 @@ static double condition(const line *x, const double *c, const double *p)
     return 1 + fmin(shifted, plain);
 }
 
-/* normReLU: rounding decides whether the row is empty, and with it every weight. */
-static int undecided(const line *x, const double *c, double u)
+/* normReLU: rounding decides whether the row is empty, and with it every weight; or the sum S, a
+ * float in stat, is beyond its range. */
+static int undecided(const line *x, const double *c, dtype t)
 {
     double most = -INFINITY;
     if (x->shape != NORMRELU) return 0;
     for (int64_t j = 0; j < x->n; j++)
         most = fmax(most, margin(x, c[j]));
-    return fabs(most) <= margin_rounding(x, u);
+    return fabs(most) <= margin_rounding(x, unit_arithmetic(t)) ||
+           (t != F64 && x->norm > FLOAT_MOST);
+}
+
+/* Above alpha 2 a weight answers to its score with p^(2-alpha), which grows towards 0. */
+static double response(const line *x, double p)
+{
+    return x->shape == ENTMAX && x->alpha > 2 && p > 0 ? fmax(1, pow(p, 2 - x->alpha)) : 1;
 }
 
 static void match_row_weights(const call *c, const line *x, const double *scores, const double *p,
                               const double *want, match *m)
 {
-    const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want);
+    const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want, u);
     const double least = c->a.type == F64 ? 0x1p-1022 : c->a.type == F16 ? 0x1p-24 : 0x1p-126;
     for (int64_t j = 0; j < c->a.d.N; j++) {
         if (j >= x->n) { /* exactly zero */
             if (!(p[j] == 0)) m->support++;
             continue;
         }
-        m->error = fmax(m->error, error_beyond_storage(p[j], want[j], c->a.type) / scale);
-        if ((p[j] > 0) == (want[j] > 0) || isnan(want[j])) continue;
-        if (fmax(p[j], want[j]) > least && fabs(margin(x, scores[j])) > margin_rounding(x, u))
-            m->support++;
+        if ((p[j] > 0) != (want[j] > 0) && !isnan(want[j])) {
+            const double either = fmax(p[j], want[j]);
+            if (fabs(margin(x, scores[j])) <= margin_rounding(x, u)) continue;
+            if (either > least) m->support++;
+        }
+        const double e = error_beyond_storage(p[j], want[j], c->a.type);
+        m->error = worse(m->error, e / (scale * response(x, want[j])));
     }
 }
 
 static void match_row_stat(const call *c, const line *x, const double *scores, const double *want,
                            const double *got, const double *star, match *m)
 {
-    const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want);
+    const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want, u);
     const double least = c->a.type == F64 ? 0x1p-1022 : 0x1p-126;
+    /* STAT_NORM is a sum, whose rounding grows with its depth */
+    const double depth = x->n > 2 ? log2((double)x->n) : 1;
     double low = 0, high = 0;
     for (int64_t j = 0; j < x->n; j++) {
         low += want[j] > least && margin(x, scores[j]) > margin_rounding(x, u);
@@ -143,7 +161,7 @@ static void match_row_stat(const call *c, const line *x, const double *scores, c
     if (!(got[STAT_MAX] == star[STAT_MAX]) && !(isnan(got[STAT_MAX]) && isnan(star[STAT_MAX])))
         m->error = INFINITY;
     const double e = error_beyond_storage(got[STAT_NORM], star[STAT_NORM], F64);
-    m->error = fmax(m->error, e / (scale * fmax(1, fabs(star[STAT_NORM]))));
+    m->error = worse(m->error, e / (scale * depth * fmax(1, fabs(star[STAT_NORM]))));
 }
 
 void match_weights(const call *c, const call *ref, match *mp, match *ms)
@@ -152,14 +170,13 @@ void match_weights(const call *c, const call *ref, match *mp, match *ms)
     const double *stat = call_out(ref, "stat"), *scores = call_in(c, "c"),
                  *want = call_out(ref, "p");
     const double *p = call_out(c, "p"), *own = call_out(c, "stat");
-    const double u = unit_arithmetic(c->a.type);
     if (mp) mp->tol = 4, mp->limit = 30;
     if (ms) ms->tol = 4, ms->limit = 30;
     for (int64_t r = 0; r < c->a.d.R; r++) {
         const int64_t s = r % ref->a.d.R;
         line x = line_of(c, r, NULL);
         if (stat) x = line_of(ref, s, stat);
-        if (undecided(&x, scores + r * N, u)) continue;
+        if (undecided(&x, scores + r * N, c->a.type)) continue;
         if (mp) match_row_weights(c, &x, scores + r * N, p + r * N, want + s * N, mp);
         if (ms)
             match_row_stat(c, &x, scores + r * N, want + s * N, own + r * STATS, stat + s * STATS,
@@ -185,13 +202,17 @@ typedef struct scales {
 
 static scales gradient_scales(const line *x, const double *p, const double *dp)
 {
-    double most = 0, top = 0, sum = 0, moment = 0, entropy = 0;
+    double most = 0, top = 0, sum = 0, moment = 0, entropy = 0, heaviest = 0;
+    int64_t keys = 0;
+    if (isnan(x->norm)) return (scales){0, 0, 0};
     for (int64_t j = 0; j < x->n; j++) {
         const double w = gradient_weight(x, p[j]);
         if (!(p[j] > 0)) continue;
         double s = 0; /* |s_j - s_max|, with what cancels in it */
         if (x->shape == EXPONENTIAL) s = fabs(log(p[j])) + fabs(x->norm);
         if (x->shape == ENTMAX) s = (pow(p[j], x->alpha - 1) + x->norm) / (x->alpha - 1);
+        keys++;
+        heaviest = fmax(heaviest, p[j]);
         most = fmax(most, fabs(dp[j]));
         top = fmax(top, w);
         sum += w;
@@ -200,8 +221,10 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
     }
     const double b = x->beta, a1 = x->alpha - 1;
     if (x->shape == RELUMAX || x->shape == NORMRELU) {
-        const double reach = (1 + fabs(x->offset)) / fabs(x->slope); /* |c| or |c - m| */
-        return (scales){fabs(x->slope) * top * most,
+        /* |c| or |c - m|; the gradient of ReLUmax to its maximum is a sum over the support */
+        const double reach = (heaviest * x->norm + fabs(x->offset)) / fabs(x->slope);
+        const double terms = x->shape == RELUMAX ? sqrt((double)keys) : 1;
+        return (scales){fabs(x->slope) * top * most * terms,
                         sum * most * (fabs(x->dslope) * reach + fabs(x->doffset)), 0};
     }
     return (scales){b * b * top * most, 2 / b * moment * most,
@@ -219,6 +242,7 @@ void match_gradient(const call *c, const call *ref, int output, match *m)
     for (int64_t r = 0; r < c->a.d.R; r++) {
         const line x = line_of(c, r, stat);
         const scales s = gradient_scales(&x, p + r * N, dp + r * N);
+        if (c->a.type != F64 && !(s.c <= FLOAT_MOST && s.beta <= FLOAT_MOST)) continue;
         const double *got = (const double *)c->out[output] + r * width;
         const double *want = (const double *)ref->out[output] + r % ref->a.d.R * width;
         double difference = 0, norm = 0, scale;
@@ -229,6 +253,7 @@ void match_gradient(const call *c, const call *ref, int output, match *m)
             if (rows && j >= x.n && !(got[j] == 0)) m->support++;
         }
         scale = fmax(sqrt(norm), rows ? s.c : strcmp(name, "dbeta") == 0 ? s.beta : s.alpha);
-        m->error = fmax(m->error, sqrt(difference) / (scale > 0 ? scale : 1));
+        if (c->a.type != F64) scale = fmax(scale, FLOAT_LEAST);
+        m->error = worse(m->error, sqrt(difference) / (scale > 0 ? scale : 1));
     }
 }
