@@ -20,37 +20,33 @@ struct running {
     float m, s;
 };
 
-/* e^x for x of moderate size: 2^x is one instruction. */
+/* e^x for x <= 0 in three instructions; below 2^-126 it is 0. */
 __device__ static float exponential(float x)
 {
-    return exp2f(x * LOG2_E);
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * LOG2_E));
+    return y;
 }
 
-__device__ static running join(running a, running b)
+/* s of x at the common maximum m, which may be that of no entries. */
+__device__ static float rescaled(running x, float m)
 {
-    const float m = max_nan(a.m, b.m);
-    if (m == -INFINITY) return a;
-    return running{m, a.s * exponential(a.m - m) + b.s * exponential(b.m - m)};
-}
-
-__device__ static running team_join(running x, int lanes)
-{
-    for (int o = lanes / 2; o > 0; o /= 2)
-        x = join(x,
-                 running{__shfl_xor_sync(ALL_LANES, x.m, o), __shfl_xor_sync(ALL_LANES, x.s, o)});
-    return x;
+    return x.m == -INFINITY && m == m ? 0 : x.s * exponential(x.m - m);
 }
 
 /* Over the blockDim.x threads of a row, a team or the block. */
 __device__ static running row_join(running x)
 {
     __shared__ running room[WARP];
-    if (blockDim.x <= WARP) return team_join(x, (int)blockDim.x);
-    x = team_join(x, WARP);
-    const int lane = threadIdx.x % WARP;
+    const int lanes = blockDim.x < WARP ? (int)blockDim.x : (int)WARP, lane = threadIdx.x % WARP;
+    float m = team_max(x.m, lanes);
+    x = running{m, team_sum(rescaled(x, m), lanes)};
+    if (blockDim.x <= WARP) return x;
     if (lane == 0) room[threadIdx.x / WARP] = x;
     __syncthreads();
-    return team_join(lane < (int)blockDim.x / WARP ? room[lane] : running{-INFINITY, 0}, WARP);
+    x = lane < (int)blockDim.x / WARP ? room[lane] : running{-INFINITY, 0};
+    m = team_max(x.m, WARP);
+    return running{m, team_sum(rescaled(x, m), WARP)};
 }
 
 /* Elements [j, j + width) of the frame of a row of V; those outside are `absent`. */

@@ -16,7 +16,10 @@
  */
 #include "stage.cuh"
 
-enum { ROW_THREADS = 512, MOST_HELD = 8, THREADS = 256, GRAD_COLS = 8, GRAD_BLOCKS = 1056 };
+enum { ROW_THREADS = 512, MOST_HELD = 8, THREADS = 256, GRAD_COLS = 8 };
+/* The backward runs as many blocks as 24 warps on each of 132 multiprocessors are, on every device,
+ * so that the order of the sums is the same; its registers are bounded to let them in. */
+enum { UNITS = 132, RESIDENT = 24 * WARP };
 
 /* A row of which each thread keeps its first HELD packs. */
 template <typename T, int HELD> struct held_row {
@@ -139,7 +142,7 @@ template <typename T, int HELD> struct row_pair {
 /* Every gridDim.x * blockDim.y-th row of the slab blockIdx.y. sums NULL: the slab is the row.
  * part: per block 2 x C floats, the sums of h dy and of dy. */
 template <typename T>
-static __global__ void __launch_bounds__(ROW_THREADS)
+static __global__ void __launch_bounds__(RESIDENT)
     layer_norm_grad_kernel(const T *x, const float *w, const float *mean, const float *rstd,
                            const T *dy, const float2 *sums, T *dx, float *part, int64_t R,
                            int64_t C, bool wide)
@@ -148,7 +151,8 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     __shared__ float2 room[2][WARP];
     extern __shared__ float fold[]; /* blockDim.y > 1: [blockDim.y][2][blockDim.x * GRAD_COLS] */
     float pw[HELD][VEC], dw[HELD][VEC], db[HELD][VEC];
-    int64_t col[HELD], row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
+    const int64_t stride = (int64_t)gridDim.x * blockDim.y;
+    int64_t col[HELD];
     int turn = 0;
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
@@ -160,10 +164,11 @@ static __global__ void __launch_bounds__(ROW_THREADS)
         }
     }
     row_pair<T, HELD> next;
-    next.read(x, dy, mean, rstd, row, R, C, col, wide);
-    for (; row < R; row += (int64_t)gridDim.x * blockDim.y, turn ^= 1) {
+    next.read(x, dy, mean, rstd, (int64_t)blockIdx.x * blockDim.y + threadIdx.y, R, C, col, wide);
+    for (int64_t row0 = (int64_t)blockIdx.x * blockDim.y; row0 < R; row0 += stride, turn ^= 1) {
         const row_pair<T, HELD> now = next;
-        next.read(x, dy, mean, rstd, row + (int64_t)gridDim.x * blockDim.y, R, C, col, wide);
+        const int64_t row = row0 + threadIdx.y;
+        next.read(x, dy, mean, rstd, row + stride, R, C, col, wide);
         float2 s = make_float2(0, 0);
 #pragma unroll
         for (int i = 0; i < HELD; i++)
@@ -185,7 +190,7 @@ static __global__ void __launch_bounds__(ROW_THREADS)
                 const float h = (now.x[i][k] - now.mu) * now.r;
                 o[k] = now.r * (pw[i][k] * now.dy[i][k] - a - h * b);
             }
-            store_some(dx + row * C + col[i], packed_of<T>(o), C - col[i], wide);
+            store_some(dx + row * C + col[i], packed_of<T>(o), row < R ? C - col[i] : 0, wide);
         }
     }
     const int width = blockDim.x * GRAD_COLS;
@@ -246,39 +251,59 @@ extern "C" status layer_norm_registers(const args *a)
     return BY_TYPE(a->type, "layer_norm", run, a);
 }
 
+/* The launch of the backward, the same for every type. */
+typedef struct plan {
+    dim3 threads;
+    int blocks;
+    int64_t slabs;
+    size_t fold, part, bytes; /* shared memory; scratch of the partial sums; all scratch */
+} plan;
+
+static plan plan_of(const args *a)
+{
+    const int64_t R = a->d.R, C = a->d.C, full = ceil_div(C, GRAD_COLS * WARP) * WARP;
+    const int tx = full <= WARP         ? team_lanes(ceil_div(C, GRAD_COLS))
+                   : full < ROW_THREADS ? (int)full
+                                        : (int)ROW_THREADS;
+    plan p;
+    p.threads = tx <= WARP ? dim3(tx, THREADS / tx) : dim3(tx);
+    p.slabs = ceil_div(C, GRAD_COLS * tx);
+    p.fold = p.threads.y > 1 ? sizeof(float) * 2 * GRAD_COLS * THREADS : 0;
+    const int most = UNITS * (RESIDENT / (int)(p.threads.x * p.threads.y));
+    const int64_t rows = ceil_div(R, p.threads.y);
+    p.blocks = rows < most ? (int)rows : most;
+    p.part = padded(sizeof(float) * 2 * (size_t)(C * p.blocks));
+    p.bytes = p.part + (p.slabs > 1 ? padded(sizeof(float2) * (size_t)R) : 0);
+    return p;
+}
+
 template <typename T> static status run_grad(const args *a)
 {
     const int64_t R = a->d.R, C = a->d.C;
     const T *x = IN(T, 0), *dy = IN(T, 4);
+    const float *w = IN(float, 1), *mean = IN(float, 2), *rstd = IN(float, 3);
     T *dx = OUT(T, 0);
     const bool wide = C % packed<T>::width == 0 && aligned16(x) && aligned16(dy) && aligned16(dx);
-    const int64_t full = ceil_div(C, GRAD_COLS * WARP) * WARP;
-    const int tx = full < ROW_THREADS ? (int)full : (int)ROW_THREADS;
-    const dim3 threads = tx == WARP ? dim3(WARP, THREADS / WARP) : dim3(tx);
-    const int64_t slabs = ceil_div(C, GRAD_COLS * tx), rows = ceil_div(R, threads.y);
-    const size_t fold = tx == WARP ? sizeof(float) * 2 * GRAD_COLS * THREADS : 0;
-    const int blocks = rows < GRAD_BLOCKS ? (int)rows : (int)GRAD_BLOCKS;
+    const plan p = plan_of(a);
+    const cudaStream_t stream = stream_of(a);
     float *part = (float *)a->work;
-    float2 *sums = NULL;
+    float2 *sums = p.slabs > 1 ? (float2 *)((char *)a->work + p.part) : NULL;
     if (C == 0) return OK;
-    if (R > 0 && slabs > 1) {
-        sums = (float2 *)((char *)a->work + padded(sizeof(float) * 2 * C * GRAD_BLOCKS));
-        row_sums_kernel<T><<<(unsigned)R, ROW_THREADS, 0, stream_of(a)>>>(
-            x, IN(float, 1), IN(float, 2), IN(float, 3), dy, sums, C, wide);
-    }
+    if (R > 0 && sums)
+        row_sums_kernel<T>
+            <<<(unsigned)R, ROW_THREADS, 0, stream>>>(x, w, mean, rstd, dy, sums, C, wide);
     if (R > 0)
-        layer_norm_grad_kernel<T><<<dim3(blocks, (unsigned)slabs), threads, fold, stream_of(a)>>>(
-            x, IN(float, 1), IN(float, 2), IN(float, 3), dy, sums, dx, part, R, C, wide);
-    if (a->out[1]) sum_columns(OUT(float, 1), part, blocks, C, 2 * C, stream_of(a));
-    if (a->out[2]) sum_columns(OUT(float, 2), part + C, blocks, C, 2 * C, stream_of(a));
+        layer_norm_grad_kernel<T><<<dim3(p.blocks, (unsigned)p.slabs), p.threads, p.fold, stream>>>(
+            x, w, mean, rstd, dy, sums, dx, part, R, C, wide);
+    if (a->out[1]) sum_columns(OUT(float, 1), part, p.blocks, C, 2 * C, stream);
+    if (a->out[2]) sum_columns(OUT(float, 2), part + C, p.blocks, C, 2 * C, stream);
     return launched("layer_norm_grad");
 }
 
 extern "C" status layer_norm_grad_registers(const args *a)
 {
     if (a->need) {
-        *a->need = padded(sizeof(float) * 2 * (size_t)a->d.C * GRAD_BLOCKS) +
-                   padded(sizeof(float2) * (size_t)a->d.R);
+        *a->need = plan_of(a).bytes;
         return OK;
     }
     return BY_TYPE(a->type, "layer_norm_grad", run_grad, a);

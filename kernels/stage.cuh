@@ -67,7 +67,7 @@ __device__ inline float team_sum(float x, int lanes)
 __device__ inline float team_max(float x, int lanes)
 {
     for (int o = lanes / 2; o > 0; o /= 2)
-        x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
+        x = max_nan(x, __shfl_xor_sync(ALL_LANES, x, o));
     return x;
 }
 
