@@ -139,8 +139,36 @@ template <typename T, int HELD> struct row_pair {
     }
 };
 
+/* The block's sums of h dy and of dy, 2 x C floats, to `mine`; the rows of threads of a block are
+ * first added in `fold`, [blockDim.y][2][blockDim.x * GRAD_COLS] of shared memory. */
+template <int VEC, int HELD>
+__device__ static void leave(float *mine, float *fold, const float (&dw)[HELD][VEC],
+                             const float (&db)[HELD][VEC], const int64_t (&col)[HELD], int64_t C)
+{
+    const int width = blockDim.x * GRAD_COLS;
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
+#pragma unroll
+        for (int k = 0; k < VEC; k++)
+            if (blockDim.y > 1) {
+                float *f = fold + threadIdx.y * 2 * width + col[i] + k;
+                f[0] = dw[i][k], f[width] = db[i][k];
+            } else if (col[i] + k < C) {
+                mine[col[i] + k] = dw[i][k];
+                mine[C + col[i] + k] = db[i][k];
+            }
+    if (blockDim.y == 1) return;
+    __syncthreads();
+    for (int c = threadIdx.y * blockDim.x + threadIdx.x; c < 2 * width; c += THREADS) {
+        float s = 0;
+        for (int j = 0; j < (int)blockDim.y; j++)
+            s += fold[j * 2 * width + c];
+        if (c % width < C) mine[c / width * C + c % width] = s;
+    }
+}
+
 /* Every gridDim.x * blockDim.y-th row of the slab blockIdx.y. sums NULL: the slab is the row.
- * part: per block 2 x C floats, the sums of h dy and of dy. */
+ * part: what `leave` leaves of every block. */
 template <typename T>
 static __global__ void __launch_bounds__(RESIDENT)
     layer_norm_grad_kernel(const T *x, const float *w, const float *mean, const float *rstd,
@@ -149,7 +177,7 @@ static __global__ void __launch_bounds__(RESIDENT)
 {
     enum { VEC = packed<T>::width, HELD = GRAD_COLS / VEC };
     __shared__ float2 room[2][WARP];
-    extern __shared__ float fold[]; /* blockDim.y > 1: [blockDim.y][2][blockDim.x * GRAD_COLS] */
+    extern __shared__ float fold[];
     float pw[HELD][VEC], dw[HELD][VEC], db[HELD][VEC];
     const int64_t stride = (int64_t)gridDim.x * blockDim.y;
     int64_t col[HELD];
@@ -193,33 +221,7 @@ static __global__ void __launch_bounds__(RESIDENT)
             store_some(dx + row * C + col[i], packed_of<T>(o), row < R ? C - col[i] : 0, wide);
         }
     }
-    const int width = blockDim.x * GRAD_COLS;
-    float *mine = part + (int64_t)blockIdx.x * 2 * C;
-    if (blockDim.y > 1) {
-#pragma unroll
-        for (int i = 0; i < HELD; i++)
-#pragma unroll
-            for (int k = 0; k < VEC; k++) {
-                float *f = fold + threadIdx.y * 2 * width + col[i] + k;
-                f[0] = dw[i][k], f[width] = db[i][k];
-            }
-        __syncthreads();
-        for (int c = threadIdx.y * blockDim.x + threadIdx.x; c < 2 * width; c += THREADS) {
-            float s = 0;
-            for (int j = 0; j < (int)blockDim.y; j++)
-                s += fold[j * 2 * width + c];
-            if (c % width < C) mine[c / width * C + c % width] = s;
-        }
-        return;
-    }
-#pragma unroll
-    for (int i = 0; i < HELD; i++)
-#pragma unroll
-        for (int k = 0; k < VEC; k++)
-            if (col[i] + k < C) {
-                mine[col[i] + k] = dw[i][k];
-                mine[C + col[i] + k] = db[i][k];
-            }
+    leave<VEC, HELD>(part + (int64_t)blockIdx.x * 2 * C, fold, dw, db, col, C);
 }
 
 template <typename T> static status run(const args *a)

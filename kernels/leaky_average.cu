@@ -153,6 +153,19 @@ __device__ static void chain(room<C> *r, const scan &s, unsigned tile, unsigned 
     __syncthreads();
 }
 
+/* *part: the sum of `dot` over the threads of this lane. */
+template <int C>
+__device__ static void gather(float *part, room<C> *r, const scan &s, bool exists, float dot)
+{
+    __syncthreads(); /* `ends` is read no more */
+    r->ends[threadIdx.y][threadIdx.x] = dot;
+    __syncthreads();
+    if (threadIdx.y > 0 || !exists) return;
+    for (int g = 1; g < s.groups; g++)
+        dot += r->ends[g][threadIdx.x];
+    *part = dot;
+}
+
 /* REVERSED: time runs from T-1 to 0, x is ds and y is dx; with `past` (the forward's s) given,
  * part[tile][lane] receives the sum of <q_t, s_{t-1}> over the tile. */
 template <typename T, int W, int N, bool REVERSED>
@@ -174,13 +187,10 @@ static __global__ void __launch_bounds__(LANES *GROUPS, 2)
     const int64_t step = REVERSED ? -(int64_t)row : (int64_t)row;
     const int64_t at = (b * s.T + (REVERSED ? s.T - 1 - first : first)) * row + c;
     channels<T, W> in[N], before[REVERSED ? N : 1];
-    float state[W], dot = 0;
+    float state[W] = {0}, dot = 0;
 #pragma unroll
     for (int i = 0; i < N; i++)
         in[i].load(x + at + i * step, exists && first + i < s.T);
-#pragma unroll
-    for (int k = 0; k < W; k++)
-        state[k] = 0;
 #pragma unroll
     for (int i = 0; i < N; i++)
 #pragma unroll
@@ -212,14 +222,7 @@ static __global__ void __launch_bounds__(LANES *GROUPS, 2)
         }
         if (exists && first + i < s.T) store_channels<T, W>(y + at + i * step, state);
     }
-    if (!REVERSED || !part) return;
-    __syncthreads(); /* `ends` is read no more */
-    r.ends[group][lane] = dot;
-    __syncthreads();
-    if (group > 0 || !exists) return;
-    for (int g = 1; g < s.groups; g++)
-        dot += r.ends[g][lane];
-    part[(int64_t)tile * s.lanes + all] = dot;
+    if (REVERSED && part) gather(part + (int64_t)tile * s.lanes + all, &r, s, exists, dot);
 }
 
 /* Sizes and scratch. */
