@@ -8,15 +8,15 @@
  *     e_j = exp(log1p(-u_j) / a)  where u_j < 1,   F = sum e_j,   G = sum e_j / (1 - u_j)
  *     theta <- theta + log1p(-h) / a,   h = -(F/G) expm1(-a (theta + ln F)),   p_j = e_j / F
  *
- * which falls monotonically from 0 and becomes theta <- -ln F, softmax, as a -> 0. Logarithms are
- * taken of keys inside the current bound alone.
+ * which falls monotonically from 0 and becomes theta <- -ln F, softmax, as a -> 0. The keys inside
+ * the bound that the threads' maxima give contain the support; where they are few they are listed,
+ * and the logarithms are theirs alone.
  *
- * Backward: as in power.cuh with w = p^(2-alpha), the reference key being that of the largest w.
- * With L = ln p, y_j = L_j^2 q(-a L_j), q(u) = (e^u - 1 - u)/u^2, and bars for means under p,
+ * Backward: as in power.cuh with w = p^(2-alpha). With t_j = a ln(p_j/p_max) held in place of p_j,
  *
- *     dp_j/dalpha = p_j ((ybar - y_j)(1 - a Lbar) - a (L_j - Lbar) ybar) / (1 - a Lbar + a^2 ybar)
+ *     w_j / w_max = exp(t_j (1-a)/a),   s_j - s_max = omega expm1(t_j) / a
  *
- * is the derivative of model 1.3 with its terms in 1/a^2 and 1/a cancelled by hand.
+ * and the reference key that of the largest w: j* for alpha <= 2, the smallest weight above.
  */
 #ifndef MOSAIC_GENERAL_CUH
 #define MOSAIC_GENERAL_CUH
@@ -26,7 +26,8 @@
 static const float LOG2_E = 1.44269504f;
 
 struct general_rule {
-    float a, k, exponent, inverse, omega;
+    enum { keeps_list = 1 };
+    float a, scale, k, exponent, inverse, omega;
 
     /* e_j, and e_j / (1 - u_j) to *g; both 0 outside the bound. */
     __device__ __forceinline__ float bounded(float x, float *g) const
@@ -40,43 +41,63 @@ struct general_rule {
         }
         return e;
     }
+    __device__ __forceinline__ void steepen(float theta)
+    {
+        k = clamp_scale(__fdividef(scale, expf(a * theta)));
+    }
     /* One step from theta; *mass is ln sum_j p_j at theta. */
     __device__ __forceinline__ float step_from(float theta, const sum2 &s, float *mass) const
     {
         *mass = theta + logf(s.a);
-        return theta + log1pf(s.a / s.b * expm1f(-a * *mass)) / a;
+        return theta + __fdividef(log1pf(__fdividef(s.a, s.b) * expm1f(-a * *mass)), a);
     }
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    template <class Source>
+    __device__ void newton(const Source &t, team &g, float theta, bool idle)
     {
-        const float scale = (float)((double)a * row.beta * row.beta);
-        float theta = 0.0f, mass;
-        exponent = LOG2_E / a;
-#pragma unroll 1
-        for (int step = 0; step < PART_STEPS; step++) {
-            float F, G;
-            k = clamp_scale(scale / expf(a * theta));
-            F = bounded(row.top, &G);
-            const float next = step_from(theta, g.part(F, G), &mass);
-            if (mass > 0.0f && next < theta) theta = next;
-        }
-        if (g.warps > 1) theta = -g.max(-theta, 0.0f).a;
+        sum2 s;
 #pragma unroll 1
         for (int step = 0; step < MAX_STEPS; step++) {
-            float F[CHAINS] = {0, 0, 0, 0}, G[CHAINS] = {0, 0, 0, 0};
-            k = clamp_scale(scale / expf(a * theta));
+            float F[CHAINS] = {0, 0, 0, 0}, G[CHAINS] = {0, 0, 0, 0}, mass;
+            steepen(theta);
             t.each([&](float x, int, int chain) {
                 float q;
                 F[chain] += bounded(x, &q);
                 G[chain] += q;
             });
-            const sum2 s = g.sum(folded(F), folded(G));
+            s = g.sum(folded(F), folded(G));
             const float next = step_from(theta, s, &mass);
-            inverse = 1.0f / s.a;
-            omega = expf(-a * logf(s.a));
-            const bool more = !row.idle && mass > SETTLED && next < theta;
+            const bool more = !idle && mass > SETTLED && next < theta;
             if (!g.any(more)) break;
             if (more) theta = next;
         }
+        inverse = 1.0f / s.a;
+        omega = expf(-a * logf(s.a));
+    }
+    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    {
+        float theta = 0.0f, mass;
+        scale = (float)((double)a * row.beta * row.beta);
+        exponent = LOG2_E / a;
+#pragma unroll 1
+        for (int step = 0; step < PART_STEPS - 1; step++) {
+            float F = 0.0f, G = 0.0f, q;
+            steepen(theta);
+#pragma unroll
+            for (int i = 0; i < CHAINS; i++) {
+                F += bounded(row.top[i], &q);
+                G += q;
+            }
+            const float next = step_from(theta, g.part(F, G), &mass);
+            if (mass > 0.0f && next < theta) theta = next;
+        }
+        if (g.warps > 1) theta = -g.max(-theta);
+        steepen(theta);
+        const survivors<false> list(t, -1.000001f / k, row.kept);
+        const bool full = g.count(!list.whole) > 0;
+        if (g.any(full && !row.idle))
+            newton(t, g, theta, row.idle);
+        else
+            newton(list, g, theta, row.idle);
     }
     __device__ float weight(float x, int) const
     {
@@ -89,103 +110,82 @@ struct general_rule {
     }
 };
 
-/* (e^u - 1 - u) / u^2 for u >= 0 */
-__device__ __forceinline__ float second_order(float u)
+/* e^t - 1 for t <= 0, to two units in the last place */
+__device__ __forceinline__ float expm1_negative(float t)
 {
-    if (u > 1.0f) return (expm1f(u) - u) / (u * u);
-    float q = 1.0f / 3628800.0f;
-    q = fmaf(q, u, 1.0f / 362880.0f);
-    q = fmaf(q, u, 1.0f / 40320.0f);
-    q = fmaf(q, u, 1.0f / 5040.0f);
-    q = fmaf(q, u, 1.0f / 720.0f);
-    q = fmaf(q, u, 1.0f / 120.0f);
-    q = fmaf(q, u, 1.0f / 24.0f);
-    q = fmaf(q, u, 1.0f / 6.0f);
-    return fmaf(q, u, 0.5f);
+    float q = 1.0f / 5040.0f;
+    q = fmaf(q, t, 1.0f / 720.0f);
+    q = fmaf(q, t, 1.0f / 120.0f);
+    q = fmaf(q, t, 1.0f / 24.0f);
+    q = fmaf(q, t, 1.0f / 6.0f);
+    q = fmaf(q, t, 0.5f);
+    q = fmaf(q * t, t, t);
+    return t > -0.35f ? q : power_of_two(t * LOG2_E) - 1.0f;
 }
 
 struct general_grad_rule {
-    float a;
-    float *dalpha;
-    float b2, share, ref_G, ref_g, over_max, factor;
+    float a, over_max, exponent, w_max, b2, share, ref_G, ref_g, ref_t, factor;
     int ref;
 
-    /* p^(1-a), by the smaller exponent */
-    __device__ __forceinline__ float root_weight(float p) const
+    __device__ void begin(const grad_facts &row)
     {
-        const float l = log2f(p);
-        return a <= 0.5f ? p * exp2f(-a * l) : exp2f((1.0f - a) * l);
+        over_max = 1.0f / row.p_max;
+        exponent = (1.0f - a) / a * LOG2_E;
+        w_max = powf(row.p_max, 1.0f - a);
+        b2 = row.beta * row.beta;
+        factor = 2.0f / row.beta * row.norm / a;
+        ref = row.arg, ref_G = row.G_max, ref_t = 0.0f;
     }
-    template <class Pair> __device__ void find_smallest(const Pair &t, team &g, float *ref_p)
+    __device__ __forceinline__ float key(float p) const
     {
-        float least = -INFINITY, G = 0.0f;
+        return a * logf(p * over_max);
+    }
+    __device__ __forceinline__ bool has(float t) const
+    {
+        return t > -INFINITY;
+    }
+    template <class Pair> __device__ void find_smallest(const Pair &t, team &g)
+    {
+        float least = 0.0f, G = 0.0f;
         int first = INT32_MAX;
-        t.each([&](float p, float, int, int) {
-            if (p > 0.0f) least = fmaxf(least, -p);
+        t.each([&](float x, float, int, int) {
+            if (has(x)) least = fminf(least, x);
         });
-        *ref_p = -g.max(least, 0.0f).a;
-        t.each([&](float p, float, int j, int) {
-            if (p == *ref_p) first = min(first, j);
+        ref_t = -g.max(-least);
+        t.each([&](float x, float, int j, int) {
+            if (x == ref_t) first = min(first, j);
         });
         ref = g.first_and_count(first, 0).x;
         t.each([&](float, float G_j, int j, int) {
             if (j == ref) G = G_j;
         });
-        ref_G = g.sum(G, 0.0f).a;
+        ref_G = g.sum(G);
     }
-    template <class Pair>
-    __device__ void alpha_grad(const Pair &t, team &g, const grad_facts &row) const
+    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &)
     {
-        float l[CHAINS] = {0, 0, 0, 0}, y[CHAINS] = {0, 0, 0, 0}, d[CHAINS] = {0, 0, 0, 0};
-        t.each([&](float p, float, int, int chain) {
-            if (!(p > 0.0f)) return;
-            const float L = logf(p);
-            l[chain] += p * L;
-            y[chain] += p * (L * L * second_order(-a * L));
-        });
-        const sum2 bar = g.sum(folded(l), folded(y));
-        const float scale = 1.0f - a * bar.a;
-        t.each([&](float p, float G, int, int chain) {
-            if (!(p > 0.0f)) return;
-            const float L = logf(p), Y = L * L * second_order(-a * L);
-            d[chain] += (G - row.G_max) * p * ((bar.b - Y) * scale - a * (L - bar.a) * bar.b);
-        });
-        const float total = g.sum(folded(d), 0.0f).a / (scale + a * a * bar.b);
-        if (row.real && g.rank == 0)
-            dalpha[row.r] = row.broken ? NAN : row.arg < 0 ? 0.0f : total;
-    }
-    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
-    {
-        float A[CHAINS] = {0, 0, 0, 0}, V[CHAINS] = {0, 0, 0, 0}, ref_p = row.p_max;
-        b2 = row.beta * row.beta;
-        ref = row.arg, ref_G = row.G_max;
-        over_max = 1.0f / row.p_max;
-        factor = 2.0f / row.beta * row.norm / a;
-        if (a > 1.0f) find_smallest(t, g, &ref_p);
-        t.each([&](float p, float G, int j, int chain) {
-            if (!(p > 0.0f) || j == ref) return;
-            const float w = root_weight(p);
+        float A[CHAINS] = {0, 0, 0, 0}, V[CHAINS] = {0, 0, 0, 0};
+        if (a > 1.0f) find_smallest(t, g);
+        t.each([&](float x, float G, int j, int chain) {
+            const float w = has(x) && j != ref ? power_of_two(x * exponent) : 0.0f;
             A[chain] = fmaf(w, G - ref_G, A[chain]);
             V[chain] += w;
         });
         const sum2 s = g.sum(folded(A), folded(V));
-        const float ref_w = root_weight(ref_p);
+        const float ref_w = power_of_two(ref_t * exponent);
         share = s.a / (ref_w + s.b);
-        ref_g = -s.a / (1.0f + s.b / ref_w);
-        if (dalpha) alpha_grad(t, g, row);
+        ref_g = -w_max * s.a / (1.0f + s.b / ref_w);
     }
-    __device__ float score_grad(float p, float G, int j) const
+    __device__ __forceinline__ float grad(float x, float G, int j, float *slope) const
     {
-        return j == ref ? ref_g : p > 0.0f ? root_weight(p) * ((G - ref_G) - share) : 0.0f;
+        if (!has(x)) return 0.0f;
+        const float w = w_max * power_of_two(x * exponent);
+        const float g = j == ref ? ref_g : w * ((G - ref_G) - share);
+        *slope = fmaf(g, expm1_negative(x), *slope);
+        return b2 * g;
     }
-    __device__ float grad(float p, float G, int j) const
+    __device__ float dbeta(float sum) const
     {
-        return b2 * score_grad(p, G, j);
-    }
-    __device__ float slope(float p, float G, int j) const
-    {
-        if (!(p > 0.0f)) return 0.0f;
-        return factor * score_grad(p, G, j) * expm1f(a * logf(p * over_max));
+        return factor * sum;
     }
 };
 

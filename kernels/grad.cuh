@@ -7,60 +7,69 @@
  * stored, in shared memory that only it touches, so that both are read once; rows too long for
  * that are read again in every pass. A rule:
  *
+ *     begin(row)              constants that need no pass
+ *     key(p)                  what is held in place of p: a function of p that passes share
+ *     has(key)                p > 0
  *     solve(pair, team, row)  finds the row's constants
- *     grad(p, G, j)           dc_j, 0 where p = 0 (but for an anchor)
- *     slope(p, G, j)          the share of the entry in dbeta
+ *     grad(key, G, j, slope)  dc_j; adds the share of the entry in dbeta to *slope
+ *     dbeta(sum)              from the sum of those shares
  *
- * G is read as 0 where p = 0: keys without weight may hold anything there.
+ * G is read as 0 where p = 0: keys without weight may hold anything there. Sums of G are taken
+ * relative to G at STAT_ARG, the reference key: where it holds nearly all the weight the others'
+ * gradients would drown in its rounding.
  */
 #ifndef MOSAIC_GRAD_CUH
 #define MOSAIC_GRAD_CUH
 
 #include "row.cuh"
 
-/* What a backward may know of its row: stat, and p and G at STAT_ARG (0 if there is none). */
+/* What a backward may know of its row: stat, and p and G at STAT_ARG (1 and 0 if there is none). */
 struct grad_facts {
     float beta, norm, p_max, G_max;
     int arg;
     int64_t r;
-    bool real, broken; /* false in a team without a row; a NaN row */
+    bool real, broken; /* a row at all; a NaN row */
 };
 
-/* 16 bytes from global to shared memory that need no register on the way. */
-__device__ __forceinline__ void copy_async(uint4 *shared, const void *global)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                     (uint32_t)__cvta_generic_to_shared(shared)),
-                 "l"(global)
-                 : "memory");
-}
-__device__ __forceinline__ void copies_arrived()
-{
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
 /* p in registers, G in shared memory: pack v of thread i is kept[v * blockDim.x + i]. */
-template <typename T> struct resident_pair {
-    enum { width = pack<T>::width, packs = ITEMS / width };
-    resident<T> p;
-    uint4 *kept;
+template <typename T, int W, class Rule> struct resident_pair {
+    enum { packs = ITEMS / W };
+    const Rule &rule;
+    resident<T, W> p;
+    T *kept; /* W = 1: entry v of thread i is kept[v * blockDim.x] */
 
-    __device__ __forceinline__ void open(const T *p_row, const T *g_row, int live, const team &g,
-                                         uint4 *shared)
+    __device__ resident_pair(const team &g, const Rule &rule_) : rule(rule_), p(g)
     {
-        kept = shared + threadIdx.x;
-        const int first = g.rank * width - frame_shift(p_row), step = g.size * width;
+    }
+    __device__ __forceinline__ void open(const T *p_row, const T *g_row, int live, uint4 *memory)
+    {
+        if constexpr (W > 1) {
+            kept = (T *)(memory + threadIdx.x);
+            p.fetch(g_row, live, (uint4 *)kept);
+        } else {
+            kept = (T *)memory + threadIdx.x;
+#pragma unroll
+            for (int v = 0; v < packs; v++)
+                if (p.first + v * p.step < live)
+                    kept[v * blockDim.x] = g_row[p.first + v * p.step];
+        }
 #pragma unroll
         for (int v = 0; v < packs; v++) {
-            const int j = first + v * step;
-            if (j >= 0 && j + width <= live && (uintptr_t)(g_row + j) % 16 == 0)
-                copy_async(kept + v * blockDim.x, g_row + j);
-            else if (j < live)
-                for (int i = 0; i < width; i++)
-                    if (j + i >= 0 && j + i < live)
-                        ((T *)(kept + v * blockDim.x))[i] = g_row[j + i];
+            const int j = p.first + v * p.step;
+            if constexpr (W > 1) {
+                uint4 raw = make_uint4(0, 0, 0, 0);
+                if (j < live) raw = __ldcs((const uint4 *)(p_row + j));
+                unpack(raw, p.x + v * W, T());
+                if (j + W > live)
+#pragma unroll
+                    for (int i = 0; i < W; i++)
+                        if (j + i >= live) p.x[v * W + i] = 0.0f;
+            } else {
+                p.x[v] = j < live ? widen(p_row[j]) : 0.0f;
+            }
         }
-        p.open(p_row, live, g, 0.0f);
+#pragma unroll
+        for (int i = 0; i < ITEMS; i++) p.x[i] = rule.key(p.x[i]);
         copies_arrived();
     }
     __device__ __forceinline__ void forget()
@@ -69,21 +78,24 @@ template <typename T> struct resident_pair {
     }
     __device__ __forceinline__ void pack_at(int v, float *G) const
     {
-        unpack(kept[v * blockDim.x], G, T());
+        if constexpr (W > 1)
+            unpack(((const uint4 *)kept)[v * blockDim.x], G, T());
+        else
+            G[0] = widen(kept[v * blockDim.x]);
 #pragma unroll
-        for (int i = 0; i < width; i++)
-            if (!(p.x[v * width + i] > 0)) G[i] = 0.0f;
+        for (int i = 0; i < W; i++)
+            if (!rule.has(p.x[v * W + i])) G[i] = 0.0f;
     }
-    /* f(p_j, G_j, j, chain) */
+    /* f(key, G_j, j, chain) */
     template <class F> __device__ __forceinline__ void each(F f) const
     {
 #pragma unroll
         for (int v = 0; v < packs; v++) {
-            float G[width];
+            float G[W];
             pack_at(v, G);
 #pragma unroll
-            for (int i = 0; i < width; i++)
-                f(p.x[v * width + i], G[i], p.first + v * p.step + i, i % CHAINS);
+            for (int i = 0; i < W; i++)
+                f(p.x[v * W + i], G[i], p.first + v * p.step + i, (v * W + i) % CHAINS);
         }
     }
     template <class F> __device__ __forceinline__ void store(T *row, int n, F f) const
@@ -91,59 +103,58 @@ template <typename T> struct resident_pair {
 #pragma unroll
         for (int v = 0; v < packs; v++) {
             const int j = p.first + v * p.step;
-            float G[width];
+            float G[W];
             pack_at(v, G);
 #pragma unroll
-            for (int i = 0; i < width; i++) G[i] = f(p.x[v * width + i], G[i], j + i);
-            if (j < n) store_any(row, j, n, G);
+            for (int i = 0; i < W; i++)
+                G[i] = f(p.x[v * W + i], G[i], j + i, (v * W + i) % CHAINS);
+            if (j < n) {
+                if constexpr (W == 1)
+                    row[j] = narrow<T>(G[0]);
+                else
+                    store_pack(row + j, G);
+            }
         }
     }
 };
 
-template <typename T> struct streamed_pair {
-    enum { width = pack<T>::width };
-    streamed<T> p;
-    const T *g_row;
+template <typename T, class Rule> struct streamed_pair {
+    enum { unroll = 4 };
+    const Rule &rule;
+    const T *p_row, *g_row;
+    int live, first, step;
 
-    __device__ __forceinline__ void open(const T *p_row, const T *g_row_, int live, const team &g,
-                                         uint4 *)
+    __device__ streamed_pair(const team &g, const Rule &rule_)
+        : rule(rule_), first(g.rank), step(g.size)
     {
-        p.open(p_row, live, g);
-        g_row = g_row_;
+    }
+    __device__ __forceinline__ void open(const T *p_row_, const T *g_row_, int live_, uint4 *)
+    {
+        p_row = p_row_, g_row = g_row_, live = live_;
     }
     __device__ __forceinline__ void forget()
     {
     }
-    __device__ __forceinline__ void at(int64_t j, float *x, float *G) const
-    {
-        if (j >= 0 && j + width <= p.live && (uintptr_t)(g_row + j) % 16 == 0) {
-            load_pack(p.row + j, x);
-            load_pack(g_row + j, G);
-        } else {
-            load_partial(p.row, j, p.live, 0.0f, x);
-            load_partial(g_row, j, p.live, 0.0f, G);
-        }
-#pragma unroll
-        for (int i = 0; i < width; i++)
-            if (!(x[i] > 0)) G[i] = 0.0f;
-    }
     template <class F> __device__ __forceinline__ void each(F f) const
     {
-        for (int64_t j = p.first; j < p.live; j += p.step) {
-            float x[width], G[width];
-            at(j, x, G);
+        for (int64_t j = first; j < live; j += unroll * step) {
+            float x[unroll], G[unroll];
 #pragma unroll
-            for (int i = 0; i < width; i++) f(x[i], G[i], (int)j + i, i % CHAINS);
+            for (int i = 0; i < unroll; i++) {
+                const int64_t k = j + i * step;
+                x[i] = rule.key(k < live ? widen(p_row[k]) : 0.0f);
+                G[i] = k < live && rule.has(x[i]) ? widen(g_row[k]) : 0.0f;
+            }
+#pragma unroll
+            for (int i = 0; i < unroll; i++) f(x[i], G[i], (int)(j + i * step), i % CHAINS);
         }
     }
     template <class F> __device__ __forceinline__ void store(T *out, int n, F f) const
     {
-        for (int64_t j = p.first; j < n; j += p.step) {
-            float x[width], G[width];
-            at(j, x, G);
-#pragma unroll
-            for (int i = 0; i < width; i++) x[i] = f(x[i], G[i], (int)j + i);
-            store_any(out, j, n, x);
+        for (int64_t j = first; j < n; j += step) {
+            const float x = rule.key(j < live ? widen(p_row[j]) : 0.0f);
+            const float G = rule.has(x) ? widen(g_row[j]) : 0.0f;
+            out[j] = narrow<T>(f(x, G, (int)j, 0));
         }
     }
 };
@@ -161,11 +172,14 @@ template <typename T> struct backward_call {
 };
 
 template <typename T, class Pair, class Rule>
-__global__ void __launch_bounds__(MAX_THREADS, 1) row_backward(const backward_call<T> a, Rule rule)
+__global__ void __launch_bounds__(MAX_THREADS, 1)
+    row_backward(const backward_call<T> a, const Rule constants)
 {
     __shared__ team_slots slots;
-    extern __shared__ uint4 kept[];
+    extern __shared__ uint4 memory[];
+    Rule rule = constants;
     team g(a.size, &slots);
+    Pair t(g, rule);
     const int64_t r = blockIdx.x * (int64_t)(blockDim.x / a.size) + threadIdx.x / a.size;
     const bool real = r < a.rows;
     const int64_t at = real ? r * a.n : 0;
@@ -173,8 +187,6 @@ __global__ void __launch_bounds__(MAX_THREADS, 1) row_backward(const backward_ca
     const int live = !real ? 0 : a.live ? a.live[r] : a.n;
     const int arg = real ? (int)stat[STAT_ARG] : -1;
     const bool broken = isnan(stat[STAT_MAX]), idle = broken || arg < 0;
-    Pair t;
-    t.open(a.p + at, a.dp + at, idle ? 0 : live, g, kept);
     const grad_facts row = {real && a.beta ? a.beta[r] : 1.0f,
                             idle ? 1.0f : stat[STAT_NORM],
                             idle ? 1.0f : widen(a.p[at + arg]),
@@ -183,47 +195,82 @@ __global__ void __launch_bounds__(MAX_THREADS, 1) row_backward(const backward_ca
                             r,
                             real,
                             broken};
+    rule.begin(row);
+    t.open(a.p + at, a.dp + at, idle ? 0 : live, memory);
     rule.solve(t, g, row);
     t.forget();
-    if (a.dbeta) {
-        float s[CHAINS] = {0, 0, 0, 0};
-        t.each([&](float p, float G, int j, int chain) { s[chain] += rule.slope(p, G, j); });
-        const float slope = g.sum(folded(s), 0.0f).a;
-        if (real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : slope;
-        t.forget();
-    }
-    if (!real) return;
     T *dc = a.dc + at;
-    if (idle)
+    float slope[CHAINS] = {0, 0, 0, 0};
+    if (real && idle)
         for (int j = g.rank; j < a.n; j += g.size)
             dc[j] = narrow<T>(broken && j < live ? NAN : 0.0f);
-    else
-        t.store(dc, a.n, [&](float p, float G, int j) { return rule.grad(p, G, j); });
+    else if (real)
+        t.store(dc, a.n, [&](float key, float G, int j, int chain) {
+            return rule.grad(key, G, j, slope + chain);
+        });
+    if (!a.dbeta) return;
+    const float sum = g.sum(folded(slope));
+    if (real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : rule.dbeta(sum);
+}
+
+template <class Call, class Rule>
+status launch_backward(void (*kernel)(Call, Rule), const Call &call, const Rule &rule, size_t bytes,
+                       void *stream, const char *what)
+{
+    const int threads = call.size > WARP ? call.size : WARP_BLOCK;
+    const unsigned blocks = (unsigned)ceil_div(call.rows, threads / call.size);
+    bytes *= (size_t)threads;
+    CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+             what);
+    kernel<<<blocks, threads, bytes, (cudaStream_t)stream>>>(call, rule);
+    return launched(what);
 }
 
 template <typename T, class Rule> status backward_rows(const args *a, const char *what, Rule rule)
 {
-    backward_call<T> b = {IN(float, 0),  IN(T, 1), IN(float, 2), IN(T, 3),        OUT(T, 0),
-                          OUT(float, 1), a->live,  a->d.R,       (int)a->d.N, 0};
+    backward_call<T> b = {IN(float, 0),  IN(T, 1), IN(float, 2), IN(T, 3),    OUT(T, 0),
+                          OUT(float, 1), a->live,  a->d.R,       (int)a->d.N, team_size(a->d.N)};
+    enum { W = pack<T>::width };
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!b.rows) return OK;
-    cudaStream_t stream = (cudaStream_t)a->stream;
-    b.size = team_size(frame_span(b.n, sizeof(T), b.p));
-    if (b.size) {
-        const int threads = b.size > WARP ? b.size : WARP_BLOCK;
-        const size_t bytes = (size_t)threads * ITEMS * sizeof(T);
-        const unsigned blocks = (unsigned)ceil_div(b.rows, threads / b.size);
-        CUDA_TRY(cudaFuncSetAttribute(row_backward<T, resident_pair<T>, Rule>,
-                                      cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
-                 what);
-        row_backward<T, resident_pair<T>, Rule><<<blocks, threads, bytes, stream>>>(b, rule);
-    } else {
+    if (!b.size) {
         b.size = MAX_THREADS;
-        row_backward<T, streamed_pair<T>, Rule>
-            <<<(unsigned)b.rows, MAX_THREADS, 0, stream>>>(b, rule);
+        return launch_backward(row_backward<T, streamed_pair<T, Rule>, Rule>, b, rule, 0, a->stream,
+                               what);
     }
-    return launched(what);
+    if (!rows_aligned<T>(b.n, b.p, b.dp) || (uintptr_t)b.dc % 16)
+        return launch_backward(row_backward<T, resident_pair<T, 1, Rule>, Rule>, b, rule,
+                               ITEMS * sizeof(T), a->stream, what);
+    return launch_backward(row_backward<T, resident_pair<T, W, Rule>, Rule>, b, rule,
+                           ITEMS * sizeof(T), a->stream, what);
+}
+
+/* --- what normalised ReLU and ReLUmax share -------------------------------------------------- */
+
+/* With the reference key's G_ref and sums over the support,
+ *     gap = sum p (G - G_ref) + G_ref (sum p - 1) = sum p G - G_ref
+ *     plain = sum (G - mean),   weighted = sum p (G - mean),   mean = G_ref + gap
+ * in double: they are differences of up to N terms that nearly cancel. */
+struct centred {
+    double gap, plain, weighted;
+};
+
+template <class Pair> __device__ centred centre(const Pair &t, team &g, float ref_G)
+{
+    double pG = 0, P = 0, sum = 0;
+    int count = 0;
+    t.each([&](float p, float G, int, int) {
+        if (!(p > 0.0f)) return;
+        const double d = G - ref_G;
+        pG += p * d;
+        P += p;
+        sum += d;
+        count++;
+    });
+    pG = g.sum(pG), P = g.sum(P), sum = g.sum(sum), count = g.count(count);
+    const double gap = pG + ref_G * (P - 1);
+    return centred{gap, sum - count * gap, pG - gap * P};
 }
 
 #endif

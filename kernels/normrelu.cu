@@ -8,8 +8,8 @@
  *             (4/beta)(a_j - 1) + 4 beta in code_matrix, 0 in the others;  a_j = S p_j
  *
  * A and b by form: normrelu_form in spec.h. A row with S = 0 follows params.empty.
- * Method: B in double, once per row; then A x + B errs by a unit of the largest activation, however
- * much A c and b cancel.
+ * Method: B in double, once per row; then for A > 0 A x + B errs by a unit of the largest
+ * activation, however much A c and b cancel.
  * Source: model 1.4.
  */
 #include "grad.cuh"
@@ -31,6 +31,7 @@ __device__ static line line_of(normrelu_form form, double slope, double offset, 
 }
 
 struct normrelu_rule {
+    enum { keeps_list = 0 };
     double slope, offset;
     normrelu_form form;
     empty_rule empty;
@@ -45,13 +46,17 @@ struct normrelu_rule {
     {
         float s[CHAINS] = {0, 0, 0, 0};
         int keys = 0;
-        const line l = line_of(form, slope, offset, row.beta);
-        A = (float)l.A;
-        B = (float)(l.A * row.m + l.b);
+        line l = line_of(form, slope, offset, row.beta);
+        l.b += l.A * row.m;
+        /* far below 1 the sum is kept in a unit of 2^-64, so that its inverse is finite */
+        const bool tiny = fabs(l.b) < 0x1p-64;
+        A = (float)(tiny ? l.A * 0x1p64 : l.A);
+        B = (float)(tiny ? l.b * 0x1p64 : l.b);
         t.each([&](float x, int, int chain) { s[chain] += activation(x); });
-        S = g.sum(folded(s), 0.0f).a;
-        const bool none = !row.idle && !(S > 0.0f);
-        scale = 1.0f / S;
+        const float sum = g.sum(folded(s));
+        const bool none = !row.idle && !(sum > 0.0f);
+        S = tiny ? sum * 0x1p-64f : sum;
+        scale = 1.0f / sum;
         arg = -1;
         if (!g.any(none)) return;
         int first = INT32_MAX;
@@ -79,28 +84,40 @@ struct normrelu_rule {
 struct normrelu_grad_rule {
     double steepness, offset;
     normrelu_form form;
-    float A, S, mean, over_s, rate, constant;
+    float scale, gap, ref_G, slope;
 
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const grad_facts &row)
+    __device__ void begin(const grad_facts &row)
     {
-        float s[CHAINS] = {0, 0, 0, 0};
-        A = (float)line_of(form, steepness, offset, row.beta).A;
-        S = row.norm;
-        over_s = S > 0.0f ? 1.0f / S : 0.0f;
-        rate = form == NORMRELU_PAPER         ? 2.0f / row.beta
-               : form == NORMRELU_CODE_MATRIX ? 4.0f / row.beta
-                                              : 0.0f;
-        constant = form == NORMRELU_CODE_MATRIX ? 4.0f * row.beta : 0.0f;
-        t.each([&](float p, float G, int, int chain) { s[chain] += p * G; });
-        mean = g.sum(folded(s), 0.0f).a;
+        const float S = row.norm;
+        scale = S > 0.0f ? (float)line_of(form, steepness, offset, row.beta).A / S : 0.0f;
+        ref_G = row.G_max;
     }
-    __device__ float grad(float p, float G, int) const
+    __device__ __forceinline__ float key(float p) const
     {
-        return p > 0 ? A * over_s * (G - mean) : 0.0f;
+        return p;
     }
-    __device__ float slope(float p, float G, int) const
+    __device__ __forceinline__ bool has(float p) const
     {
-        return p > 0 ? over_s * (G - mean) * fmaf(rate, S * p - 1.0f, constant) : 0.0f;
+        return p > 0.0f;
+    }
+    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
+    {
+        const centred c = centre(t, g, ref_G);
+        const double beta = row.beta, S = row.norm;
+        double sum = 0;
+        if (form == NORMRELU_PAPER) sum = 2 / beta * (S * c.weighted - c.plain);
+        if (form == NORMRELU_CODE_MATRIX)
+            sum = 4 / beta * (S * c.weighted - c.plain) + 4 * beta * c.plain;
+        gap = (float)c.gap;
+        slope = S > 0 ? (float)(sum / S) : 0.0f;
+    }
+    __device__ __forceinline__ float grad(float p, float G, int, float *) const
+    {
+        return has(p) ? scale * ((G - ref_G) - gap) : 0.0f;
+    }
+    __device__ float dbeta(float) const
+    {
+        return slope;
     }
 };
 

@@ -18,6 +18,7 @@
 enum { HALVINGS = 48 };
 
 struct order_rule {
+    enum { keeps_list = 0 };
     double a;
     float scale, r, edge, last, floor, inverse, omega;
 
@@ -37,23 +38,23 @@ struct order_rule {
             t.each([&](float x, int, int chain) {
                 if (-x < D) s[chain] += root(scale * (D + x));
             });
-            if (g.sum(folded(s), 0.0f).a < 1.0f && D < INFINITY) reach = longer;
+            if (g.sum(folded(s)) < 1.0f && D < INFINITY) reach = longer;
         }
         const float D = __int_as_float(reach);
         edge = -INFINITY;
         t.each([&](float x, int, int) {
             if (-x <= D) edge = fmaxf(edge, -x);
         });
-        edge = g.max(edge, 0.0f).a;
+        edge = g.max(edge);
     }
     template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
     {
         int keys = 0;
-        scale = fminf(fmaxf((float)(a * row.beta * row.beta), FLT_MIN), FLT_MAX);
+        scale = clamp_scale((float)(a * row.beta * row.beta));
         r = (float)(1.0 / a);
         find_edge(t, g);
         t.each([&](float x, int, int) { keys += -x <= edge; });
-        keys = g.count(keys, 0).x;
+        keys = g.count(keys);
         float low = 0.0f, high = 1.0f / (float)max(keys, 1);
 #pragma unroll 1
         for (int step = 0; step <= HALVINGS; step++) {
@@ -62,7 +63,7 @@ struct order_rule {
             floor = powf(last, (float)a);
             inverse = 1.0f;
             t.each([&](float x, int j, int chain) { s[chain] += weight(x, j); });
-            const float sum = g.sum(folded(s), 0.0f).a;
+            const float sum = g.sum(folded(s));
             if (step == HALVINGS)
                 inverse = 1.0f / sum;
             else if (sum < 1.0f)

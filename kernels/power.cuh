@@ -36,23 +36,24 @@ template <int E> __device__ __forceinline__ float power(float y)
         return power<E / 2>(y) * power<E / 2>(y);
 }
 
-/* x^(-1/r) for x >= 1 */
+/* x^(-1/r) for x >= 1, to two units in the last place */
 template <int r> __device__ __forceinline__ float inverse_root(float x)
 {
     if constexpr (r == 1)
-        return 1.0f / x;
+        return __fdividef(1.0f, x);
     else if constexpr (r == 2)
-        return 1.0f / sqrtf(x);
-    else if constexpr (r == 3)
-        return 1.0f / cbrtf(x);
-    else
-        return powf(x, -1.0f / r);
+        return rsqrtf(x);
+    else {
+        const float y = power_of_two(__log2f(x) * (-1.0f / r));
+        return fmaf(y, fmaf(-x, power<r>(y), 1.0f) * (1.0f / r), y);
+    }
 }
 
 enum { PART_STEPS = 3, MAX_STEPS = 64 };
 static const float SETTLED = 1.1920929e-7f; /* 2^-23 */
 
 template <int r> struct power_rule {
+    enum { keeps_list = 0 };
     float k, inverse, omega;
 
     /* F += y^r, G += y^(r-1) */
@@ -72,29 +73,31 @@ template <int r> struct power_rule {
     {
         const float scale = (float)((double)row.beta * row.beta / r);
         float w = 1.0f;
+        sum2 s;
 #pragma unroll 1
         for (int step = 0; step < PART_STEPS; step++) {
             float F = 0.0f, G = 0.0f;
-            k = clamp_scale(scale / w);
-            add(row.top, &F, &G);
-            const sum2 s = g.part(F, G);
+            k = clamp_scale(__fdividef(scale, w));
+#pragma unroll
+            for (int i = 0; i < CHAINS; i++) add(row.top[i], &F, &G);
+            s = g.part(F, G);
             const float gap = w - inverse_root<r>(s.a);
-            if (gap > 0.0f) w -= s.a / s.b * gap;
+            if (gap > 0.0f) w -= __fdividef(s.a, s.b) * gap;
         }
-        if (g.warps > 1) w = -g.max(-w, 0.0f).a;
+        if (g.warps > 1) w = -g.max(-w);
 #pragma unroll 1
         for (int step = 0; step < MAX_STEPS; step++) {
             float F[CHAINS] = {0, 0, 0, 0}, G[CHAINS] = {0, 0, 0, 0};
-            k = clamp_scale(scale / w);
+            k = clamp_scale(__fdividef(scale, w));
             t.each([&](float x, int, int chain) { add(x, F + chain, G + chain); });
-            const sum2 s = g.sum(folded(F), folded(G));
+            s = g.sum(folded(F), folded(G));
             omega = inverse_root<r>(s.a);
-            inverse = 1.0f / s.a;
-            const float gap = w - omega, next = w - s.a / s.b * gap;
+            const float gap = w - omega, next = w - __fdividef(s.a, s.b) * gap;
             const bool more = !row.idle && gap > SETTLED * w && next < w;
             if (!g.any(more)) break;
             if (more) w = next;
         }
+        inverse = 1.0f / s.a;
     }
     __device__ __forceinline__ float weight(float x, int) const
     {
@@ -114,67 +117,59 @@ __device__ __forceinline__ float square_root(float p)
     return y;
 }
 
-/* p^(1/3) to a unit in the last place: 2^(log2(p)/3) and one Newton step. */
-__device__ __forceinline__ float cube_root(float p)
+/* p^(1/r) for p > 0: 2^(log2(p)/r) and, where y^(r-1) cannot underflow, one Newton step that makes
+ * it good to a unit in the last place. */
+template <int r> __device__ __forceinline__ float root(float p)
 {
-    const float y = power_of_two(__log2f(p) * (1.0f / 3.0f)), yy = y * y;
-    return y - fmaf(yy, y, -p) * __fdividef(1.0f / 3.0f, yy);
+    const float y = power_of_two(__log2f(p) * (1.0f / r)), q = power<r - 1>(y);
+    return p > 1e-30f ? fmaf(fmaf(-q, y, p), __fdividef(1.0f / r, q), y) : y;
 }
 
-/* v = p^(alpha-1), the kernel's own argument up to a constant, and w = p^(2-alpha) = p / v. */
+/* Held in place of p: v = p^(alpha-1) = p^(1/r), of which w = v^(r-1). `measured`: scale
+ * s_j - s_max by omega / v_max, which is 1 but for the rounding of p. */
 template <int r> struct power_grad_rule {
-    float b2, share, ref_p, ref_G, ref_g, ref_v, factor;
+    bool measured;
+    float b2, share, ref_G, ref_g, ref_v, factor;
     int ref;
 
-    __device__ __forceinline__ static void parts(float p, float *v, float *w)
+    __device__ void begin(const grad_facts &row)
     {
-        if constexpr (r == 1) {
-            *v = p;
-            *w = 1.0f;
-        } else if constexpr (r == 2) {
-            *v = *w = square_root(p);
-        } else if constexpr (r == 3) {
-            *v = cube_root(p);
-            *w = *v * *v;
-        } else {
-            *v = power_of_two(__log2f(p) * (1.0f / r));
-            *w = __fdividef(p, *v);
-        }
-    }
-    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
-    {
-        float A[CHAINS] = {0, 0, 0, 0}, V[CHAINS] = {0, 0, 0, 0}, ref_w;
         b2 = row.beta * row.beta;
-        ref = row.arg, ref_p = row.p_max, ref_G = row.G_max;
-        parts(ref_p, &ref_v, &ref_w);
-        factor = 2.0f / row.beta * (float)r * row.norm / ref_v;
-        t.each([&](float p, float G, int j, int chain) {
-            float v, w;
-            parts(p, &v, &w);
-            if (!(p > 0.0f) || j == ref) w = 0.0f;
+        ref = row.arg, ref_G = row.G_max, ref_v = key(row.p_max);
+        factor = 2.0f / row.beta * (float)r * (measured ? row.norm / ref_v : 1.0f);
+    }
+    __device__ __forceinline__ float key(float p) const
+    {
+        return r == 1 ? p : r == 2 ? square_root(p) : p > 0.0f ? root<r>(p) : 0.0f;
+    }
+    __device__ __forceinline__ bool has(float v) const
+    {
+        return v > 0.0f;
+    }
+    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &)
+    {
+        float A[CHAINS] = {0, 0, 0, 0}, V[CHAINS] = {0, 0, 0, 0};
+        t.each([&](float v, float G, int j, int chain) {
+            const float w = has(v) && j != ref ? power<r - 1>(v) : 0.0f;
             A[chain] = fmaf(w, G - ref_G, A[chain]);
             V[chain] += w;
         });
         const sum2 s = g.sum(folded(A), folded(V));
+        const float ref_w = power<r - 1>(ref_v);
         share = s.a / (ref_w + s.b);
         ref_g = -s.a / (1.0f + s.b / ref_w);
     }
-    __device__ float score_grad(float p, float G, float *v) const
+    __device__ __forceinline__ float grad(float v, float G, int j, float *slope) const
     {
-        float w;
-        parts(p, v, &w);
-        return p > 0.0f ? w * ((G - ref_G) - share) : 0.0f;
+        const float g = j == ref    ? ref_g
+                        : has(v) ? power<r - 1>(v) * ((G - ref_G) - share)
+                                 : 0.0f;
+        *slope = fmaf(g, v - ref_v, *slope);
+        return b2 * g;
     }
-    __device__ float grad(float p, float G, int j) const
+    __device__ float dbeta(float sum) const
     {
-        float v;
-        return b2 * (j == ref ? ref_g : score_grad(p, G, &v));
-    }
-    __device__ float slope(float p, float G, int) const
-    {
-        float v;
-        const float g = score_grad(p, G, &v);
-        return p > 0.0f ? factor * g * (v - ref_v) : 0.0f;
+        return factor * sum;
     }
 };
 

@@ -12,6 +12,7 @@
 #include "grad.cuh"
 
 struct relumax_rule {
+    enum { keeps_list = 0 };
     float b, k, inverse, S;
     int power;
 
@@ -21,7 +22,7 @@ struct relumax_rule {
         const double b2 = (double)row.beta * row.beta;
         k = clamp_scale((float)((power == 4 ? b2 * b2 : b2) / b));
         t.each([&](float x, int, int chain) { s[chain] += __saturatef(fmaf(k, x, 1.0f)); });
-        const float sum = g.sum(folded(s), 0.0f).a;
+        const float sum = g.sum(folded(s));
         inverse = 1.0f / sum;
         S = b * sum;
     }
@@ -36,30 +37,38 @@ struct relumax_rule {
 };
 
 struct relumax_grad_rule {
-    float b, steep, mean, over_s, S, total, factor;
+    float b, scale, gap, ref_G, anchor, slope;
     int power, arg;
 
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const grad_facts &row)
+    __device__ void begin(const grad_facts &row)
     {
-        float s[CHAINS] = {0, 0, 0, 0}, d[CHAINS] = {0, 0, 0, 0};
         const float b2 = row.beta * row.beta;
-        steep = power == 4 ? b2 * b2 : b2;
-        factor = (float)power / row.beta;
-        S = row.norm;
-        over_s = 1.0f / S;
+        scale = (power == 4 ? b2 * b2 : b2) / row.norm;
+        ref_G = row.G_max;
         arg = row.arg;
-        t.each([&](float p, float G, int, int chain) { s[chain] += p * G; });
-        mean = g.sum(folded(s), 0.0f).a;
-        t.each([&](float p, float G, int, int chain) { d[chain] += p > 0 ? G - mean : 0.0f; });
-        total = g.sum(folded(d), 0.0f).a;
     }
-    __device__ float grad(float p, float G, int j) const
+    __device__ __forceinline__ float key(float p) const
     {
-        return steep * over_s * ((p > 0 ? G - mean : 0.0f) - (j == arg ? total : 0.0f));
+        return p;
     }
-    __device__ float slope(float p, float G, int) const
+    __device__ __forceinline__ bool has(float p) const
     {
-        return p > 0 ? factor * over_s * (G - mean) * (S * p - b) : 0.0f;
+        return p > 0.0f;
+    }
+    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
+    {
+        const centred c = centre(t, g, ref_G);
+        gap = (float)c.gap;
+        anchor = (float)(-c.gap - c.plain);
+        slope = (float)(power / (double)row.beta * (c.weighted - b / row.norm * c.plain));
+    }
+    __device__ __forceinline__ float grad(float p, float G, int j, float *) const
+    {
+        return scale * (j == arg ? anchor : has(p) ? (G - ref_G) - gap : 0.0f);
+    }
+    __device__ float dbeta(float) const
+    {
+        return slope;
     }
 };
 

@@ -4,189 +4,69 @@
  *
  * A team of threads owns a row: 4 to 32 lanes of a warp up to N = 1024, whole warps (a block) above.
  * Each thread keeps ITEMS entries in registers as float, so that a row is read once and written
- * once however many passes its solver makes (`resident`); rows too long for 1024 threads are read
- * again in every pass (`streamed`). A transform is a small struct, its rule:
+ * once however many passes its solver makes (`resident`); while it is solved the team's next row is
+ * on its way to shared memory. Rows too long for 1024 threads are read again in every pass
+ * (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that, else
+ * one by one. A transform is a small struct, its rule:
  *
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0
  *     weight(x, j)            p_j, 0 for x = -inf
  *     norm()                  STAT_NORM
  *
- * Entries that do not exist (beyond live, and -inf) are x = -inf. Any alignment: packs of 16 bytes
- * are cut from an aligned frame that begins `shift` entries before the row; only the first and the
- * last pack of a row can be partial. Control flow around a team's reductions is the same for all
- * threads of a warp (team in a warp) or of the block: loops end by team::any.
+ * Entries that do not exist (beyond live, and -inf) are x = -inf. Control flow around a team's
+ * reductions is the same for all threads of a warp (team in a warp) or of the block: loops end by
+ * team::any.
  */
 #ifndef MOSAIC_ROW_CUH
 #define MOSAIC_ROW_CUH
 
 #include <float.h>
 
-#include "common.cuh"
+#include "team.cuh"
 
-enum { ITEMS = 32, MAX_THREADS = 1024, WARP_BLOCK = 128, CHAINS = 4 };
-
-struct sum2 {
-    float a, b;
-};
-
-/* Double-buffered: a warp that is one reduction ahead writes the other half. */
-struct team_slots {
-    sum2 half[2][WARP];
-};
-
-struct team {
-    int size, rank;  /* threads of the row, this one among them */
-    int width;       /* of those, in one warp                   */
-    int warps;       /* > 1: the team is the block              */
-    int turn;
-    team_slots *slots;
-
-    __device__ team(int size_, team_slots *slots_)
-        : size(size_), rank((int)threadIdx.x % size_), width(size_ < WARP ? size_ : WARP),
-          warps(size_ / width), turn(0), slots(slots_)
-    {
-    }
-
-    template <class Op> __device__ sum2 fold(sum2 x, sum2 zero, Op op)
-    {
-        for (int o = width / 2; o; o >>= 1)
-            x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
-        if (warps == 1) return x;
-        const int lane = rank % WARP;
-        sum2 *slot = slots->half[turn ^= 1];
-        if (lane == 0) slot[rank / WARP] = x;
-        __syncthreads();
-        x = lane < warps ? slot[lane] : zero;
-#pragma unroll
-        for (int o = WARP / 2; o; o >>= 1)
-            x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
-        return x;
-    }
-    __device__ sum2 sum(float a, float b)
-    {
-        return fold(sum2{a, b}, sum2{0, 0},
-                    [](sum2 x, sum2 y) { return sum2{x.a + y.a, x.b + y.b}; });
-    }
-    __device__ sum2 max(float a, float b)
-    {
-        return fold(sum2{a, b}, sum2{-INFINITY, -INFINITY}, [](sum2 x, sum2 y) {
-            return sum2{max_nan(x.a, y.a), max_nan(x.b, y.b)};
-        });
-    }
-    /* Counts stay exact to 2^31. */
-    __device__ int2 count(int a, int b)
-    {
-        const sum2 s = fold(sum2{__int_as_float(a), __int_as_float(b)}, sum2{0, 0},
-                            [](sum2 x, sum2 y) {
-                                return sum2{
-                                    __int_as_float(__float_as_int(x.a) + __float_as_int(y.a)),
-                                    __int_as_float(__float_as_int(x.b) + __float_as_int(y.b))};
-                            });
-        return make_int2(__float_as_int(s.a), __float_as_int(s.b));
-    }
-    /* The smallest i and the sum of n. */
-    __device__ int2 first_and_count(int i, int n)
-    {
-        const sum2 s = fold(sum2{__int_as_float(i), __int_as_float(n)},
-                            sum2{__int_as_float(INT32_MAX), 0}, [](sum2 x, sum2 y) {
-                                return sum2{
-                                    __int_as_float(
-                                        min(__float_as_int(x.a), __float_as_int(y.a))),
-                                    __int_as_float(__float_as_int(x.b) + __float_as_int(y.b))};
-                            });
-        return make_int2(__float_as_int(s.a), __float_as_int(s.b));
-    }
-    /* Sum over the threads of the row in this warp: no barrier. */
-    __device__ sum2 part(float a, float b) const
-    {
-        for (int o = width / 2; o; o >>= 1) {
-            a += __shfl_xor_sync(ALL_LANES, a, o);
-            b += __shfl_xor_sync(ALL_LANES, b, o);
-        }
-        return sum2{a, b};
-    }
-    /* Makes shared memory written by the team visible to it. */
-    __device__ void sync() const
-    {
-        if (warps > 1)
-            __syncthreads();
-        else
-            __syncwarp();
-    }
-    /* Whether to go round again; `more` must be the same in all threads of a team. */
-    __device__ bool any(bool more) const
-    {
-        return warps > 1 ? more : __any_sync(ALL_LANES, more);
-    }
-};
-
-/* Entries before p in its 16-byte frame. */
-template <typename T> __device__ __forceinline__ int frame_shift(const T *p)
-{
-    return (int)((uintptr_t)p % 16 / sizeof(T));
-}
-
-/* Entries [j, j + width) of a row of n, those outside being `absent`. */
-template <typename T>
-__device__ __forceinline__ void load_partial(const T *row, int64_t j, int64_t n, float absent,
-                                             float *x)
-{
-#pragma unroll
-    for (int i = 0; i < pack<T>::width; i++)
-        x[i] = j + i >= 0 && j + i < n ? widen(row[j + i]) : absent;
-}
-template <typename T>
-__device__ __forceinline__ void store_any(T *row, int64_t j, int64_t n, const float *x)
-{
-    if (j >= 0 && j + pack<T>::width <= n && (uintptr_t)(row + j) % 16 == 0) {
-        store_pack(row + j, x);
-        return;
-    }
-#pragma unroll
-    for (int i = 0; i < pack<T>::width; i++)
-        if (j + i >= 0 && j + i < n) row[j + i] = narrow<T>(x[i]);
-}
-
-/* What a rule may know of its row. top: the largest x_j of this thread. idle: no keys, or NaN. */
+/* What a rule may know of its row. top: the largest x_j of each chain of this thread; kept: its
+ * share of shared memory, 2 SLOTS words apart by blockDim.x. idle: no keys, or NaN. */
 struct row_facts {
-    float beta, m, top;
+    float beta, m, top[CHAINS];
+    float *kept;
     bool idle;
 };
 
-/* The row in registers. Thread `rank` owns the packs rank, rank + size, ... of the frame. */
-template <typename T> struct resident {
-    enum { width = pack<T>::width, packs = ITEMS / width };
+/* The row in registers. Thread `rank` owns the packs rank, rank + size, ... of the row. */
+template <typename T, int W> struct resident {
+    enum { packs = ITEMS / W };
     float x[ITEMS];
     int first, step; /* index of the first entry of pack 0, and from pack to pack */
 
-    __device__ __forceinline__ void open(const T *row, int live, const team &g,
-                                         float absent = -INFINITY)
+    __device__ resident(const team &g) : first(g.rank * W), step(g.size * W)
     {
-        uint4 raw[packs];
-        bool ragged = false;
-        first = g.rank * width - frame_shift(row);
-        step = g.size * width;
+    }
+    /* Start moving a row into this thread's share of shared memory. */
+    __device__ __forceinline__ void fetch(const T *row, int live, uint4 *buffer) const
+    {
+        if constexpr (W > 1) {
 #pragma unroll
-        for (int v = 0; v < packs; v++) {
-            const int j = first + v * step;
-            if (j >= 0 && j + width <= live) raw[v] = __ldcs((const uint4 *)(row + j));
+            for (int v = 0; v < packs; v++)
+                if (first + v * step < live)
+                    copy_async(buffer + v * blockDim.x, row + first + v * step);
         }
+    }
+    /* Take the row fetched before; what lies beyond live becomes `absent`. */
+    __device__ __forceinline__ void take(const T *row, int live, const uint4 *buffer, float absent)
+    {
+        if constexpr (W > 1) copies_arrived();
 #pragma unroll
         for (int v = 0; v < packs; v++) {
             const int j = first + v * step;
-            const bool whole = j >= 0 && j + width <= live;
-            ragged |= !whole && j < live && j + width > 0;
-            unpack(raw[v], x + v * width, T());
+            if constexpr (W == 1) {
+                x[v] = j < live ? widen(row[j]) : absent;
+            } else {
+                unpack(buffer[v * blockDim.x], x + v * W, T());
+                if (j + W > live)
 #pragma unroll
-            for (int i = 0; i < width; i++)
-                if (!whole) x[v * width + i] = absent;
-        }
-        if (!ragged) return;
-#pragma unroll
-        for (int v = 0; v < packs; v++) {
-            const int j = first + v * step;
-            if (!(j >= 0 && j + width <= live))
-                load_partial(row, j, live, absent, x + v * width);
+                    for (int i = 0; i < W; i++)
+                        if (j + i >= live) x[v * W + i] = absent;
+            }
         }
     }
     __device__ __forceinline__ void subtract(float m)
@@ -194,10 +74,11 @@ template <typename T> struct resident {
 #pragma unroll
         for (int i = 0; i < ITEMS; i++) x[i] -= m;
     }
-    /* Makes later passes compute from x again: what a pass computed would need as many registers
-     * as x itself if the compiler kept it. */
+    /* Makes later passes compute from x, and indices from first and step, again: what a pass
+     * computed would need as many registers as x itself if the compiler kept it. */
     __device__ __forceinline__ void forget()
     {
+        asm volatile("" : "+r"(first), "+r"(step));
 #pragma unroll
         for (int i = 0; i < ITEMS; i++) asm volatile("" : "+f"(x[i]));
     }
@@ -205,34 +86,42 @@ template <typename T> struct resident {
     template <class F> __device__ __forceinline__ void each(F f) const
     {
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++)
-            f(x[i], first + i / width * step + i % width, i % CHAINS);
+        for (int i = 0; i < ITEMS; i++) f(x[i], first + i / W * step + i % W, i % CHAINS);
     }
     template <class F> __device__ __forceinline__ void store(T *row, int n, F f) const
     {
 #pragma unroll
         for (int v = 0; v < packs; v++) {
             const int j = first + v * step;
-            float y[width];
+            float y[W];
 #pragma unroll
-            for (int i = 0; i < width; i++) y[i] = f(x[v * width + i], j + i);
-            if (j < n) store_any(row, j, n, y);
+            for (int i = 0; i < W; i++) y[i] = f(x[v * W + i], j + i);
+            if (j < n) {
+                if constexpr (W == 1)
+                    row[j] = narrow<T>(y[0]);
+                else
+                    store_pack(row + j, y);
+            }
         }
     }
 };
 
 /* The row in memory, read again by every pass. */
 template <typename T> struct streamed {
-    enum { width = pack<T>::width };
+    enum { unroll = 8 };
     const T *row;
     int live, first, step;
-    float m;
+    float m, absent;
 
-    __device__ __forceinline__ void open(const T *row_, int live_, const team &g)
+    __device__ streamed(const team &g) : first(g.rank), step(g.size)
     {
-        row = row_, live = live_, m = 0;
-        first = g.rank * width - frame_shift(row);
-        step = g.size * width;
+    }
+    __device__ __forceinline__ void fetch(const T *, int, uint4 *) const
+    {
+    }
+    __device__ __forceinline__ void take(const T *row_, int live_, const uint4 *, float absent_)
+    {
+        row = row_, live = live_, m = 0, absent = absent_;
     }
     __device__ __forceinline__ void subtract(float m_)
     {
@@ -241,55 +130,26 @@ template <typename T> struct streamed {
     __device__ __forceinline__ void forget()
     {
     }
-    __device__ __forceinline__ void at(int64_t j, float *x) const
+    __device__ __forceinline__ float at(int64_t j) const
     {
-        if (j >= 0 && j + width <= live)
-            load_pack(row + j, x);
-        else
-            load_partial(row, j, live, -INFINITY, x);
-#pragma unroll
-        for (int i = 0; i < width; i++) x[i] -= m;
+        return (j < live ? widen(row[j]) : absent) - m;
     }
     template <class F> __device__ __forceinline__ void each(F f) const
     {
-        for (int64_t j = first; j < live; j += step) {
-            float x[width];
-            at(j, x);
+        for (int64_t j = first; j < live; j += unroll * step) {
+            float x[unroll];
 #pragma unroll
-            for (int i = 0; i < width; i++) f(x[i], (int)j + i, i % CHAINS);
+            for (int i = 0; i < unroll; i++) x[i] = at(j + i * step);
+#pragma unroll
+            for (int i = 0; i < unroll; i++) f(x[i], (int)(j + i * step), i % CHAINS);
         }
     }
     template <class F> __device__ __forceinline__ void store(T *out, int n, F f) const
     {
-        for (int64_t j = first; j < n; j += step) {
-            float x[width];
-            at(j, x);
-#pragma unroll
-            for (int i = 0; i < width; i++) x[i] = f(x[i], (int)j + i);
-            store_any(out, j, n, x);
-        }
+#pragma unroll 4
+        for (int64_t j = first; j < n; j += step) out[j] = narrow<T>(f(at(j), (int)j));
     }
 };
-
-/* A score scale as float: positive and finite, so that it times 0 is 0 and times -inf is -inf. */
-__device__ __forceinline__ float clamp_scale(float k)
-{
-    return fminf(fmaxf(k, FLT_MIN), FLT_MAX);
-}
-
-/* 2^x to 2 units in the last place; results below 2^-126 become 0. */
-__device__ __forceinline__ float power_of_two(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
-/* Four chains of a sum, folded pairwise. */
-__device__ __forceinline__ float folded(const float (&s)[CHAINS])
-{
-    return (s[0] + s[1]) + (s[2] + s[3]);
-}
 
 template <typename T> struct forward_call {
     const T *c;
@@ -297,73 +157,78 @@ template <typename T> struct forward_call {
     T *p;
     float *stat;
     const int32_t *live;
-    int64_t rows;
+    uint32_t rows;
     int n, size; /* entries and threads of a row */
 };
 
-/* STAT_ARG and STAT_COUNT: a pass over the threads that hold the maximum, one over all. */
-template <class Tile, class Rule>
-__device__ void write_stat(const Tile &t, team &g, const Rule &rule, float m, bool holds_max,
-                           bool idle, bool real, float *stat)
+/* One row: p, and stat if wanted. t holds the row's c. */
+template <typename T, class Tile, class Rule>
+__device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, team &g, Rule rule,
+                                            uint32_t r, int live, float beta, float *kept)
 {
+    const bool real = r < a.rows;
+    row_facts row = {beta, 0.0f, {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, kept, false};
+    t.each([&](float x, int, int chain) { row.top[chain] = max_nan(row.top[chain], x); });
+    const float own = max_nan(max_nan(row.top[0], row.top[1]), max_nan(row.top[2], row.top[3]));
+    row.m = g.max(own);
+    const bool broken = !(row.m < INFINITY);
+    row.idle = broken || row.m == -INFINITY;
+    const float shift = row.idle ? 0.0f : row.m;
+    t.subtract(shift);
+#pragma unroll
+    for (int i = 0; i < CHAINS; i++) row.top[i] -= shift;
+    rule.solve(t, g, row);
+    t.forget();
     int arg = INT32_MAX, count = 0;
-    if (holds_max)
+    T *p = a.p + (int64_t)r * a.n;
+    if (real && row.idle)
+        for (int j = g.rank; j < a.n; j += g.size)
+            p[j] = narrow<T>(broken && j < live ? NAN : 0.0f);
+    else if (real)
+        t.store(p, a.n, [&](float x, int j) {
+            const float w = rule.weight(x, j);
+            count += w > 0.0f;
+            return w;
+        });
+    if (!a.stat) return;
+    if (own == row.m)
         t.each([&](float x, int j, int) {
             if (x == 0.0f) arg = min(arg, j);
         });
-    t.each([&](float x, int j, int) { count += rule.weight(x, j) > 0.0f; });
     const int2 s = g.first_and_count(arg, count);
     if (g.rank != 0 || !real) return;
-    stat[STAT_MAX] = m < INFINITY ? (idle ? 0.0f : m) : NAN;
-    stat[STAT_NORM] = m < INFINITY ? (idle ? 0.0f : rule.norm()) : NAN;
-    stat[STAT_ARG] = idle ? -1.0f : (float)s.x;
-    stat[STAT_COUNT] = idle ? 0.0f : (float)s.y;
+    float *stat = a.stat + (int64_t)r * STATS;
+    stat[STAT_MAX] = broken ? NAN : shift;
+    stat[STAT_NORM] = broken ? NAN : row.idle ? 0.0f : rule.norm();
+    stat[STAT_ARG] = row.idle ? -1.0f : (float)s.x;
+    stat[STAT_COUNT] = row.idle ? 0.0f : (float)s.y;
 }
 
+/* The shared memory of a block: ITEMS entries of storage per thread, then 2 SLOTS words for its rule. */
 template <typename T, class Tile, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
     __shared__ team_slots slots;
+    extern __shared__ uint4 memory[];
+    uint4 *buffer = memory + threadIdx.x;
+    float *kept = (float *)(memory + blockDim.x * (ITEMS * sizeof(T) / 16)) + threadIdx.x;
     team g(a.size, &slots);
-    const int64_t r = blockIdx.x * (int64_t)(blockDim.x / a.size) + threadIdx.x / a.size;
-    const bool real = r < a.rows;
-    const int live = !real ? 0 : a.live ? a.live[r] : a.n;
-    Tile t;
-    t.open(a.c + (real ? r * a.n : 0), live, g);
-    float own = -INFINITY;
-    t.each([&](float x, int, int) { own = max_nan(own, x); });
-    const float m = g.max(own, 0.0f).a;
-    const bool broken = !(m < INFINITY), idle = broken || m == -INFINITY;
-    t.subtract(idle ? 0.0f : m);
-    rule.solve(t, g, row_facts{real && a.beta ? a.beta[r] : 1.0f, m, own - m, idle});
-    t.forget();
-    if (a.stat)
-        write_stat(t, g, rule, m, own == m, idle, real, a.stat + (real ? r * STATS : 0));
-    t.forget();
-    if (!real) return;
-    T *p = a.p + r * a.n;
-    if (idle)
-        for (int j = g.rank; j < a.n; j += g.size)
-            p[j] = narrow<T>(broken && j < live ? NAN : 0.0f);
-    else
-        t.store(p, a.n, [&](float x, int j) { return rule.weight(x, j); });
-}
-
-/* Threads of a team for rows of `span` entries; 0 if they do not fit in registers. */
-static inline int team_size(int64_t span)
-{
-    for (int size = 4; size <= WARP; size *= 2)
-        if (span <= (int64_t)size * ITEMS) return size;
-    const int64_t size = ceil_div(span, (int64_t)WARP * ITEMS) * WARP;
-    return size <= MAX_THREADS ? (int)size : 0;
-}
-
-/* Entries of the longest frame: N, and one pack less one more if rows begin inside packs. */
-static inline int64_t frame_span(int64_t n, size_t element, const void *x)
-{
-    const int64_t width = 16 / (int64_t)element;
-    const bool aligned = n % width == 0 && (uintptr_t)x % 16 == 0;
-    return aligned ? n : n + width - 1;
+    Tile t(g);
+    const uint32_t teams = blockDim.x / a.size, stride = gridDim.x * teams;
+    uint32_t r = blockIdx.x * teams + threadIdx.x / a.size;
+    const auto live_of = [&](uint32_t i) { return i >= a.rows ? 0 : a.live ? a.live[i] : a.n; };
+    const auto row_at = [&](uint32_t i) { return a.c + (int64_t)i * a.n; };
+    int live = live_of(r), next = live_of(r + stride);
+    t.fetch(row_at(r), live, buffer);
+    for (uint32_t base = blockIdx.x * teams; base < a.rows; base += stride, r += stride) {
+        const float beta = a.beta && r < a.rows ? a.beta[r] : 1.0f;
+        t.take(row_at(r), live, buffer, -INFINITY);
+        t.fetch(row_at(r + stride), next, buffer);
+        t.forget();
+        const int after = live_of(r + 2 * stride);
+        forward_row<T>(a, t, g, rule, r, live, beta, kept);
+        live = next, next = after;
+    }
 }
 
 static inline status rows_fit(const char *what, const args *a)
@@ -374,24 +239,60 @@ static inline status rows_fit(const char *what, const args *a)
     return OK;
 }
 
+/* Threads of a team for rows of n entries in registers; 0 if they do not fit. */
+static inline int team_size(int64_t n)
+{
+    for (int size = 4; size <= WARP; size *= 2)
+        if (n <= (int64_t)size * ITEMS) return size;
+    const int64_t size = ceil_div(n, (int64_t)WARP * ITEMS) * WARP;
+    return size <= MAX_THREADS ? (int)size : 0;
+}
+
+/* Whether every row of n entries of T from each of these begins on a pack. */
+template <typename T> static inline bool rows_aligned(int64_t n, const void *x, const void *y)
+{
+    return n % pack<T>::width == 0 && ((uintptr_t)x | (uintptr_t)y) % 16 == 0;
+}
+
+/* A kernel over rows of call.size threads with `bytes` of shared memory per thread, as many blocks
+ * as the device holds at once. */
+template <class Call, class Rule>
+status launch_rows(void (*kernel)(Call, Rule), const Call &call, const Rule &rule, size_t bytes,
+                   void *stream, const char *what)
+{
+    int device, units, resident;
+    const int threads = call.size > WARP ? call.size : WARP_BLOCK;
+    const int64_t blocks = ceil_div(call.rows, threads / call.size);
+    bytes *= (size_t)threads;
+    CUDA_TRY(cudaGetDevice(&device), what);
+    CUDA_TRY(cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount, device), what);
+    CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+             what);
+    CUDA_TRY(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes),
+             what);
+    const int64_t grid = (int64_t)units * resident < blocks ? (int64_t)units * resident : blocks;
+    kernel<<<(unsigned)(grid > 0 ? grid : 1), threads, bytes, (cudaStream_t)stream>>>(call, rule);
+    return launched(what);
+}
+
 template <typename T, class Rule> status forward_rows(const args *a, const char *what, Rule rule)
 {
-    forward_call<T> f = {IN(T, 0),  IN(float, 1), OUT(T, 0),     OUT(float, 1),
-                         a->live, a->d.R,       (int)a->d.N, 0};
+    forward_call<T> f = {IN(T, 0),  IN(float, 1), OUT(T, 0),   OUT(float, 1), a->live,
+                         (uint32_t)a->d.R, (int)a->d.N, team_size(a->d.N)};
+    const size_t list = Rule::keeps_list ? 2 * SLOTS * sizeof(float) : 0;
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;
-    cudaStream_t stream = (cudaStream_t)a->stream;
-    f.size = team_size(frame_span(f.n, sizeof(T), f.c));
-    if (f.size) {
-        const int threads = f.size > WARP ? f.size : WARP_BLOCK;
-        const unsigned blocks = (unsigned)ceil_div(f.rows, threads / f.size);
-        row_forward<T, resident<T>, Rule><<<blocks, threads, 0, stream>>>(f, rule);
-    } else {
+    if (!f.size) {
         f.size = MAX_THREADS;
-        row_forward<T, streamed<T>, Rule><<<(unsigned)f.rows, MAX_THREADS, 0, stream>>>(f, rule);
+        return launch_rows(row_forward<T, streamed<T>, Rule>, f, rule,
+                           ITEMS * sizeof(T) + list, a->stream, what);
     }
-    return launched(what);
+    if (!rows_aligned<T>(f.n, f.c, f.p))
+        return launch_rows(row_forward<T, resident<T, 1>, Rule>, f, rule,
+                           ITEMS * sizeof(T) + list, a->stream, what);
+    return launch_rows(row_forward<T, resident<T, pack<T>::width>, Rule>, f, rule,
+                       ITEMS * sizeof(T) + list, a->stream, what);
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include "grad.cuh"
 
 struct softmax_rule {
+    enum { keeps_list = 0 };
     float k, inverse, log_z;
 
     template <class Tile>
@@ -20,7 +21,7 @@ struct softmax_rule {
         float z[CHAINS] = {0, 0, 0, 0};
         k = clamp_scale((float)(1.4426950408889634 * row.beta * row.beta));
         t.each([&](float x, int, int chain) { z[chain] += power_of_two(k * x); });
-        const float Z = g.sum(folded(z), 0.0f).a;
+        const float Z = g.sum(folded(z));
         inverse = 1.0f / Z;
         log_z = logf(Z);
     }
@@ -35,24 +36,42 @@ struct softmax_rule {
 };
 
 struct softmax_grad_rule {
-    float b2, mean, over_max, factor;
+    float b2, gap, mean, over_max, factor;
+    int ref;
 
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const grad_facts &row)
+    __device__ void begin(const grad_facts &row)
     {
-        float s[CHAINS] = {0, 0, 0, 0};
         b2 = row.beta * row.beta;
         over_max = 1.0f / row.p_max;
         factor = 2.0f / row.beta;
-        t.each([&](float p, float G, int, int chain) { s[chain] += p * G; });
-        mean = g.sum(folded(s), 0.0f).a;
+        ref = row.arg;
     }
-    __device__ float grad(float p, float G, int) const
+    __device__ __forceinline__ float key(float p) const
     {
-        return p > 0 ? b2 * (p * (G - mean)) : 0.0f;
+        return p;
     }
-    __device__ float slope(float p, float G, int) const
+    __device__ __forceinline__ bool has(float p) const
     {
-        return p > 0 ? factor * (p * (G - mean)) * logf(p * over_max) : 0.0f;
+        return p > 0.0f;
+    }
+    /* gap = sum_j p_j G_j - G_ref = sum_{j != ref} p_j G_j + (p_ref - 1) G_ref */
+    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
+    {
+        float s[CHAINS] = {0, 0, 0, 0};
+        t.each([&](float p, float G, int j, int chain) { s[chain] += j == ref ? 0.0f : p * G; });
+        gap = fmaf(row.p_max - 1.0f, row.G_max, g.sum(folded(s)));
+        mean = row.G_max + gap;
+    }
+    __device__ __forceinline__ float grad(float p, float G, int j, float *slope) const
+    {
+        if (!has(p)) return 0.0f;
+        const float g = p * (j == ref ? -gap : G - mean);
+        *slope = fmaf(g, logf(p * over_max), *slope);
+        return b2 * g;
+    }
+    __device__ float dbeta(float sum) const
+    {
+        return factor * sum;
     }
 };
 

@@ -16,6 +16,6 @@ extern "C" status sparsemax_rows(const args *a)
 
 extern "C" status sparsemax_grad_rows(const args *a)
 {
-    return BY_TYPE(a->type, "sparsemax_grad", backward_rows, a, "sparsemax_grad",
-                   power_grad_rule<1>());
+    power_grad_rule<1> rule = {};
+    return BY_TYPE(a->type, "sparsemax_grad", backward_rows, a, "sparsemax_grad", rule);
 }

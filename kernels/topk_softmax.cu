@@ -11,6 +11,7 @@
 #include "topk.cuh"
 
 struct topk_softmax_rule {
+    enum { keeps_list = 1 };
     int64_t count;
     int n;
     float k, inverse, log_z;
@@ -24,7 +25,7 @@ struct topk_softmax_rule {
         t.each([&](float x, int j, int chain) {
             if (s.has(x, j)) z[chain] += power_of_two(k * x);
         });
-        const float Z = g.sum(folded(z), 0.0f).a;
+        const float Z = g.sum(folded(z));
         inverse = 1.0f / Z;
         log_z = logf(Z);
     }

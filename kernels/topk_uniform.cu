@@ -10,6 +10,7 @@
 #include "topk.cuh"
 
 struct topk_uniform_rule {
+    enum { keeps_list = 1 };
     int64_t count;
     int n;
     float share;
