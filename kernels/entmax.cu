@@ -6,7 +6,7 @@
  *     other alpha < 2              general.cuh: the same Newton in theta = ln p_max
  *     alpha > 2                    order.cuh: the smallest weight is the unknown
  *
- * All solve the equation exactly; params.solver chooses among ways of the reference and is not read,
+ * All solve the equation exactly; params.solver names ways of the reference and is not read here,
  * but for adasplash5, which is another function.
  * Source: Peters et al. 2019; model 1.3.
  */

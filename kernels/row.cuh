@@ -2,7 +2,7 @@
  *
  * row.cuh — the skeleton of the row transforms: c (R,N) -> p (R,N), stat (R,4).
  *
- * A team of threads owns a row: 4 to 32 lanes of a warp up to N = 1024, whole warps (a block) above.
+ * A team of threads owns a row: 4 to 32 lanes of a warp up to N = 1024, a block of warps above.
  * Each thread keeps ITEMS entries in registers as float, so that a row is read once and written
  * once however many passes its solver makes (`resident`); while it is solved the team's next row is
  * on its way to shared memory. Rows too long for 1024 threads are read again in every pass
@@ -204,7 +204,7 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
     stat[STAT_COUNT] = row.idle ? 0.0f : (float)s.y;
 }
 
-/* The shared memory of a block: ITEMS entries of storage per thread, then 2 SLOTS words for its rule. */
+/* Shared memory of a block: ITEMS entries of storage per thread, then 2 SLOTS words for its rule. */
 template <typename T, class Tile, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
