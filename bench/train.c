@@ -31,6 +31,8 @@ typedef struct trainer {
     checkpoint *c;
     eval_sink *sink;
     void *user;
+    double loss;    /* of the last step, for the eyes   */
+    int64_t tokens; /* read since this program started */
 } trainer;
 
 static volatile sig_atomic_t interrupted;
@@ -159,6 +161,8 @@ static status step(trainer *t)
                     "train: step %lld: the gradient is not finite: try a smaller lr= or a "
                     "clip=",
                     (long long)c->step);
+    t->loss = row.loss;
+    t->tokens += row.tokens;
     row.lr = o.lr;
     row.seconds = seconds_now() - start;
     snprintf(row.task, sizeof row.task, "%s", word_text(r->w, "task"));
@@ -189,8 +193,8 @@ static status loop(trainer *t)
     progress_start(&bar, what, steps - first);
     while (s == OK && t->c->step < steps && !interrupted) {
         if ((s = step(t)) != OK) break;
-        const train_row *last = t->c->trains ? &t->c->train[t->c->trains - 1] : NULL;
-        snprintf(note, sizeof note, "loss %.4f", last ? last->loss : NAN);
+        snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
+                 (double)t->tokens / (seconds_now() - bar.start));
         progress_step(&bar, t->c->step - first, note);
         if (t->c->step < steps && due(t, "eval_every")) s = validate(t);
         if (s == OK && t->c->step < steps && due(t, "save_every")) s = save(t, "checkpoint");
