@@ -100,11 +100,22 @@ status call_weights(call *c, const char *transform)
     return OK;
 }
 
+/* The pointers the implementation gets: NULL where a tensor is omitted. */
+static args call_args(const call *c)
+{
+    args a = c->a;
+    for (int i = 0; i < MAX_TENSORS; i++) {
+        if (c->omit_in >> i & 1) a.in[i] = NULL;
+        if (c->omit_out >> i & 1) a.out[i] = NULL;
+    }
+    return a;
+}
+
 /* Ask for the scratch and get it, rounded up to whole words. */
 static status make_work(call *c)
 {
     size_t need = 0;
-    args ask = c->a;
+    args ask = call_args(c);
     ask.need = &need;
     TRY(c->impl->run(&ask));
     if (need <= c->work_bytes) return OK;
@@ -115,17 +126,6 @@ static status make_work(call *c)
     TRY(c->impl->where->alloc(&c->a.work, need));
     c->work_bytes = need;
     return OK;
-}
-
-/* The pointers the implementation gets: NULL where a tensor is omitted. */
-static args call_args(const call *c)
-{
-    args a = c->a;
-    for (int i = 0; i < MAX_TENSORS; i++) {
-        if (c->omit_in >> i & 1) a.in[i] = NULL;
-        if (c->omit_out >> i & 1) a.out[i] = NULL;
-    }
-    return a;
 }
 
 status call_put(call *c)
