@@ -174,7 +174,7 @@ static status open_generated(dataset *d, sequence_state *q)
     int64_t least = q->center - q->vary, most = q->center + q->vary, S, R;
     if (least < r->shortest || most > LONGEST_LENGTH)
         return fail(ERR_ARG, "%s: length %lld: expected %lld..%lld", d->task->name,
-                    (long long)q->center, (long long)r->shortest, (long long)LONGEST_LENGTH);
+                    (long long)(o->length > 0 ? o->length : q->center), (long long)r->shortest, (long long)LONGEST_LENGTH);
     for (int64_t L = least; L <= most; L++) {
         r->room(o, L, &S, &R);
         int64_t T = positions(r->form, S, R);
