@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * buffer.h — a text that grows. A failed allocation is remembered and told by buffer_good.
+ * buffer.h — a text that grows. A failed allocation is remembered and told by buffer_failed.
  */
 #ifndef MOSAIC_BUFFER_H
 #define MOSAIC_BUFFER_H
@@ -11,7 +11,7 @@
 #include <string.h>
 
 typedef struct buffer {
-    char *text; /* NULL only after a failure */
+    char *text; /* NULL while empty and after a failure */
     size_t used, room;
 } buffer;
 
@@ -39,9 +39,14 @@ buffer_add(buffer *b, const char *format, ...)
     va_end(list);
 }
 
-static inline int buffer_good(const buffer *b)
+static inline int buffer_failed(const buffer *b)
 {
-    return b->text != NULL;
+    return b->room > 0 && !b->text;
+}
+
+static inline const char *buffer_text(const buffer *b)
+{
+    return b->text ? b->text : "";
 }
 
 #endif

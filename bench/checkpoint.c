@@ -199,41 +199,54 @@ static int get_attribute(hid_t where, const char *name, hid_t type, void *value)
     return good;
 }
 
-/* "name=value" of one attribute of /config, NULL if it is absent, empty or no text. */
-static char *get_word(hid_t group, const char *name)
+static status damaged(const char *path, const char *what)
 {
-    char *text = NULL;
-    hid_t a = H5Aopen(group, name, H5P_DEFAULT);
-    if (a < 0) return NULL;
-    hid_t type = H5Aget_type(a);
-    size_t size = H5Tget_size(type), prefix = strlen(name) + 1;
-    if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && size > 1 &&
-        size <= RECIPE_TEXT && (text = calloc(1, prefix + size + 1))) {
+    return fail(ERR_DATA, "%s: checkpoint is damaged: expected %s", path, what);
+}
+
+/* "name=value" of one attribute of /config, NULL if it is absent or empty. */
+static status get_word(hid_t group, const char *path, const char *name, char **word)
+{
+    status s = OK;
+    size_t prefix = strlen(name) + 1;
+    *word = NULL;
+    if (H5Aexists(group, name) <= 0) return OK;
+    hid_t a = H5Aopen(group, name, H5P_DEFAULT), type = H5Aget_type(a);
+    size_t size = H5Tget_size(type);
+    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || size == 0 ||
+        size > RECIPE_TEXT)
+        s = damaged(path, "words");
+    char *text = s == OK ? calloc(1, prefix + size + 1) : NULL;
+    if (s == OK && !text) s = fail(ERR_MEMORY, "%s: out of memory", path);
+    if (s == OK) {
         snprintf(text, prefix + 1, "%s=", name);
-        if (H5Aread(a, type, text + prefix) < 0 || text[prefix] == '\0') {
-            free(text);
-            text = NULL;
-        }
+        if (H5Aread(a, type, text + prefix) < 0) s = damaged(path, "words");
     }
     H5Tclose(type);
     H5Aclose(a);
-    return text;
+    if (s == OK && text[prefix])
+        *word = text;
+    else
+        free(text);
+    return s;
 }
 
-static int get_config(hid_t file, words **w)
+static status get_config(hid_t file, const char *path, words **w)
 {
     enum { MOST = 64 };
     char *text[MOST];
     int count = 0;
+    status s = OK;
     hid_t group = H5Gopen2(file, "config", H5P_DEFAULT);
-    if (group < 0) return 0;
-    for (int i = 0; recipe_key(i) && count < MOST; i++)
-        if ((text[count] = get_word(group, recipe_key(i)))) count++;
-    int good = words_parse("train", count, text, w) == OK;
+    if (group < 0) return damaged(path, "words");
+    for (int i = 0; s == OK && recipe_key(i) && count < MOST; i++)
+        if ((s = get_word(group, path, recipe_key(i), &text[count])) == OK && text[count]) count++;
+    if (s == OK) s = words_parse("train", count, text, w);
+    if (s == ERR_ARG) s = damaged(path, "words that train knows");
     for (int i = 0; i < count; i++)
         free(text[i]);
     H5Gclose(group);
-    return good;
+    return s;
 }
 
 /* Extent of a dataset; 0 if it has not this rank. */
@@ -246,23 +259,26 @@ static int has_shape(hid_t set, int rank, hsize_t *shape)
     return good;
 }
 
-static int get_rows(hid_t file, table t, void **rows, int64_t *count)
+static status get_rows(hid_t file, const char *path, table t, void **rows, int64_t *count)
 {
     hsize_t n = 0;
     *rows = NULL;
     *count = 0;
-    if (H5Lexists(file, table_name(t), H5P_DEFAULT) == 0) return 1;
+    if (H5Lexists(file, table_name(t), H5P_DEFAULT) == 0) return OK;
     hid_t set = H5Dopen2(file, table_name(t), H5P_DEFAULT), type = row_type(t);
     int good = set >= 0 && has_shape(set, 1, &n) && n > 0 && n < (hsize_t)1 << 32;
+    status s = good ? OK : damaged(path, "rows");
     size_t room = 1;
     while (room < n)
         room *= 2; /* as checkpoint_log_* expects */
-    if (good) *rows = calloc(room, table_row_size(t));
-    good = *rows && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *rows) >= 0;
-    if (good) *count = (int64_t)n;
+    if (s == OK && !(*rows = calloc(room, table_row_size(t))))
+        s = fail(ERR_MEMORY, "%s: out of memory", path);
+    if (s == OK && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *rows) < 0)
+        s = damaged(path, "rows");
+    if (s == OK) *count = (int64_t)n;
     if (set >= 0) H5Dclose(set);
     H5Tclose(type);
-    return good;
+    return s;
 }
 
 status checkpoint_read(const char *path, checkpoint *c, words **w)
@@ -278,15 +294,16 @@ status checkpoint_read(const char *path, checkpoint *c, words **w)
                get_attribute(file, "vocab", H5T_NATIVE_INT64, &c->vocab) &&
                get_attribute(file, "longest", H5T_NATIVE_INT64, &c->longest) &&
                get_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
-               get_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
-               get_rows(file, TRAIN, &train, &c->trains) &&
-               get_rows(file, EVAL, &eval, &c->evals) && get_config(file, w);
+               get_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash);
+    status s = good ? OK : damaged(path, "steps and sizes");
+    if (s == OK) s = get_rows(file, path, TRAIN, &train, &c->trains);
+    if (s == OK) s = get_rows(file, path, EVAL, &eval, &c->evals);
+    if (s == OK) s = get_config(file, path, w);
     H5Fclose(file);
     c->train = train;
     c->eval = eval;
-    if (good) return OK;
-    checkpoint_free(c);
-    return fail(ERR_DATA, "%s: checkpoint is damaged: expected steps, rows and words", path);
+    if (s != OK) checkpoint_free(c);
+    return s;
 }
 
 /* One tensor of a group, its shape compared before anything is read. */

@@ -137,8 +137,8 @@ static status open_experiment(reader *r, char **word, int count)
     if (!more) return fail(ERR_MEMORY, "experiment: out of memory");
     p->experiments = more;
     p->experiments[p->count] = (experiment){.id = strdup(word[1]), .title = strdup(word[2])};
-    p->count++;
-    return OK;
+    experiment *e = &p->experiments[p->count++];
+    return e->id && e->title ? OK : fail(ERR_MEMORY, "experiment: out of memory");
 }
 
 static status add_line(reader *r, line_kind kind, char **word, int count)
@@ -148,11 +148,11 @@ static status add_line(reader *r, line_kind kind, char **word, int count)
     line *more = realloc(e->lines, (size_t)(e->count + 1) * sizeof *more);
     if (!more) return fail(ERR_MEMORY, "experiment: out of memory");
     e->lines = more;
-    line *l = &e->lines[e->count];
-    *l = (line){.kind = kind, .number = r->number, .count = count};
-    for (int i = 0; i < count; i++)
-        if (!(l->word[i] = strdup(word[i]))) return fail(ERR_MEMORY, "experiment: out of memory");
-    e->count++;
+    line *l = &e->lines[e->count++];
+    *l = (line){.kind = kind, .number = r->number};
+    for (; l->count < count; l->count++)
+        if (!(l->word[l->count] = strdup(word[l->count])))
+            return fail(ERR_MEMORY, "experiment: out of memory");
     return OK;
 }
 
@@ -297,9 +297,12 @@ static status add_cell(cells *all, const paper *p, const experiment *e, const li
         if (strcmp(l->word[i], "from=@") == 0) continue;
         if (strcmp(l->word[i], "checkpoint=@") == 0)
             keeps = 1;
+        else if ((c->word[c->count] = choose(l->word[i], pick[i])))
+            c->count++;
         else
-            c->word[c->count++] = choose(l->word[i], pick[i]);
+            return fail(ERR_MEMORY, "experiment: out of memory");
     }
+    if (!c->verb) return fail(ERR_MEMORY, "experiment: out of memory");
     c->name = cell_name(c, after >= 0 ? all->cell[after].name : NULL);
     char *folder = malloc(strlen(results) + strlen(p->profile) + strlen(e->id) + 4);
     if (folder) sprintf(folder, "%s/%s/%s/", results, p->profile, e->id);

@@ -88,7 +88,8 @@ static status collect(paths *p, const char *path)
             s = add_path(p, full);
     }
     closedir(folder);
-    if (s == OK) qsort(p->path + first, (size_t)(p->count - first), sizeof *p->path, by_name);
+    if (s == OK && p->count > first)
+        qsort(p->path + first, (size_t)(p->count - first), sizeof *p->path, by_name);
     return s;
 }
 

@@ -30,7 +30,7 @@ status source_read(source *s, table of, char *const *paths, int count, int *miss
         char *more = done == OK ? realloc(s->rows, (size_t)(s->count + n + 1) * size) : NULL;
         if (more) {
             s->rows = more;
-            memcpy(s->rows + (size_t)s->count * size, rows, (size_t)n * size);
+            if (n > 0) memcpy(s->rows + (size_t)s->count * size, rows, (size_t)n * size);
             s->count += n;
         } else if (done == OK) {
             done = fail(ERR_MEMORY, "show: out of memory");
@@ -236,9 +236,11 @@ static int by_number(const void *a, const void *b)
 
 int pivot_keys(const pivot *p, int of_rows, const char **keys, int room)
 {
-    keyed *found = malloc((size_t)room * sizeof *found);
+    enum { MOST = 4096 };
+    keyed found[MOST];
     int count = 0, numbers = 1;
-    for (int i = 0; found && i < p->count; i++) {
+    if (room > MOST) room = MOST;
+    for (int i = 0; i < p->count; i++) {
         const point *at = &p->points[i];
         keyed k = {of_rows ? at->row : at->col, of_rows ? at->row_number : at->col_number};
         int known = 0;
@@ -251,7 +253,6 @@ int pivot_keys(const pivot *p, int of_rows, const char **keys, int room)
     if (numbers && count > 1) qsort(found, (size_t)count, sizeof *found, by_number);
     for (int i = 0; i < count; i++)
         keys[i] = found[i].text;
-    free(found);
     return count;
 }
 
@@ -283,8 +284,8 @@ void key_label(const char *columns, const char *text, char *label, size_t size)
     size_t first = strcspn(text, " ");
     const struct named *n = find_named(text, first);
     if (strcmp(columns, "layers") == 0) {
-        snprintf(label, size, "%s%s", strcmp(text, "0") == 0 ? "no model" : "L = ",
-                 strcmp(text, "0") == 0 ? "" : text);
+        snprintf(label, size, "%s%s",
+                 strcmp(text, "0") == 0 ? "no model" : "L = ", strcmp(text, "0") == 0 ? "" : text);
         return;
     }
     double number;

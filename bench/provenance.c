@@ -10,20 +10,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "buffer.h"
 #include "op.h"
 #include "results.h"
 #include "version.h"
-
-typedef struct text {
-    char *at;
-    size_t used, room;
-} text;
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
 static void
-line(text *t, const char *name, const char *format, ...)
+line(buffer *t, const char *name, const char *format, ...)
 {
     char value[1024];
     va_list list;
@@ -32,22 +28,10 @@ line(text *t, const char *name, const char *format, ...)
     va_end(list);
     for (char *c = value; *c; c++)
         if (*c == '\n' || *c == '\t') *c = ' ';
-    size_t need = strlen(name) + strlen(value) + 3;
-    if (!t->at) return;
-    if (t->used + need > t->room) {
-        t->room = 2 * (t->room + need);
-        char *more = realloc(t->at, t->room);
-        if (!more) {
-            free(t->at);
-            t->at = NULL;
-            return;
-        }
-        t->at = more;
-    }
-    t->used += (size_t)sprintf(t->at + t->used, "%s\t%s\n", name, value);
+    buffer_add(t, "%s\t%s\n", name, value);
 }
 
-static void device_lines(text *t, const char *prefix, const backend *b)
+static void device_lines(buffer *t, const char *prefix, const backend *b)
 {
     device_facts f = {0};
     char name[64];
@@ -71,7 +55,7 @@ static void device_lines(text *t, const char *prefix, const backend *b)
 
 char *provenance_text(void)
 {
-    text t = {malloc(512), 0, 512};
+    buffer t = {0};
     char date[32];
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
     time_t now = epoch && *epoch ? (time_t)strtoll(epoch, NULL, 10) : time(NULL);
@@ -96,7 +80,7 @@ char *provenance_text(void)
                                           "OPENBLAS_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG"};
     for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
         if (getenv(watched[i])) line(&t, watched[i], "%s", getenv(watched[i]));
-    return t.at;
+    return t.text;
 }
 
 int verb_info(const words *w)

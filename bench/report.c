@@ -148,7 +148,9 @@ status page_close(page *pg, const show *s, int keep)
     status done = OK;
     buffer all = {0};
     if (!pg) return OK;
-    if (keep) {
+    if (buffer_failed(&pg->body) || buffer_failed(&pg->claims) || buffer_failed(&pg->provenance)) {
+        done = fail(ERR_MEMORY, "show: out of memory");
+    } else if (keep) {
         buffer_add(&all, "%s<h1>mosaic: sparse attention as compact kernel regression</h1>\n",
                    head);
         buffer_add(&all, "<p class=\"scale\">%s</p>\n", scale_caption(s->p->profile));
@@ -157,14 +159,14 @@ status page_close(page *pg, const show *s, int keep)
                        "<h2>Claims</h2>\n<table>\n<tr><td>claim of the paper</td><td>paper</td>"
                        "<td>ours</td><td>verdict</td></tr>\n%s</table>\n",
                        pg->claims.text);
-        buffer_add(&all, "%s", pg->body.text ? pg->body.text : "");
+        buffer_add(&all, "%s", buffer_text(&pg->body));
         buffer_add(
             &all,
             "<h2>Provenance</h2>\n<table class=\"small\">\n<tr><td>experiment</td><td>cells</td>"
             "<td>commit</td><td>compiler</td><td>cpu</td><td>device</td><td>driver</td></tr>\n"
             "%s</table>\n<p class=\"small\">Each result file holds the whole of it: "
             "<code>h5dump -A FILE.h5</code>.</p>\n</body></html>\n",
-            pg->provenance.text ? pg->provenance.text : "");
+            buffer_text(&pg->provenance));
         done = show_write(s, "index", "html", all.text);
     }
     free(all.text);

@@ -133,7 +133,7 @@ static status write_provenance(results *r, const words *w)
     free(text);
     free(line);
     free(cell);
-    return good ? OK : fail(ERR_FILE, "%s: provenance cannot be written", r->to.path);
+    return good ? OK : fail(ERR_MEMORY, "%s: provenance: out of memory", r->to.path);
 }
 
 status results_create(results **out, const char *path, const words *w)
@@ -195,13 +195,13 @@ status results_samples(results *r, const double *seconds, int64_t count)
 status results_attribute(results *r, const char *name, const char *value)
 {
     if (!r || put_text(r->to.file, name, value)) return OK;
-    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->to.path, name);
+    return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
 }
 
 status results_attribute_number(results *r, const char *name, double value)
 {
     if (!r || put_attribute(r->to.file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
-    return fail(ERR_FILE, "%s: attribute %s cannot be written", r->to.path, name);
+    return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
 }
 
 static int write_dataset(hid_t file, const char *name, hid_t type, int rank, const hsize_t *shape,
@@ -340,12 +340,14 @@ closed:
 status results_read_attribute(const char *path, const char *name, char *value, size_t size)
 {
     hid_t file;
+    status s = OK;
     *value = '\0';
     TRY(open_ours(path, &file));
     if (H5Aexists(file, name) > 0) {
         hid_t a = H5Aopen(file, name, H5P_DEFAULT), type = H5Aget_type(a);
         if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0) {
             char *text = calloc(1, H5Tget_size(type) + 1);
+            if (!text) s = fail(ERR_MEMORY, "%s: out of memory", path);
             if (text && H5Aread(a, type, text) >= 0) snprintf(value, size, "%s", text);
             free(text);
         } else {
@@ -356,7 +358,7 @@ status results_read_attribute(const char *path, const char *name, char *value, s
         H5Aclose(a);
     }
     H5Fclose(file);
-    return OK;
+    return s;
 }
 
 status results_read_samples(const char *path, double **samples, int64_t *rows, int64_t *width)
@@ -374,8 +376,9 @@ status results_read_samples(const char *path, double **samples, int64_t *rows, i
         if (space >= 0 && H5Sget_simple_extent_ndims(space) == 2 &&
             H5Sget_simple_extent_dims(space, shape, NULL) == 2) {
             *samples = calloc(shape[0] * shape[1] + 1, sizeof **samples);
-            if (*samples &&
-                H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *samples) >= 0)
+            if (!*samples)
+                s = fail(ERR_MEMORY, "%s: out of memory", path);
+            else if (H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *samples) >= 0)
                 s = OK;
         }
         if (space >= 0) H5Sclose(space);
@@ -419,12 +422,13 @@ status results_source(results *r, const char *path, int64_t i)
     int good = group >= 0 &&
                H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
     if (good && i == 0)
-        good = H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &r->to.file) >= 0;
+        good =
+            H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &r->to.file) >= 0;
     if (group >= 0) H5Gclose(group);
     H5Pclose(lcpl);
     H5Pclose(gcpl);
     H5Fclose(file);
-    return good ? OK : fail(ERR_FILE, "%s: provenance of %s cannot be written", r->to.path, path);
+    return good ? OK : fail(ERR_MEMORY, "%s: provenance of %s: out of memory", r->to.path, path);
 }
 
 void results_print(table t, const void *row, int header)

@@ -45,30 +45,30 @@ static ssize_t read_at(int fd, unsigned char *to, size_t room, off_t at)
     return (ssize_t)count;
 }
 
-/* Size of the file and hash of what stands behind the block. */
+/* Size of the file and hash of what stands behind the block; 0 if it cannot be read. */
 static int measure(int fd, uint64_t *size, uint64_t *hash)
 {
-    enum { PIECE = 1 << 16 };
-    unsigned char *piece = malloc(PIECE);
-    ssize_t got = piece ? 1 : -1;
+    enum { PIECE = 1 << 14 };
+    unsigned char piece[PIECE];
+    ssize_t got;
     *size = SEAL_BYTES;
     *hash = FNV_OFFSET;
-    while (piece && (got = read_at(fd, piece, PIECE, (off_t)*size)) > 0) {
+    while ((got = read_at(fd, piece, PIECE, (off_t)*size)) > 0) {
         *hash = fnv1a(*hash, piece, (size_t)got);
         *size += (uint64_t)got;
     }
-    free(piece);
     return got == 0;
 }
 
-static int sync_folder(const char *path)
+/* So that the name survives a power failure too; where folders cannot be synced, it mostly does. */
+static void sync_folder(const char *path)
 {
     char folder[PATH_MAX];
     snprintf(folder, sizeof folder, "%s", path);
     int fd = open(dirname(folder), O_RDONLY);
-    if (fd < 0) return 0;
-    int good = fsync(fd) == 0;
-    return close(fd) == 0 && good;
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
 }
 
 /* An empty HDF5 file in memory, of the oldest format: the image of a newer one carries the wrong
@@ -145,28 +145,26 @@ static int write_all(const char *path, const unsigned char *bytes, size_t count)
     return close(fd) == 0 && good;
 }
 
-static int publish(const sealed *s)
-{
-    size_t count;
-    unsigned char *bytes = sealed_bytes(s, &count);
-    int good = bytes && write_all(s->partial, bytes, count) && rename(s->partial, s->path) == 0 &&
-               sync_folder(s->path);
-    free(bytes);
-    return good;
-}
-
 status seal_close(sealed *s, int keep)
 {
+    status done = OK;
+    size_t count;
     if (s->file < 0) return OK;
-    int good = keep && publish(s);
+    unsigned char *bytes = keep ? sealed_bytes(s, &count) : NULL;
     H5Fclose(s->file);
     s->file = -1;
-    if (good) return OK;
-    unlink(s->partial);
     if (!keep) return OK;
-    return fail(ERR_FILE,
-                "%s: %s cannot be written: expected room on the disk and a writable folder",
-                s->path, s->what);
+    if (!bytes) return fail(ERR_MEMORY, "%s: %s cannot be made: out of memory", s->path, s->what);
+    if (write_all(s->partial, bytes, count) && rename(s->partial, s->path) == 0) {
+        sync_folder(s->path);
+    } else {
+        unlink(s->partial);
+        done = fail(ERR_FILE,
+                    "%s: %s cannot be written: expected room on the disk and a writable folder",
+                    s->path, s->what);
+    }
+    free(bytes);
+    return done;
 }
 
 status seal_verify(const char *path, const char *what)

@@ -216,7 +216,8 @@ status show_table(const show *s, const experiment *e, const line *l)
         done = write_form(s, &forms[i], &p, e, l);
     if (done == OK) {
         add_body(&b, &html, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
-        page_table(s->page, l->word[0], line_value(l, "title", e->title), b.text ? b.text : "");
+        page_table(s->page, l->word[0], line_value(l, "title", e->title), buffer_text(&b));
+        if (buffer_failed(&b)) done = fail(ERR_MEMORY, "show: out of memory");
     }
     free(b.text);
     pivot_free(&p);
@@ -301,7 +302,8 @@ int verb_show(const words *w)
         done = fail(ERR_FILE, "%s: cannot be created: expected a writable place", s.out);
     if (done == OK) done = page_open(&s.page, &s);
     for (int i = 0; done == OK && i < p->count; i++)
-        if (wanted(ids, count, p->experiments[i].id)) done = show_experiment(&s, &p->experiments[i]);
+        if (wanted(ids, count, p->experiments[i].id))
+            done = show_experiment(&s, &p->experiments[i]);
     status closed = page_close(s.page, &s, done == OK);
     if (done == OK && closed == OK) printf("%s/index.html\n", s.out);
     cells_free(&some);

@@ -55,6 +55,7 @@ foreach(row IN LISTS KERNELS)
   set_tests_properties(match.${op}.${name} PROPERTIES LABELS "match;gpu" TIMEOUT 1200)
 endforeach()
 
-# the program under a hostile user
+# the program under a hostile user, and without memory or disk
 add_test(NAME unit.hostile COMMAND ${CMAKE_SOURCE_DIR}/ci/hostile $<TARGET_FILE:mosaic>)
-set_tests_properties(unit.hostile PROPERTIES LABELS unit)
+add_test(NAME unit.faults COMMAND ${CMAKE_SOURCE_DIR}/ci/faults $<TARGET_FILE:faulty>)
+set_tests_properties(unit.hostile unit.faults PROPERTIES LABELS unit)
