@@ -72,7 +72,7 @@ train_words(const char *format, ...)
 
 static const char tiny[] =
     "task=reverse length=4 width=8 heads=2 slots=4 batch=3 warmup=2 horizon=12 "
-    "lr=1e-2 eval_samples=8";
+    "eval_samples=8";
 
 /* Train by a line of words; the run's rows in c. */
 static status train_line(const char *line, checkpoint *c)
@@ -281,6 +281,38 @@ void selftest_damaged_checkpoint(selftest *t)
     EXPECT(checkpoint_read("/nonexistent/file", &c, &w) == ERR_FILE);
     snprintf(line, sizeof line, "%s steps=1 checkpoint=/nonexistent/file", tiny);
     EXPECT(train_line(line, &c) == ERR_FILE);
+    folder_close(&f, files);
+}
+
+void selftest_best_checkpoint(selftest *t)
+{
+    static const char *const files[] = {"best.h5", NULL};
+    folder f = folder_open(t);
+    char line[LINE], path[300];
+    checkpoint run, best;
+    words *w = NULL;
+    double least = INFINITY;
+    int64_t at = -1;
+    if (t->skip) return;
+    snprintf(path, sizeof path, "%s/best.h5", f.path);
+    /* The rate is so high that the loss comes back up. */
+    snprintf(line, sizeof line, "%s steps=12 eval_every=2 test_length=4 lr=0.5 best=%s", tiny,
+             path);
+    EXPECT(train_line(line, &run) == OK);
+    for (int64_t i = 0; i < run.evals; i++) {
+        const eval_row *e = &run.eval[i];
+        if (strcmp(e->metric, "ce") != 0 || strcmp(e->split, "validation") != 0) continue;
+        if (e->value < least) at = e->step;
+        least = fmin(least, e->value);
+    }
+    EXPECT(at >= 0 && at < 12 && run.step == 12);
+    EXPECT(checkpoint_read(path, &best, &w) == OK);
+    EXPECT(best.step == at && best.best == least && run.best == least);
+    EXPECT(run.evals > 0 && strcmp(run.eval[run.evals - 1].split, "test") == 0);
+    EXPECT(run.evals > 0 && run.eval[run.evals - 1].step == at);
+    words_free(w);
+    checkpoint_free(&best);
+    checkpoint_free(&run);
     folder_close(&f, files);
 }
 

@@ -116,8 +116,8 @@ static status open_test(const trainer *t, int64_t i, dataset **d)
     return dataset_open(word_text(w, "task"), &o, d);
 }
 
-/* The tests at the end: a shard for each test length. */
-static status test(trainer *t)
+/* A shard for each test length. */
+static status test_shards(trainer *t)
 {
     const words *w = t->r->w;
     for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
@@ -129,6 +129,32 @@ static status test(trainer *t)
         TRY(s);
     }
     return OK;
+}
+
+/* The tests at the end are made with the parameters of the lowest validation loss if best= kept
+ * them (RegBench's protocol), else with the last. */
+static status test(trainer *t)
+{
+    const char *path = word_text(t->r->w, "best");
+    struct mosaic *last = t->m, *best = NULL;
+    checkpoint was = {0};
+    words *w = NULL;
+    if (*path == '\0' || word_count(t->r->w, "test_length") == 0) return test_shards(t);
+    status s = t->on->create(&best, &t->config, 0);
+    if (s == OK) s = checkpoint_read(path, &was, &w);
+    if (s == OK) s = checkpoint_tensors(path, t->on, best, 0);
+    if (s == OK) {
+        int64_t step = t->c->step;
+        t->m = best;
+        t->c->step = was.step;
+        s = test_shards(t);
+        t->m = last;
+        t->c->step = step;
+    }
+    checkpoint_free(&was);
+    words_free(w);
+    t->on->destroy(best);
+    return s;
 }
 
 static status step(trainer *t)
