@@ -2,7 +2,7 @@
  *
  * time.c — verb time: how long one call takes with a cold cache, and whether its answer is right.
  *
- * A point is checked first: a problem of at most 2^22 values per tensor is compared with the
+ * A point is checked first: a problem of at most 2^20 values per tensor is compared with the
  * reference; if that fails there is a verdict and no time. Then the leading axis is repeated up to
  * `elements` values and the large problem is sampled (measure.h). Afterwards the first and the last
  * copy of the repeated part must carry the very bits of the checked answer, so a kernel that is
@@ -19,7 +19,7 @@
 #include "match.h"
 #include "verb.h"
 
-enum { MOST_SAMPLES = 1000, CHECKED = 1 << 22 };
+enum { MOST_SAMPLES = 1000, CHECKED = 1 << 20 };
 
 static const struct storage {
     const char *name;
@@ -64,11 +64,23 @@ static int64_t *axis_of(dims *d, char letter)
     return letter == 'B' ? &d->B : letter == 'R' ? &d->R : &d->N;
 }
 
+/* The first `done` bytes over and over, up to `all`: what stands there doubles. */
+static status repeat(const backend *where, char *there, size_t done, size_t all)
+{
+    while (done < all) {
+        size_t part = done < all - done ? done : all - done;
+        TRY(where->move(there + done, there, part));
+        done += part;
+    }
+    return OK;
+}
+
 /* Copy every input of the small call over and over into the large one. */
 static status spread(const problem *p)
 {
     const call *small = p->small;
     call *large = p->large;
+    const backend *where = large->impl->where;
     for (int i = 0; i < small->sig.inputs; i++) {
         const char *storage = &small->sig.in[i].storage;
         dtype type = *storage == 'i'        ? I32
@@ -76,10 +88,17 @@ static status spread(const problem *p)
                      : *storage == 'f'      ? F32
                                             : small->a.type;
         char *there = (char *)(uintptr_t)large->a.in[i];
-        int64_t part = small->in_count[i], all = large->in_count[i];
-        for (int64_t done = 0; done < all; done += part)
-            TRY(large->impl->where->put(there + (size_t)done * dtype_size(type), small->in[i],
-                                        (size_t)(all - done < part ? all - done : part), type));
+        TRY(where->put(there, small->in[i], (size_t)small->in_count[i], type));
+        TRY(repeat(where, there, (size_t)small->in_count[i] * dtype_size(type),
+                   (size_t)large->in_count[i] * dtype_size(type)));
+    }
+    if (small->use_live) {
+        char *there = large->live_there;
+        size_t done = (size_t)small->a.d.R * sizeof(int32_t);
+        size_t all = (size_t)large->a.d.R * sizeof(int32_t);
+        TRY(where->put(there, small->live, (size_t)small->a.d.R, I32));
+        TRY(repeat(where, there, done, all));
+        large->a.live = large->live_there;
     }
     size_t need = 0;
     args ask = large->a;

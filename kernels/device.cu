@@ -94,6 +94,12 @@ static status cuda_put(void *dst, const void *src, size_t count, dtype type)
     return OK;
 }
 
+static status cuda_move(void *dst, const void *src, size_t bytes)
+{
+    CUDA_TRY(cudaMemcpy(dst, src, bytes, cudaMemcpyDeviceToDevice), "move");
+    return OK;
+}
+
 static status cuda_get(void *dst, const void *src, size_t count, dtype type)
 {
     const size_t bytes = count * dtype_size(type);
@@ -218,5 +224,5 @@ static status cuda_copy_rate(double *bytes_per_second)
 }
 
 extern "C" const backend cuda_backend = {
-    "cuda",   cuda_devices, cuda_facts,  cuda_alloc, cuda_release, cuda_put,
-    cuda_get, cuda_poison,  cuda_sync,   cuda_time,  cuda_copy_rate};
+    "cuda",   cuda_devices, cuda_facts,  cuda_alloc, cuda_release,  cuda_put,
+    cuda_get, cuda_move,    cuda_poison, cuda_sync,  cuda_time,     cuda_copy_rate};

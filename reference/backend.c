@@ -82,6 +82,12 @@ static status copy(void *dst, const void *src, size_t count, dtype type)
     return OK;
 }
 
+static status ref_move(void *dst, const void *src, size_t bytes)
+{
+    if (bytes > 0) memcpy(dst, src, bytes);
+    return OK;
+}
+
 static status ref_poison(void *dst, size_t count, dtype type)
 {
     if (type != F64 && type != I32)
@@ -163,6 +169,7 @@ const backend ref_backend = {
     .release = free,
     .put = copy,
     .get = copy,
+    .move = ref_move,
     .poison = ref_poison,
     .sync = ref_sync,
     .time = ref_time,

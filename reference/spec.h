@@ -191,6 +191,8 @@ typedef struct backend {
     /* Host arrays are double, or int32 where type is I32; the device side has `type`. */
     status (*put)(void *dst, const void *src, size_t count, dtype type);
     status (*get)(void *dst, const void *src, size_t count, dtype type);
+    /* From one place of the backend to another, which do not overlap. */
+    status (*move)(void *dst, const void *src, size_t bytes);
     /* Fill with NaN (or -2^31 for I32), so that what is not written shows. */
     status (*poison)(void *dst, size_t count, dtype type);
     status (*sync)(void); /* wait, and report what failed since the last call */
