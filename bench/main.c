@@ -88,9 +88,10 @@ int verb_dispatch(const char *verb, int count, char *const *text)
     return code;
 }
 
-/* Threads that wait must sleep. OpenMP's spin, and as soon as two programs share the cores they take
- * the time of those they wait for: a training step then lasts twenty times as long. The runtime reads
- * its environment before main, so the program starts itself again with the right one. */
+/* Threads that wait must sleep. OpenMP's spin, and as soon as two programs share the cores they
+ * take the time of those they wait for: a training step then lasts twenty times as long. The
+ * runtime reads its environment before main, so the program starts itself again with the right one.
+ */
 static void start_patiently(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY")) return;

@@ -29,13 +29,18 @@ static double quantile(const double *sorted, int64_t n, double q)
 
 status summarize(const double *samples, int64_t count, summary *s)
 {
-    if (count < 1) return fail(ERR_ARG, "summary: %lld samples: expected at least 1", (long long)count);
+    if (count < 1)
+        return fail(ERR_ARG, "summary: %lld samples: expected at least 1", (long long)count);
     double *sorted = malloc((size_t)count * sizeof *sorted);
     if (!sorted) return fail(ERR_MEMORY, "summary: out of memory");
     memcpy(sorted, samples, (size_t)count * sizeof *sorted);
     qsort(sorted, (size_t)count, sizeof *sorted, ascending);
-    *s = (summary){count, sorted[0], quantile(sorted, count, 0.25), quantile(sorted, count, 0.5),
-                   quantile(sorted, count, 0.75), sorted[count - 1]};
+    *s = (summary){count,
+                   sorted[0],
+                   quantile(sorted, count, 0.25),
+                   quantile(sorted, count, 0.5),
+                   quantile(sorted, count, 0.75),
+                   sorted[count - 1]};
     free(sorted);
     return OK;
 }
@@ -45,7 +50,8 @@ status measure(const sampling *p, status (*sample)(void *user, double *seconds),
 {
     double ignored, start = seconds_now();
     *count = 0;
-    for (int i = 0; i < p->warmups; i++) TRY(sample(user, &ignored));
+    for (int i = 0; i < p->warmups; i++)
+        TRY(sample(user, &ignored));
     while (*count < p->most) {
         TRY(sample(user, &samples[*count]));
         ++*count;

@@ -4,11 +4,12 @@
  *
  *     query q and keys k_j uniform on the unit sphere of R^dim, c_j = <q,k_j>, |u_j|^2 = 2 - 2 c_j
  *     p = transform(c; beta) is p_j = K(|u_j|) / sum K with
- *         softmax          K(u) = exp(-beta^2 u^2 / 2)              bandwidth 1/beta
- *         entmax           K(u) = [1 - u^2/h^2]_+^r, r = 1/(alpha-1)   h^2 = u_min^2 + 2 r omega / beta^2
- *         normalised ReLU  K(u) = [1 - u^2/h^2]_+                   h fixed by beta
- *         ReLUmax          K(u) = [1 - u^2/h^2]_+                   h^2 = u_min^2 + 2 b beta^-power
- *         top-k            Gaussian or box up to R_k                R_k, the k-th nearest distance
+ *         softmax          K(u) = exp(-beta^2 u^2 / 2)      bandwidth 1/beta
+ *         entmax           K(u) = [1 - u^2/h^2]_+^r, r = 1/(alpha-1)
+ *                                                   h^2 = u_min^2 + 2 r omega / beta^2
+ *         normalised ReLU  K(u) = [1 - u^2/h^2]_+    h fixed by beta
+ *         ReLUmax          K(u) = [1 - u^2/h^2]_+    h^2 = u_min^2 + 2 b beta^-power
+ *         top-k            Gaussian or box up to R_k: R_k, the k-th nearest distance
  *
  * shape=1: K on a grid of distances and the weights of one row, sorted by distance.
  * shape=0: support size and bandwidth, averaged over rows. Source: model 1.3-1.7, 1.11.
@@ -36,7 +37,8 @@ static void unit_vector(rng *r, int64_t dim, double *v)
         v[i] = rng_normal(r);
         norm += v[i] * v[i];
     }
-    for (int64_t i = 0; i < dim; i++) v[i] /= sqrt(norm);
+    for (int64_t i = 0; i < dim; i++)
+        v[i] /= sqrt(norm);
 }
 
 /* Cosines of one random query with n random keys; the first axis serves as the query, since the
@@ -145,7 +147,8 @@ static status one_row(emitter *e, const method *m, sphere *s, uint64_t seed, dou
         double u = 2.0 * i / (GRID - 1);
         TRY(emit(e, "kernel", u, kernel_at(u, h, exponent_of(m), radius, beta)));
     }
-    for (int64_t j = 0; j < s->n; j++) TRY(emit(e, "weight", distance_of(s->c[j]), s->p[j]));
+    for (int64_t j = 0; j < s->n; j++)
+        TRY(emit(e, "weight", distance_of(s->c[j]), s->p[j]));
     return OK;
 }
 
@@ -202,8 +205,9 @@ int verb_row(const words *w)
     }
     status s = results_create(&e.r, word_text(w, "out"), w);
     for (int64_t i = 0; s == OK; i++) {
-        const char *name = all ? method_name((int)i)
-                               : i < word_count(w, "method") ? word_text_at(w, "method", i) : NULL;
+        const char *name = all                           ? method_name((int)i)
+                           : i < word_count(w, "method") ? word_text_at(w, "method", i)
+                                                         : NULL;
         if (!name) break;
         s = method_find(name, &m);
         if (s == OK) s = all_points(&e, &m, w);

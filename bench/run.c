@@ -57,8 +57,7 @@ static status cell_key(const cell *c, char **text)
 static int is_finished(const cell *c, const char *wanted)
 {
     char key[4096] = "", sources[80] = "";
-    return access(c->result, R_OK) == 0 &&
-           (!c->checkpoint || access(c->checkpoint, R_OK) == 0) &&
+    return access(c->result, R_OK) == 0 && (!c->checkpoint || access(c->checkpoint, R_OK) == 0) &&
            results_read_attribute(c->result, "key", key, sizeof key) == OK &&
            results_read_attribute(c->result, "sources", sources, sizeof sources) == OK &&
            strcmp(key, wanted) == 0 && strcmp(sources, MOSAIC_SOURCES) == 0;

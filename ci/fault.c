@@ -5,8 +5,8 @@
  * count, not those inside libraries.
  *
  *   MOSAIC_FAULT=alloc:K   the K-th allocation returns NULL; alloc:K+ this one and all after it
- *   MOSAIC_FAULT=io:K      the K-th open, pread, write, fsync or rename fails (ENOSPC); io:K+ likewise
- *   MOSAIC_FAULT=short     reads and writes are interrupted and come in pieces
+ *   MOSAIC_FAULT=io:K      the K-th open, pread, write, fsync or rename fails (ENOSPC); io:K+
+ * likewise MOSAIC_FAULT=short     reads and writes are interrupted and come in pieces
  *   MOSAIC_FAULT_COUNT=F   at exit, "ALLOCATIONS STEPS" into the file F
  */
 #include <errno.h>

@@ -22,7 +22,7 @@ typedef struct method {
     char name[40];
     char label[64];
     char colour[8];
-    char op[24]; /* row of ops.def */
+    char op[24];                   /* row of ops.def */
     op_fn *weights, *weights_grad; /* the reference functions of that row */
     params p;
 } method;
@@ -37,14 +37,14 @@ typedef enum arch { ARCH_MOSAIC, ARCH_GPT } arch;
 /* Every switch of section 9, with its default in config_default(). */
 typedef struct mosaic_config {
     enum arch arch;
-    int64_t V, d, H, L; /* vocabulary, width, heads, layers; H divides d                  */
-    int64_t M, banks;   /* persistent slots per head, persistent banks                    */
-    int64_t T;          /* longest sequence (GPT: learned positions; mosaic: no limit, 0) */
+    int64_t V, d, H, L;        /* vocabulary, width, heads, layers; H divides d                  */
+    int64_t M, banks;          /* persistent slots per head, persistent banks                    */
+    int64_t T;                 /* longest sequence (GPT: learned positions; mosaic: no limit, 0) */
     struct method method;      /* the contextual transform                                       */
     struct method pmem_method; /* the persistent transform; softmax in every published model     */
-    double kappa_init;  /* 0.1                                                            */
-    int freeze_kappa;   /* 1: kappa gets no gradient                                      */
-    int visible_lag;    /* 1: N(t) = {0..t-1}; 2 emulates the fast path of the authors    */
+    double kappa_init;         /* 0.1                                                            */
+    int freeze_kappa;          /* 1: kappa gets no gradient                                      */
+    int visible_lag;           /* 1: N(t) = {0..t-1}; 2 emulates the fast path of the authors    */
     double drop_context, drop_memory, drop_residual; /* 0.05 each; drop_context is applied
                            to attention weights only if ctx_dropout                       */
     int ctx_dropout;
@@ -55,10 +55,10 @@ typedef struct mosaic_config {
     int decay_pathless; /* 1: decay also parameters without a gradient path (top-k uniform) */
     int pmem_norm;      /* 1: unit-norm persistent keys                                   */
     int pre_ln, tied, bias, attn_only;
-    int64_t k_kernel;   /* width of the key convolution, 1                                */
-    int v_conv;         /* 0: low-rank value mix; 1: full convolution of width 2          */
+    int64_t k_kernel; /* width of the key convolution, 1                                */
+    int v_conv;       /* 0: low-rank value mix; 1: full convolution of width 2          */
     int64_t skip_tokens;
-    int gpt_cosine;     /* GPT: 0 dot-product scores / sqrt(D), 1 unit-norm q and k with kappa */
+    int gpt_cosine; /* GPT: 0 dot-product scores / sqrt(D), 1 unit-norm q and k with kappa */
 } mosaic_config;
 
 /* Defaults of section 9: softmax, tied, pre-LN, no bias; V, d, H, L, M must be set. */

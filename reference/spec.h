@@ -22,8 +22,8 @@
  * Row transforms (spec of the maths: the files of the transforms)
  *   forward   c:RN beta:R:f -> p:RN stat:RS:f
  *   backward  beta:R:f p:RN stat:RS:f dp:RN -> dc:RN dbeta:R:f [dalpha:R:f]
- *   c are cosines (or plain scores with beta = 1), p the weights, s = beta^2 c. Entries j >= live[r]
- *   do not exist: they are never read for their value, p and dc are exactly 0 there.
+ *   c are cosines (or plain scores with beta = 1), p the weights, s = beta^2 c. Entries
+ *   j >= live[r] do not exist: they are never read for their value, p and dc are exactly 0 there.
  *   live[r] = 0: p = 0, dc = 0. NaN or +inf among the live entries of a row: that row of p is NaN
  *   over its live entries. -inf on a live entry: weight 0; all -inf: as live[r] = 0.
  *   The backward needs no c: everything it wants of the scores is in p and in the S = 4 numbers
@@ -59,7 +59,8 @@ typedef enum status {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-status fail(status s, const char *format, ...);
+status
+fail(status s, const char *format, ...);
 /* The line recorded last in this thread; "" if none. */
 const char *last_error(void);
 /* The text of a status, from STATUS_LIST. */
@@ -137,7 +138,7 @@ typedef struct params {
     uint64_t seed;        /* dropout: Philox key                                        */
     uint32_t site, step;  /* dropout: Philox counter words 2 and 3                      */
     double lr, beta1, beta2, decay, clip; /* adamw                                      */
-    int64_t update;       /* adamw: 1 for the first update                              */
+    int64_t update; /* adamw: 1 for the first update                              */
 } params;
 
 /* alpha 1.5, k 16, b 1, power 2, paper form, uniform, slope 1, lag 1, scale 1, ... */
@@ -155,12 +156,12 @@ typedef struct args {
     dims d;
     const int32_t *live; /* R entries, 0 <= live[r] <= N, or NULL                         */
     params p;
-    dtype type;             /* working type of the kernels; F64 in reference/             */
-    op_fn *weights;         /* attention: the forward transform                           */
-    op_fn *weights_grad;    /* attention_grad: its backward                               */
-    void *work;             /* scratch                                                    */
-    size_t *need;           /* not NULL: only tell the bytes of scratch                   */
-    void *stream;           /* cudaStream_t or NULL                                       */
+    dtype type;          /* working type of the kernels; F64 in reference/             */
+    op_fn *weights;      /* attention: the forward transform                           */
+    op_fn *weights_grad; /* attention_grad: its backward                               */
+    void *work;          /* scratch                                                    */
+    size_t *need;        /* not NULL: only tell the bytes of scratch                   */
+    void *stream;        /* cudaStream_t or NULL                                       */
 } args;
 
 #define IN(type, i) ((const type *)a->in[i])

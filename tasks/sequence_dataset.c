@@ -6,8 +6,8 @@
  * Generated: sample i of a split is drawn from the stream key(seed, task, split, i); first the
  * length, L = center - vary + below(2 vary + 1), then what the task says. A shard has exactly its
  * nominal length (0: 64 2^i); training samples of nominal length L have L/2 .. L, as the official
- * 32..64 for 64. Read: line i of STEM.src and STEM.trg; every line is parsed once at opening, so that
- * a damaged file is refused before anything is trained on it.
+ * 32..64 for 64. Read: line i of STEM.src and STEM.trg; every line is parsed once at opening, so
+ * that a damaged file is refused before anything is trained on it.
  */
 #include "sequence.h"
 
@@ -174,7 +174,8 @@ static status open_generated(dataset *d, sequence_state *q)
     int64_t least = q->center - q->vary, most = q->center + q->vary, S, R;
     if (least < r->shortest || most > LONGEST_LENGTH)
         return fail(ERR_ARG, "%s: length %lld: expected %lld..%lld", d->task->name,
-                    (long long)(o->length > 0 ? o->length : q->center), (long long)r->shortest, (long long)LONGEST_LENGTH);
+                    (long long)(o->length > 0 ? o->length : q->center), (long long)r->shortest,
+                    (long long)LONGEST_LENGTH);
     for (int64_t L = least; L <= most; L++) {
         r->room(o, L, &S, &R);
         int64_t T = positions(r->form, S, R);
