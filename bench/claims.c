@@ -286,7 +286,7 @@ static status claim_one_solution(claim *q)
     return each_alpha(q, one_solver);
 }
 
-/* |entmax - softmax|_1 at alpha = 1 + 1e-5 over ten times that at 1 + 1e-6 is 1. */
+/* |entmax - softmax|_1 at alpha = 1 + 2e-5 over ten times that at 1 + 2e-6 is 1. */
 static status one_limit(claim *q)
 {
     double l1[2] = {0, 0};
@@ -323,7 +323,7 @@ static status claim_all_selected(claim *q)
 
 static op_fn *const smooth[] = {softmax_ref, sparsemax_ref, entmax_ref, relumax_ref};
 
-/* times n: the weights themselves shrink with n */
+/* n p_j against 1 */
 static status claim_wide(claim *q)
 {
     for (int i = 0; i < COUNT(lengths); i++)
@@ -333,8 +333,10 @@ static status claim_wide(claim *q)
             q->p.form = f == COUNT(smooth) ? NORMRELU_PAPER : NORMRELU_CODE_MATRIX;
             cosines(q, 7);
             TRY(weigh(q, f < COUNT(smooth) ? smooth[f] : normrelu_ref, q->left));
-            for (int64_t j = 0; j < q->n; j++)
-                q->right[j] = 1.0 / (double)q->n;
+            for (int64_t j = 0; j < q->n; j++) {
+                q->left[j] *= (double)q->n;
+                q->right[j] = 1;
+            }
             compare(q);
         }
     return OK;
@@ -344,12 +346,14 @@ static status claim_narrow(claim *q)
 {
     for (int i = 0; i < COUNT(lengths); i++)
         for (int f = 0; f < COUNT(smooth); f++) {
-            const int64_t n = q->n = lengths[i], ties = 1 + n / 100;
+            const int64_t ties =
+                (lengths[i] + 99) / 100; /* every hundredth key, above the others */
+            q->n = lengths[i];
             q->beta = 1e4;
             cosines(q, 7);
-            for (int64_t j = 0; j < n; j++) {
-                q->right[j] = j % 100 == 0 && j / 100 < ties ? 1.0 / (double)((n + 99) / 100) : 0;
-                if (q->right[j] > 0) q->c[j] = 1.5;
+            for (int64_t j = 0; j < q->n; j++) {
+                q->right[j] = j % 100 == 0 ? 1.0 / (double)ties : 0;
+                if (j % 100 == 0) q->c[j] = 1.5;
             }
             TRY(weigh(q, smooth[f], q->left));
             compare(q);
@@ -369,7 +373,7 @@ static status claim_onset(claim *q)
             q->c[2] = q->c[0] - 1;
             TRY(weigh(q, entmax_ref, q->left));
             const int one_hot = q->left[1] == 1 && q->left[0] == 0 && q->left[2] == 0;
-            /* r-th power of the remaining margin may underflow no more than the spacing of 1 */
+            /* near alpha = 1 the second weight is too small to be seen in the first */
             const int visible = pow(1e-3, 1 / (alphas[i] - 1)) > 1e-15;
             if (above ? !one_hot : visible && one_hot) q->error = INFINITY;
         }
