@@ -59,3 +59,7 @@ endforeach()
 add_test(NAME unit.hostile COMMAND ${CMAKE_SOURCE_DIR}/ci/hostile $<TARGET_FILE:mosaic>)
 add_test(NAME unit.faults COMMAND ${CMAKE_SOURCE_DIR}/ci/faults $<TARGET_FILE:faulty>)
 set_tests_properties(unit.hostile unit.faults PROPERTIES LABELS unit)
+
+# the committed tables
+add_test(NAME reproduce.tables COMMAND ${CMAKE_SOURCE_DIR}/ci/reproduce $<TARGET_FILE:mosaic>)
+set_tests_properties(reproduce.tables PROPERTIES LABELS reproduce)
