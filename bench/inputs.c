@@ -23,21 +23,11 @@ static const char *const names[] = {
 #include "inputs.def"
 #undef INPUT
 };
-static const char *const abouts[] = {
-#define INPUT(name, about) about,
-#include "inputs.def"
-#undef INPUT
-};
 enum { FAMILIES = sizeof names / sizeof *names };
 
 const char *input_name(int i)
 {
     return i < FAMILIES ? names[i] : NULL;
-}
-
-const char *input_about(int i)
-{
-    return i < FAMILIES ? abouts[i] : NULL;
 }
 
 status input_check(const char *family)

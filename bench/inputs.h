@@ -11,9 +11,8 @@
 extern "C" {
 #endif
 
-/* Name and description of the i-th family; NULL past the end. */
+/* Name of the i-th family; NULL past the end. */
 const char *input_name(int i);
-const char *input_about(int i);
 /* OK, or ERR_ARG with the nearest known name. */
 status input_check(const char *family);
 /* 1 if the family means something for this operation: all for row transforms and their

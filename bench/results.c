@@ -288,14 +288,6 @@ static status open_ours(const char *path, hid_t *file)
     return fail(ERR_DATA, "%s: not a result file of mosaic: expected schema \"%s\"", path, SCHEMA);
 }
 
-status results_verify(const char *path)
-{
-    hid_t file;
-    TRY(open_ours(path, &file));
-    H5Fclose(file);
-    return OK;
-}
-
 status results_rows(const char *path, table t, void **rows, int64_t *count)
 {
     hid_t file, set = -1, space = -1, type = compound(t);

@@ -71,8 +71,6 @@ status results_close(results *r, int keep);
 status results_rows(const char *path, table t, void **rows, int64_t *count);
 status results_read_attribute(const char *path, const char *name, char *value, size_t size);
 status results_read_samples(const char *path, double **samples, int64_t *rows, int64_t *width);
-/* ours and whole? (schema attribute, readable) */
-status results_verify(const char *path);
 /* Copy the attributes of `path` (a result file) to /sources/<i> of r; those of source 0 also to /,
  * so that a merged file tells the machine its numbers come from. */
 status results_source(results *r, const char *path, int64_t i);

@@ -4,12 +4,12 @@
  *
  *     query q and keys k_j uniform on the unit sphere of R^dim, c_j = <q,k_j>, |u_j|^2 = 2 - 2 c_j
  *     p = transform(c; beta) is p_j = K(|u_j|) / sum K with
- *         softmax          K(u) = exp(-beta^2 u^2 / 2)      bandwidth 1/beta
+ *         softmax          K(u) = exp(-beta^2 u^2 / 2)  bandwidth 1/beta
  *         entmax           K(u) = [1 - u^2/h^2]_+^r, r = 1/(alpha-1)
- *                                                   h^2 = u_min^2 + 2 r omega / beta^2
- *         normalised ReLU  K(u) = [1 - u^2/h^2]_+    h fixed by beta
- *         ReLUmax          K(u) = [1 - u^2/h^2]_+    h^2 = u_min^2 + 2 b beta^-power
- *         top-k            Gaussian or box up to R_k: R_k, the k-th nearest distance
+ *                                                       h^2 = u_min^2 + 2 r omega / beta^2
+ *         normalised ReLU  K(u) = [1 - u^2/h^2]_+       h fixed by beta
+ *         ReLUmax          K(u) = [1 - u^2/h^2]_+       h^2 = u_min^2 + 2 b beta^-power
+ *         top-k            Gaussian or box up to R_k    R_k, the k-th nearest distance
  *
  * shape=1: K on a grid of distances and the weights of one row, sorted by distance.
  * shape=0: support size and bandwidth, averaged over rows. Source: model 1.3-1.7, 1.11.

@@ -69,12 +69,11 @@ int64_t word_count(const words *w, const char *name);
 const char *word_text_at(const words *w, const char *name, int64_t i);
 int64_t word_int_at(const words *w, const char *name, int64_t i);
 double word_real_at(const words *w, const char *name, int64_t i);
-const char *words_verb(const words *w);
 /* The command line in canonical form: verb and the given words in table order, one space apart.
  * skip (may be NULL): space-separated keys left out (out=, threads=, ...). Caller frees. */
 char *words_canonical(const words *w, const char *skip);
 
-/* Run a verb from its words (used by `run`); returns its exit code. */
+/* Run a verb from its words; returns its exit code. */
 int verb_dispatch(const char *verb, int count, char *const *text);
 
 /* Print "mosaic VERB: ..." as one line on stderr and return EXIT_USAGE. */

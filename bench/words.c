@@ -429,11 +429,6 @@ double word_real(const words *w, const char *name)
     return word_real_at(w, name, 0);
 }
 
-const char *words_verb(const words *w)
-{
-    return w->verb;
-}
-
 /* Is `name` one of the space-separated names? */
 static int among(const char *name, const char *list)
 {

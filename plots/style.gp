@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # What every figure shares. Two terminals; byte-identical output for the same data.
 SVG = "set terminal svg size 760,440 dynamic font 'Helvetica,13' linewidth 1 background 'white'"
 PNG = "set terminal pngcairo size 1140,660 font 'Helvetica,13' linewidth 1.5 background 'white'"
