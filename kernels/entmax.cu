@@ -2,25 +2,23 @@
  *
  * entmax — alpha-entmax, alpha > 1: which method serves which alpha.
  *
- *     r = 1/(alpha-1) = 1 .. 5, 10 power.cuh: multiplications only
- *     other alpha < 2              general.cuh: the same Newton in theta = ln p_max
- *     alpha > 2                    order.cuh: the smallest weight is the unknown
+ *     alpha <= 2    newton.cuh; r = 1/(alpha-1) = 1 .. 5 and 10 by multiplications only
+ *     alpha > 2     order.cuh: the smallest weight is the unknown
  *
  * All solve the equation exactly; params.solver names ways of the reference and is not read here,
  * but for adasplash5, which is another function.
  * Source: Peters et al. 2019; model 1.3.
  */
 #include "entmax.cuh"
-#include "general.cuh"
+#include "newton.cuh"
 #include "order.cuh"
-#include "power.cuh"
 
 template <typename T> static status forward_of(const args *a)
 {
     switch (integer_exponent(a->p.alpha)) {
 #define CASE(r)                                                                                    \
     case r:                                                                                        \
-        return forward_rows<T>(a, "entmax", power_rule<r>())
+        return forward_rows<T>(a, "entmax", newton_rule<integer_power<r>>())
         CASE(1);
         CASE(2);
         CASE(3);
@@ -30,8 +28,9 @@ template <typename T> static status forward_of(const args *a)
 #undef CASE
     }
     if (a->p.alpha < 2) {
-        general_rule rule = {};
-        rule.a = (float)(a->p.alpha - 1);
+        newton_rule<real_power> rule = {};
+        rule.power.a = (float)(a->p.alpha - 1);
+        rule.power.r = (float)(1 / (a->p.alpha - 1));
         return forward_rows<T>(a, "entmax", rule);
     }
     order_rule rule = {};

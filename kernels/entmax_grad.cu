@@ -2,16 +2,16 @@
  *
  * entmax_grad — the backward of alpha-entmax: which method serves which alpha.
  *
- *     r = 1/(alpha-1) = 1 .. 5, 10    power.cuh: multiplications, one root per entry
+ *     r = 1/(alpha-1) = 1 .. 5, 10    power_grad.cuh: multiplications, one root per entry
  *     other alpha > 1                 general.cuh: one logarithm per entry
  *     dalpha wanted                   learned.cuh, in double
  *
  * Source: Peters et al. 2019; model 1.3.
  */
 #include "entmax.cuh"
-#include "general.cuh"
+#include "general_grad.cuh"
 #include "learned.cuh"
-#include "power.cuh"
+#include "power_grad.cuh"
 
 template <int r, typename T> static status backward_power(const args *a)
 {

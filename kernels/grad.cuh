@@ -173,7 +173,7 @@ template <typename T> struct backward_call {
 
 template <typename T, class Pair, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1)
-    row_backward(const backward_call<T> a, const Rule constants)
+    row_backward(const backward_call<T> a, Rule constants)
 {
     __shared__ team_slots slots;
     extern __shared__ uint4 memory[];
@@ -213,19 +213,6 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
     if (real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : rule.dbeta(sum);
 }
 
-template <class Call, class Rule>
-status launch_backward(void (*kernel)(Call, Rule), const Call &call, const Rule &rule, size_t bytes,
-                       void *stream, const char *what)
-{
-    const int threads = call.size > WARP ? call.size : WARP_BLOCK;
-    const unsigned blocks = (unsigned)ceil_div(call.rows, threads / call.size);
-    bytes *= (size_t)threads;
-    CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
-             what);
-    kernel<<<blocks, threads, bytes, (cudaStream_t)stream>>>(call, rule);
-    return launched(what);
-}
-
 template <typename T, class Rule> status backward_rows(const args *a, const char *what, Rule rule)
 {
     backward_call<T> b = {IN(float, 0),  IN(T, 1), IN(float, 2), IN(T, 3),    OUT(T, 0),
@@ -236,14 +223,14 @@ template <typename T, class Rule> status backward_rows(const args *a, const char
     if (!b.rows) return OK;
     if (!b.size) {
         b.size = MAX_THREADS;
-        return launch_backward(row_backward<T, streamed_pair<T, Rule>, Rule>, b, rule, 0, a->stream,
-                               what);
+        return launch_rows(row_backward<T, streamed_pair<T, Rule>, Rule>, b, rule, 0, a->stream,
+                           what);
     }
     if (!rows_aligned<T>(b.n, b.p, b.dp) || (uintptr_t)b.dc % 16)
-        return launch_backward(row_backward<T, resident_pair<T, 1, Rule>, Rule>, b, rule,
-                               ITEMS * sizeof(T), a->stream, what);
-    return launch_backward(row_backward<T, resident_pair<T, W, Rule>, Rule>, b, rule,
+        return launch_rows(row_backward<T, resident_pair<T, 1, Rule>, Rule>, b, rule,
                            ITEMS * sizeof(T), a->stream, what);
+    return launch_rows(row_backward<T, resident_pair<T, W, Rule>, Rule>, b, rule, ITEMS * sizeof(T),
+                       a->stream, what);
 }
 
 /* --- what normalised ReLU and ReLUmax share -------------------------------------------------- */

@@ -30,7 +30,8 @@ __device__ static line line_of(normrelu_form form, double slope, double offset, 
     return line{slope, offset};
 }
 
-struct normrelu_rule {
+/* rising: A > 0, where [1 + (A/B) x_j]_+ <= 1 needs neither a test for -inf nor a maximum. */
+template <bool rising> struct normrelu_rule {
     enum { keeps_list = 0 };
     double slope, offset;
     normrelu_form form;
@@ -38,8 +39,9 @@ struct normrelu_rule {
     float A, B, scale, S;
     int arg;
 
-    __device__ float activation(float x) const
+    __device__ __forceinline__ float activation(float x) const
     {
+        if (rising) return __saturatef(fmaf(A, x, B));
         return x > -INFINITY ? fmaxf(fmaf(A, x, B), 0.0f) : 0.0f;
     }
     template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
@@ -48,14 +50,14 @@ struct normrelu_rule {
         int keys = 0;
         line l = line_of(form, slope, offset, row.beta);
         l.b += l.A * row.m;
-        /* far below 1 the sum is kept in a unit of 2^-64, so that its inverse is finite */
-        const bool tiny = fabs(l.b) < 0x1p-64;
-        A = (float)(tiny ? l.A * 0x1p64 : l.A);
-        B = (float)(tiny ? l.b * 0x1p64 : l.b);
+        /* the unit of a: B, unless A over it would overflow */
+        const double unit = rising ? fmax(l.b, l.A * 1e-38) : 1.0;
+        A = (float)(l.A / unit);
+        B = (float)(rising ? fmax(l.b, 0.0) / unit : l.b);
         t.each([&](float x, int, int chain) { s[chain] += activation(x); });
         const float sum = g.sum(folded(s));
         const bool none = !row.idle && !(sum > 0.0f);
-        S = tiny ? sum * 0x1p-64f : sum;
+        S = (float)(unit * sum);
         scale = 1.0f / sum;
         arg = -1;
         if (!g.any(none)) return;
@@ -66,7 +68,7 @@ struct normrelu_rule {
         });
         const int2 f = g.first_and_count(first, keys);
         if (!none) return;
-        A = 0.0f;
+        A = 0.0f; /* 0 * -inf + 1 saturates to 0 */
         B = 1.0f;
         scale = empty == EMPTY_UNIFORM ? 1.0f / (float)f.y : 0.0f;
         if (empty == EMPTY_ARGMAX) arg = f.x;
@@ -121,14 +123,20 @@ struct normrelu_grad_rule {
     }
 };
 
-extern "C" status normrelu_rows(const args *a)
+template <bool rising> static status normrelu_of(const args *a)
 {
-    normrelu_rule rule = {};
+    normrelu_rule<rising> rule = {};
     rule.slope = a->p.slope;
     rule.offset = a->p.offset;
     rule.form = a->p.form;
     rule.empty = a->p.empty;
     return BY_TYPE(a->type, "normrelu", forward_rows, a, "normrelu", rule);
+}
+
+extern "C" status normrelu_rows(const args *a)
+{
+    return a->p.form == NORMRELU_AFFINE && !(a->p.slope > 0) ? normrelu_of<false>(a)
+                                                             : normrelu_of<true>(a);
 }
 
 extern "C" status normrelu_grad_rows(const args *a)

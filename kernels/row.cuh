@@ -4,9 +4,9 @@
  *
  * A team of threads owns a row: 4 to 32 lanes of a warp up to N = 1024, a block of warps above.
  * Each thread keeps ITEMS entries in registers as float, so that a row is read once and written
- * once however many passes its solver makes (`resident`); while it is solved the team's next row is
- * on its way to shared memory. Rows too long for 1024 threads are read again in every pass
- * (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that, else
+ * once however many passes its solver makes (`resident`); it arrives by way of shared memory, which
+ * takes no registers while it is under way. Rows too long for 1024 threads are read again in every
+ * pass (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that, else
  * one by one. A transform is a small struct, its rule:
  *
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0
@@ -25,7 +25,7 @@
 #include "team.cuh"
 
 /* What a rule may know of its row. top: the largest x_j of each chain of this thread; kept: its
- * share of shared memory, 2 SLOTS words apart by blockDim.x. idle: no keys, or NaN. */
+ * SLOTS words of shared memory, blockDim.x apart. idle: no keys, or NaN. */
 struct row_facts {
     float beta, m, top[CHAINS];
     float *kept;
@@ -68,6 +68,11 @@ template <typename T, int W> struct resident {
                         if (j + i >= live) x[v * W + i] = absent;
             }
         }
+    }
+    __device__ __forceinline__ void open(const T *row, int live, uint4 *buffer, float absent)
+    {
+        fetch(row, live, buffer);
+        take(row, live, buffer, absent);
     }
     __device__ __forceinline__ void subtract(float m)
     {
@@ -116,10 +121,7 @@ template <typename T> struct streamed {
     __device__ streamed(const team &g) : first(g.rank), step(g.size)
     {
     }
-    __device__ __forceinline__ void fetch(const T *, int, uint4 *) const
-    {
-    }
-    __device__ __forceinline__ void take(const T *row_, int live_, const uint4 *, float absent_)
+    __device__ __forceinline__ void open(const T *row_, int live_, uint4 *, float absent_)
     {
         row = row_, live = live_, m = 0, absent = absent_;
     }
@@ -204,31 +206,21 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
     stat[STAT_COUNT] = row.idle ? 0.0f : (float)s.y;
 }
 
-/* Shared memory of a block: ITEMS entries of storage per thread, then 2 SLOTS words for its rule. */
+/* Shared memory of a block: ITEMS entries of storage per thread, then SLOTS words for its rule. */
 template <typename T, class Tile, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
     __shared__ team_slots slots;
     extern __shared__ uint4 memory[];
-    uint4 *buffer = memory + threadIdx.x;
     float *kept = (float *)(memory + blockDim.x * (ITEMS * sizeof(T) / 16)) + threadIdx.x;
     team g(a.size, &slots);
     Tile t(g);
-    const uint32_t teams = blockDim.x / a.size, stride = gridDim.x * teams;
-    uint32_t r = blockIdx.x * teams + threadIdx.x / a.size;
-    const auto live_of = [&](uint32_t i) { return i >= a.rows ? 0 : a.live ? a.live[i] : a.n; };
-    const auto row_at = [&](uint32_t i) { return a.c + (int64_t)i * a.n; };
-    int live = live_of(r), next = live_of(r + stride);
-    t.fetch(row_at(r), live, buffer);
-    for (uint32_t base = blockIdx.x * teams; base < a.rows; base += stride, r += stride) {
-        const float beta = a.beta && r < a.rows ? a.beta[r] : 1.0f;
-        t.take(row_at(r), live, buffer, -INFINITY);
-        t.fetch(row_at(r + stride), next, buffer);
-        t.forget();
-        const int after = live_of(r + 2 * stride);
-        forward_row<T>(a, t, g, rule, r, live, beta, kept);
-        live = next, next = after;
-    }
+    const uint32_t r = blockIdx.x * (blockDim.x / a.size) + threadIdx.x / a.size;
+    const bool real = r < a.rows;
+    const int live = !real ? 0 : a.live ? a.live[r] : a.n;
+    const float beta = real && a.beta ? a.beta[r] : 1.0f;
+    t.open(a.c + (int64_t)r * a.n, live, memory + threadIdx.x, -INFINITY);
+    forward_row<T>(a, t, g, rule, r, live, beta, kept);
 }
 
 static inline status rows_fit(const char *what, const args *a)
@@ -254,24 +246,17 @@ template <typename T> static inline bool rows_aligned(int64_t n, const void *x, 
     return n % pack<T>::width == 0 && ((uintptr_t)x | (uintptr_t)y) % 16 == 0;
 }
 
-/* A kernel over rows of call.size threads with `bytes` of shared memory per thread, as many blocks
- * as the device holds at once. */
+/* A kernel over rows of call.size threads each, with `bytes` of shared memory per thread. */
 template <class Call, class Rule>
 status launch_rows(void (*kernel)(Call, Rule), const Call &call, const Rule &rule, size_t bytes,
                    void *stream, const char *what)
 {
-    int device, units, resident;
     const int threads = call.size > WARP ? call.size : WARP_BLOCK;
-    const int64_t blocks = ceil_div(call.rows, threads / call.size);
+    const unsigned blocks = (unsigned)ceil_div(call.rows, threads / call.size);
     bytes *= (size_t)threads;
-    CUDA_TRY(cudaGetDevice(&device), what);
-    CUDA_TRY(cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount, device), what);
     CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
              what);
-    CUDA_TRY(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes),
-             what);
-    const int64_t grid = (int64_t)units * resident < blocks ? (int64_t)units * resident : blocks;
-    kernel<<<(unsigned)(grid > 0 ? grid : 1), threads, bytes, (cudaStream_t)stream>>>(call, rule);
+    kernel<<<blocks, threads, bytes, (cudaStream_t)stream>>>(call, rule);
     return launched(what);
 }
 
@@ -279,20 +264,18 @@ template <typename T, class Rule> status forward_rows(const args *a, const char 
 {
     forward_call<T> f = {IN(T, 0),  IN(float, 1), OUT(T, 0),   OUT(float, 1), a->live,
                          (uint32_t)a->d.R, (int)a->d.N, team_size(a->d.N)};
-    const size_t list = Rule::keeps_list ? 2 * SLOTS * sizeof(float) : 0;
+    const size_t bytes = ITEMS * sizeof(T) + (Rule::keeps_list ? SLOTS * sizeof(float) : 0);
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;
     if (!f.size) {
         f.size = MAX_THREADS;
-        return launch_rows(row_forward<T, streamed<T>, Rule>, f, rule,
-                           ITEMS * sizeof(T) + list, a->stream, what);
+        return launch_rows(row_forward<T, streamed<T>, Rule>, f, rule, bytes, a->stream, what);
     }
     if (!rows_aligned<T>(f.n, f.c, f.p))
-        return launch_rows(row_forward<T, resident<T, 1>, Rule>, f, rule,
-                           ITEMS * sizeof(T) + list, a->stream, what);
-    return launch_rows(row_forward<T, resident<T, pack<T>::width>, Rule>, f, rule,
-                       ITEMS * sizeof(T) + list, a->stream, what);
+        return launch_rows(row_forward<T, resident<T, 1>, Rule>, f, rule, bytes, a->stream, what);
+    return launch_rows(row_forward<T, resident<T, pack<T>::width>, Rule>, f, rule, bytes, a->stream,
+                       what);
 }
 
 #endif

@@ -11,7 +11,7 @@
 enum {
     ITEMS = 32,         /* entries of a row per thread                  */
     CHAINS = 4,         /* accumulators per thread of a sum over a row  */
-    SLOTS = 8,          /* entries of a thread's list, with indices     */
+    SLOTS = 16,         /* entries of a thread's list                   */
     MAX_THREADS = 1024, /* of a row                                     */
     WARP_BLOCK = 128    /* threads of a block whose teams are in a warp */
 };
@@ -29,13 +29,15 @@ struct team {
     int size, rank; /* threads of the row, this one among them */
     int width;      /* of those, in one warp                   */
     int warps;      /* > 1: the team is the block              */
+    int span;       /* the power of two >= warps               */
     int turn;
     team_slots *slots;
 
     __device__ team(int size_, team_slots *slots_)
         : size(size_), rank((int)threadIdx.x % size_), width(size_ < WARP ? size_ : WARP),
-          warps(size_ / width), turn(0), slots(slots_)
+          warps(size_ / width), span(1), turn(0), slots(slots_)
     {
+        while (span < warps) span *= 2;
     }
 
     template <class Op> __device__ __forceinline__ sum2 fold(sum2 x, sum2 zero, Op op)
@@ -43,13 +45,12 @@ struct team {
         for (int o = width / 2; o; o >>= 1)
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
         if (warps == 1) return x;
-        const int lane = rank % WARP;
         sum2 *slot = slots->half[turn ^= 1];
-        if (lane == 0) slot[rank / WARP] = x;
+        if (rank % WARP == 0) slot[rank / WARP] = x;
         __syncthreads();
-        x = lane < warps ? slot[lane] : zero;
-#pragma unroll
-        for (int o = WARP / 2; o; o >>= 1)
+        const int other = rank & (span - 1);
+        x = other < warps ? slot[other] : zero;
+        for (int o = span / 2; o; o >>= 1)
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
         return x;
     }
@@ -103,6 +104,14 @@ struct team {
         }
         return sum2{a, b};
     }
+    /* Makes shared memory written by the team visible to it. */
+    __device__ __forceinline__ void sync() const
+    {
+        if (warps > 1)
+            __syncthreads();
+        else
+            __syncwarp();
+    }
     /* Whether to go round again; `more` must be the same in all threads of a team. */
     __device__ __forceinline__ bool any(bool more) const
     {
@@ -119,10 +128,8 @@ struct team {
     }
 };
 
-/* The entries of a thread that passed a bound, read instead of the row: 2 SLOTS values, or SLOTS
- * values and their indices. */
-template <bool INDEXED> struct survivors {
-    enum { capacity = INDEXED ? SLOTS : 2 * SLOTS };
+/* The entries of a thread that passed a bound, read instead of the row. */
+struct survivors {
     const float *slot;
     int n;
     bool whole; /* false: some did not fit */
@@ -131,22 +138,19 @@ template <bool INDEXED> struct survivors {
     __device__ __forceinline__ survivors(const Tile &t, float bound, float *kept)
         : slot(kept), n(0), whole(true)
     {
-        t.each([&](float x, int j, int) {
+        t.each([&](float x, int, int) {
             if (!(x >= bound)) return;
-            if (n == capacity) {
+            if (n == SLOTS) {
                 whole = false;
                 return;
             }
             kept[n * blockDim.x] = x;
-            if (INDEXED) kept[(SLOTS + n) * blockDim.x] = __int_as_float(j);
             n++;
         });
     }
     template <class F> __device__ __forceinline__ void each(F f) const
     {
-        for (int i = 0; i < n; i++)
-            f(slot[i * blockDim.x], INDEXED ? __float_as_int(slot[(SLOTS + i) * blockDim.x]) : 0,
-              0);
+        for (int i = 0; i < n; i++) f(slot[i * blockDim.x], 0, 0);
     }
 };
 

@@ -10,7 +10,7 @@
 #include "topk.cuh"
 
 struct topk_uniform_rule {
-    enum { keeps_list = 1 };
+    enum { keeps_list = 0 };
     int64_t count;
     int n;
     float share;
