@@ -12,16 +12,17 @@
  *
  * falls from 1 to the root, every iterate a bound. On equal keys, or one key, one step is exact; as
  * alpha -> 1 one step is softmax. The root of any subset of the keys is a bound as well: the first
- * steps see the largest keys of each thread, in each warp by itself. The keys inside that bound
- * contain the support; where they are few, each thread lists its own and solves on the list.
- * If r is a small integer the powers are multiplications; else logarithms, rough ones at first.
+ * steps see the largest keys of each thread, in each warp by itself. If r is a small integer the
+ * powers are multiplications, cheaper than anything that would spare some. Else they are logarithms:
+ * the keys inside the bound contain the support; where they are few, each thread lists its own, and
+ * the iteration runs on the list, with rough logarithms first.
  */
 #ifndef MOSAIC_NEWTON_CUH
 #define MOSAIC_NEWTON_CUH
 
 #include "row.cuh"
 
-enum { PART_STEPS = 5, MAX_STEPS = 64 };
+enum { MAX_STEPS = 64 };
 static const float ULP = 1.1920929e-7f; /* 2^-23 */
 static const float LOG2_E = 1.44269504f;
 
@@ -38,7 +39,7 @@ template <int E> __device__ __forceinline__ float power(float y)
 }
 
 template <int r> struct integer_power {
-    enum { lists = r <= 4, rough_first = 0 };
+    enum { lists = 0, rough_first = 0, part_steps = 3 };
 
     __device__ double slope() const
     {
@@ -70,7 +71,7 @@ template <int r> struct integer_power {
 };
 
 struct real_power {
-    enum { lists = 1, rough_first = 1 };
+    enum { lists = 1, rough_first = 1, part_steps = 5 };
     float a, r;
 
     __device__ double slope() const
@@ -144,7 +145,7 @@ template <class Power> struct newton_rule {
         float w = 1.0f;
         scale = (float)(power.slope() * row.beta * row.beta);
 #pragma unroll 1
-        for (int step = 0; step < PART_STEPS; step++) {
+        for (int step = 0; step < Power::part_steps; step++) {
             float F = 0.0f, G = 0.0f, low;
             steepen(w);
 #pragma unroll

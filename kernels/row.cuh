@@ -6,8 +6,8 @@
  * Each thread keeps ITEMS entries in registers as float, so that a row is read once and written
  * once however many passes its solver makes (`resident`); it arrives by way of shared memory, which
  * takes no registers while it is under way. Rows too long for 1024 threads are read again in every
- * pass (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that, else
- * one by one. A transform is a small struct, its rule:
+ * pass (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that,
+ * else one by one. A transform is a small struct, its rule:
  *
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0
  *     weight(x, j)            p_j, 0 for x = -inf

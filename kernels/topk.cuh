@@ -30,7 +30,8 @@ struct selection {
 /* A value that k of the maxima in this warp reach, or -inf. */
 __device__ __forceinline__ float reached(const team &g, const row_facts &row, int64_t k)
 {
-    const unsigned lanes = ALL_LANES >> (WARP - g.width) << (threadIdx.x % WARP / g.width * g.width);
+    const int begin = (int)threadIdx.x % WARP / g.width * g.width;
+    const unsigned lanes = ALL_LANES >> (WARP - g.width) << begin;
     float low = fminf(fminf(row.top[0], row.top[1]), fminf(row.top[2], row.top[3]));
     float high = fmaxf(fmaxf(row.top[0], row.top[1]), fmaxf(row.top[2], row.top[3]));
     for (int o = g.width / 2; o; o >>= 1) {
@@ -163,7 +164,8 @@ __device__ selection select_largest(const Tile &t, team &g, const row_facts &row
 {
     __shared__ float listed_x[LISTED * WARP_BLOCK];
     __shared__ int listed_j[LISTED * WARP_BLOCK], listed_n[3 * WARP_BLOCK / 4];
-    const int at = (int)threadIdx.x / g.size, capacity = LISTED * (g.warps > 1 ? WARP_BLOCK : g.width);
+    const int at = (int)threadIdx.x / g.size;
+    const int capacity = LISTED * (g.warps > 1 ? WARP_BLOCK : g.width);
     const short_list l = {listed_x + at * capacity, listed_j + at * capacity, listed_n + 3 * at,
                           capacity};
     float bound = reached(g, row, (k + g.warps - 1) / g.warps);
