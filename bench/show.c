@@ -257,7 +257,7 @@ static status show_experiment(const show *s, const experiment *e)
     int count = 0, missing = 0;
     page_section(s->page, e);
     status done = experiment_files(s, e, &paths, &count);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; done == OK && i < count; i++)
         missing += access(paths[i], R_OK) != 0;
     for (int i = 0; done == OK && i < e->count; i++) {
         const line *l = &e->lines[i];
