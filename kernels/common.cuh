@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * common.cuh — what every kernel file uses: conversion between storage and float, 16-byte packs,
- * reductions over a warp and over a block, the check after a launch, the switch over storage types.
- *
- * All arithmetic is float; storage is float, bf16 or fp16. Reductions are butterflies: addition
- * and maximum commute, so every lane ends with the same bits and no order depends on timing.
+ * the check after a launch, the switch over storage types. All arithmetic is float; storage is
+ * float, bf16 or fp16.
  */
 #ifndef MOSAIC_COMMON_CUH
 #define MOSAIC_COMMON_CUH
@@ -132,16 +130,10 @@ template <typename T> __device__ __forceinline__ uint4 repack(const float *x, T 
 }
 
 /* One 16-byte access; p must be 16-byte aligned. */
-template <typename T> __device__ __forceinline__ void load_pack(const T *p, float *x)
-{
-    unpack(*(const uint4 *)p, x, T());
-}
 template <typename T> __device__ __forceinline__ void store_pack(T *p, const float *x)
 {
     *(uint4 *)p = repack(x, T());
 }
-
-/* --- reductions ------------------------------------------------------------------------------ */
 
 /* The larger, NaN if either is NaN. */
 __device__ __forceinline__ float max_nan(float a, float b)
@@ -149,37 +141,6 @@ __device__ __forceinline__ float max_nan(float a, float b)
     float r;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
     return r;
-}
-
-__device__ __forceinline__ float warp_sum(float x)
-{
-#pragma unroll
-    for (int o = WARP / 2; o; o >>= 1) x += __shfl_xor_sync(ALL_LANES, x, o);
-    return x;
-}
-__device__ __forceinline__ float warp_max(float x)
-{
-#pragma unroll
-    for (int o = WARP / 2; o; o >>= 1) x = max_nan(x, __shfl_xor_sync(ALL_LANES, x, o));
-    return x;
-}
-
-/* Sum over the block, the same bits in every thread. slot: 32 floats of shared memory that no
- * thread may touch until a later barrier; blockDim.x is a multiple of 32. */
-__device__ __forceinline__ float block_sum(float x, float *slot)
-{
-    x = warp_sum(x);
-    if (threadIdx.x % WARP == 0) slot[threadIdx.x / WARP] = x;
-    __syncthreads();
-    return warp_sum(threadIdx.x % WARP < blockDim.x / WARP ? slot[threadIdx.x % WARP] : 0.0f);
-}
-__device__ __forceinline__ float block_max(float x, float *slot)
-{
-    x = warp_max(x);
-    if (threadIdx.x % WARP == 0) slot[threadIdx.x / WARP] = x;
-    __syncthreads();
-    return warp_max(threadIdx.x % WARP < blockDim.x / WARP ? slot[threadIdx.x % WARP]
-                                                           : -INFINITY);
 }
 
 #endif

@@ -20,8 +20,6 @@
 #ifndef MOSAIC_ROW_CUH
 #define MOSAIC_ROW_CUH
 
-#include <float.h>
-
 #include "team.cuh"
 
 /* What a rule may know of its row. top: the largest x_j of each chain of this thread; kept: its

@@ -2,6 +2,9 @@
  *
  * team.cuh — the threads that own a row together (some lanes of a warp, or a whole block), their
  * reductions, and the short list of entries that each of them may keep.
+ *
+ * Reductions are butterflies: addition and maximum commute, so every thread ends with the same bits
+ * and no order depends on timing.
  */
 #ifndef MOSAIC_TEAM_CUH
 #define MOSAIC_TEAM_CUH
