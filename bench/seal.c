@@ -174,6 +174,11 @@ status seal_verify(const char *path, const char *what)
     uint64_t size = 0, hash = 0;
     snprintf(magic, sizeof magic, "mosaic %s 1\n", what);
     int fd = open(path, O_RDONLY);
+    struct stat st;
+    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
+        close(fd);
+        fd = -1;
+    }
     if (fd < 0) return fail(ERR_FILE, "%s: cannot be read: expected a %s", path, what);
     ssize_t got = read_at(fd, block, sizeof block, 0);
     int whole = got == SEAL_BYTES && measure(fd, &size, &hash);

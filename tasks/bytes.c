@@ -107,6 +107,9 @@ status file_read(const char *path, size_t limit, bytes *out)
     bytes raw = {0};
     FILE *f = fopen(path, "rb");
     if (!f) return fail(ERR_FILE, "%s: cannot open: %s", path, strerror(errno));
+    struct stat st;
+    if (fstat(fileno(f), &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+        s = fail(ERR_FILE, "%s: expected a file, got a device", path);
     while (s == OK && !feof(f) && (limit == 0 || raw.count < limit || is_zstd(&raw))) {
         s = bytes_room(&raw, 1 << 20);
         if (s != OK) break;
