@@ -279,31 +279,40 @@ static const struct named *find_named(const char *text, size_t length)
     return NULL;
 }
 
+/* The label of the operation or method in the first `length` bytes of text; a gradient is the
+ * backward of its operation. */
+static void name_label(const char *text, size_t length, char *label, size_t size)
+{
+    const size_t tail = strlen("_grad");
+    int backward = length > tail && strncmp(text + length - tail, "_grad", tail) == 0;
+    const struct named *n = find_named(text, backward ? length - tail : length);
+    if (n && *n->label)
+        snprintf(label, size, "%s%s", n->label, backward ? ", backward" : "");
+    else if (strncmp(text, "entmax:", 7) == 0)
+        snprintf(label, size, "entmax, α = %.*s", (int)length - 7, text + 7);
+    else
+        snprintf(label, size, "%.*s", (int)length, text);
+}
+
 void key_label(const char *columns, const char *text, char *label, size_t size)
 {
-    size_t first = strcspn(text, " ");
-    const struct named *n = find_named(text, first);
-    if (strcmp(columns, "layers") == 0) {
-        snprintf(label, size, "%s%s",
-                 strcmp(text, "0") == 0 ? "no model" : "L = ", strcmp(text, "0") == 0 ? "" : text);
-        return;
-    }
     double number;
-    if (strcmp(columns, "beta") == 0 && parse_real(text, &number)) {
+    if (strcmp(columns, "layers") == 0 && strcmp(text, "0") == 0) {
+        snprintf(label, size, "no model");
+    } else if (strcmp(columns, "layers") == 0) {
+        snprintf(label, size, "L = %s", text);
+    } else if (strcmp(columns, "beta") == 0 && parse_real(text, &number)) {
         snprintf(label, size, "β = %.3g", number);
-        return;
+    } else {
+        size_t first = strcspn(text, " ");
+        const char *rest = text[first] ? text + first + 1 : "";
+        if (strcmp(rest, "1.33333") == 0) rest = "4/3";
+        name_label(text, first, label, size);
+        size_t used = strlen(label);
+        if (*rest && used < size)
+            snprintf(label + used, size - used, "%s%s", strstr(columns, "+alpha") ? ", α = " : " ",
+                     rest);
     }
-    char alpha[TEXT_SIZE];
-    const char *rest = text[first] ? text + first + 1 : "";
-    if (strcmp(rest, "1.33333") == 0) rest = "4/3";
-    snprintf(alpha, sizeof alpha, "%s%s",
-             strstr(columns, "+alpha") && *rest ? ", α = "
-             : *rest                            ? " "
-                                                : "",
-             rest);
-    int title = n && *n->label;
-    snprintf(label, size, "%.*s%s", title ? 1000 : (int)first, title ? n->label : text, alpha);
-    if (strncmp(text, "entmax:", 7) == 0) snprintf(label, size, "entmax, α = %s", text + 7);
 }
 
 const char *key_colour(const char *text, int index)

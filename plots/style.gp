@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # What every figure shares. Two terminals; byte-identical output for the same data.
-SVG = "set terminal svg size 760,440 dynamic font 'Helvetica,13' linewidth 1 background 'white'"
-PNG = "set terminal pngcairo size 1140,660 font 'Helvetica,13' linewidth 1.5 background 'white'"
+SVG = "set terminal svg size 760,440 dynamic noenhanced font 'Helvetica,13' linewidth 1 background 'white'"
+PNG = "set terminal pngcairo noenhanced size 1140,660 font 'Helvetica,13' linewidth 1.5 background 'white'"
 set encoding utf8
 set border 3 lw 1 lc rgb '#444444'
 set tics nomirror out scale 0.6
