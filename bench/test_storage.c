@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_storage.c — the comparison knows rounding from error: a backend on the host keeps tensors as
- * float, or rounded to bfloat16. The reference behind it passes; moved by 1e-6 in float32 it is
- * marginal, by 5e-6 wrong.
+ * float, or rounded to bfloat16 or half precision. The reference behind it passes; moved by 1e-6 in
+ * float32 it is marginal, by 5e-6 wrong. So is sparsemax by Newton in float, as kernels/newton.cuh
+ * has it, without the part of the slope that a float has no bits for.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "inputs.h"
 #include "selftest.h"
 #include "test_check.h"
 
@@ -21,6 +23,21 @@ static float bf16_round(double x)
     return f;
 }
 
+static float f16_round(double x)
+{
+    int e;
+    if (x == 0 || !isfinite(x)) return (float)x;
+    if (fabs(x) >= 65520) return x < 0 ? -INFINITY : INFINITY;
+    frexp(x, &e);
+    e = e - 11 < -24 ? -24 : e - 11; /* of the last place */
+    return (float)ldexp(nearbyint(ldexp(x, -e)), e);
+}
+
+static float rounded(double x, dtype type)
+{
+    return type == BF16 ? bf16_round(x) : type == F16 ? f16_round(x) : (float)x;
+}
+
 static int host_devices(void)
 {
     return 1;
@@ -28,7 +45,7 @@ static int host_devices(void)
 
 static status host_alloc(void **p, size_t bytes)
 {
-    return ref_backend.alloc(p, 2 * bytes); /* bfloat16 rests in a float here */
+    return ref_backend.alloc(p, 2 * bytes); /* 16 bits rest in a float here */
 }
 
 static status host_put(void *to, const void *from, size_t count, dtype type)
@@ -37,8 +54,7 @@ static status host_put(void *to, const void *from, size_t count, dtype type)
         if (type == I32)
             ((int32_t *)to)[i] = ((const int32_t *)from)[i];
         else
-            ((float *)to)[i] = type == BF16 ? bf16_round(((const double *)from)[i])
-                                            : (float)((const double *)from)[i];
+            ((float *)to)[i] = rounded(((const double *)from)[i], type);
     }
     return OK;
 }
@@ -125,6 +141,107 @@ static status float_nearly(const args *a)
     return through_float(a, sparsemax_ref, 1e-6);
 }
 
+/* ---- Newton in float ------------------------------------------------------------------------ */
+
+enum { THREADS = 1024 };
+
+/* sum_j y_j and the number of y_j > 0, y_j = [1 + k (c_j - m)]_+, in the order of a team. */
+static float newton_sum(const float *c, int64_t n, float m, float k, float *count)
+{
+    float part[THREADS] = {0};
+    *count = 0;
+    for (int64_t j = 0; j < n; j++) {
+        const float y = fmaf(k, c[j] - m, 1);
+        part[j % THREADS] += y > 0 ? y : 0;
+        *count += y > 0;
+    }
+    for (int step = 1; step < THREADS; step *= 2)
+        for (int i = 0; i < THREADS; i += 2 * step)
+            part[i] += part[i + step];
+    return part[0];
+}
+
+static void newton_row(const float *c, int64_t n, float m, float beta, int refine, float *p)
+{
+    const float scale = beta * beta;
+    float w = 1, k, F, G, rest = 0;
+    for (int step = 0; step < 64; step++) {
+        k = fminf(fmaxf(scale / w, 0x1p-126f), 0x1.fffffep127f);
+        F = newton_sum(c, n, m, k, &G);
+        const float next = w - F / G * (w - 1 / F);
+        if (!(fabsf(w - 1 / F) > 0x1p-23f * w && next < w)) break;
+        w = next;
+    }
+    const float rho = (float)((double)scale / k * F - 1);
+    if (refine && fabsf(rho) < 0.5f) {
+        rest = k * (F / G * rho);
+        F -= F * (1 - F / G) * rho;
+    }
+    for (int64_t j = 0; j < n; j++) {
+        const float y = fmaf(rest, c[j] - m, fmaf(k, c[j] - m, 1));
+        p[j] = y > 0 ? fminf(y, 1) / F : 0;
+    }
+}
+
+static status newton(const args *a, int refine)
+{
+    TRY(through_float(a, sparsemax_ref, 0));
+    for (int64_t r = 0; !a->need && r < a->d.R; r++) {
+        const int64_t N = a->d.N, n = a->live ? a->live[r] : N;
+        const float *c = IN(float, 0) + r * N, beta = a->in[1] ? IN(float, 1)[r] : 1;
+        float *p = OUT(float, 0) + r * N, m = -INFINITY;
+        int idle = 0;
+        for (int64_t j = 0; j < n; j++) {
+            idle |= isnan(c[j]) || c[j] == INFINITY;
+            m = fmaxf(m, c[j]);
+        }
+        if (idle || m == -INFINITY) continue;
+        newton_row(c, n, m, beta, refine, p);
+        for (int64_t j = 0; j < n; j++)
+            p[j] = rounded(p[j], a->type);
+    }
+    return OK;
+}
+
+static status newton_refined(const args *a)
+{
+    return newton(a, 1);
+}
+
+static status newton_plain(const args *a)
+{
+    return newton(a, 0);
+}
+
+/* The error of p on long rows of one family. */
+static double long_error(const impl *i, const char *family, dtype type)
+{
+    const dims d = {.R = 8, .N = 50304};
+    const params p = params_default();
+    match m[MAX_TENSORS] = {{.error = INFINITY}};
+    int count = 0;
+    call *c;
+    if (call_create(&c, op_find("sparsemax"), i, &d, &p, type) != OK) return INFINITY;
+    if (inputs_fill(c, family, 0, 7) != OK || call_once(c) != OK || match_call(c, m, &count) != OK)
+        m[0].error = INFINITY;
+    call_destroy(c);
+    return m[0].support ? INFINITY : m[0].error;
+}
+
+void selftest_check_newton(selftest *t)
+{
+    const op *o = op_find("sparsemax");
+    const impl refined = {"sparsemax", "refined", "", newton_refined, &host};
+    const impl plain = {"sparsemax", "plain", "", newton_plain, &host};
+    static const dtype types[] = {F32, BF16, F16};
+    for (int i = 0; i < 3; i++) {
+        EXPECT(law_failures(o, &refined, types[i]) == 0);
+        EXPECT(match_failures(o, &refined, types[i], MARGINAL) == 0);
+        EXPECT(long_error(&refined, "spike", types[i]) <= 4);
+    }
+    EXPECT(long_error(&plain, "spike", F32) > 30);
+}
+
 void selftest_check_storage(selftest *t)
 {
     const op *o = op_find("sparsemax");
@@ -133,9 +250,11 @@ void selftest_check_storage(selftest *t)
     const impl nearly = {"sparsemax", "nearly", "", float_nearly, &host};
     EXPECT(law_failures(o, &good, F32) == 0);
     EXPECT(law_failures(o, &good, BF16) == 0);
+    EXPECT(law_failures(o, &good, F16) == 0);
     EXPECT(law_failures(o, &wrong, F32) > 0);
     EXPECT(match_failures(o, &good, F32, MARGINAL) == 0);
     EXPECT(match_failures(o, &good, BF16, MARGINAL) == 0);
+    EXPECT(match_failures(o, &good, F16, MARGINAL) == 0);
     EXPECT(match_failures(o, &nearly, F32, MARGINAL) > 0);
     EXPECT(match_failures(o, &nearly, F32, FAIL) == 0);
     EXPECT(match_failures(o, &wrong, F32, FAIL) > 0);

@@ -16,6 +16,13 @@
  * powers are multiplications, cheaper than anything that would spare some. Else they are logarithms:
  * the keys inside the bound contain the support; where they are few, each thread lists its own, and
  * the iteration runs on the list, with rough logarithms first.
+ *
+ * Many keys just inside the threshold (G >> F) make F answer to the last bit of k: it moves G/F units.
+ * So the last step is not rounded into k. From the residual rho = omega^r F - 1 at the k in use,
+ *
+ *     k' = k + rest,  rest/k = (F/G) rho / r,   F' = F (1 - (1 - F/G) rho),   p_j = y_j(k')^r / F'
+ *
+ * where y_j(k') = [(1 + k x_j) + rest x_j]_+ rounds relative to y_j itself.
  */
 #ifndef MOSAIC_NEWTON_CUH
 #define MOSAIC_NEWTON_CUH
@@ -49,10 +56,19 @@ template <int r> struct integer_power {
     {
         return ULP;
     }
+    __device__ static bool by_distance()
+    {
+        return true;
+    }
     /* y^r, and y^(r-1) to *low */
     template <bool exact> __device__ __forceinline__ float of(float x, float k, float *low) const
     {
-        const float y = __saturatef(fmaf(k, x, 1.0f));
+        return at(fmaf(k, x, 1.0f), low);
+    }
+    /* the same from 1 + k x, negative or NaN beyond the support */
+    __device__ __forceinline__ float at(float distance, float *low) const
+    {
+        const float y = __saturatef(distance);
         *low = r == 1 ? (y > 0.0f ? 1.0f : 0.0f) : power<r - 1>(y);
         return r == 1 ? y : *low * y;
     }
@@ -68,6 +84,13 @@ template <int r> struct integer_power {
             return fmaf(y, fmaf(-F, power<r>(y), 1.0f) * (1.0f / r), y);
         }
     }
+    __device__ __forceinline__ double to_the_r(double w) const
+    {
+        double y = w;
+#pragma unroll
+        for (int i = 1; i < r; i++) y *= w;
+        return y;
+    }
 };
 
 struct real_power {
@@ -82,8 +105,14 @@ struct real_power {
     {
         return 2.0f * ULP;
     }
+    /* The rounding of 1 + k x costs p r units near the maximum; that of k x, G/F units. */
+    __device__ bool by_distance() const
+    {
+        return r < 4.0f;
+    }
     template <bool exact> __device__ __forceinline__ float of(float x, float k, float *low) const
     {
+        if (exact && by_distance()) return at(fmaf(k, x, 1.0f), low);
         const float u = -k * x;
         float e = 0.0f;
         *low = 0.0f;
@@ -93,16 +122,30 @@ struct real_power {
         }
         return e;
     }
+    __device__ __forceinline__ float at(float y, float *low) const
+    {
+        float e = 0.0f;
+        *low = 0.0f;
+        if (y > 0.0f) {
+            e = power_of_two(r * log2f(y));
+            *low = __fdividef(e, y);
+        }
+        return e;
+    }
     __device__ __forceinline__ float root(float F) const
     {
         return expf(-a * logf(F));
     }
+    __device__ __forceinline__ double to_the_r(double w) const
+    {
+        return pow(w, (double)r);
+    }
 };
 
 template <class Power> struct newton_rule {
-    enum { keeps_list = Power::lists };
+    enum { keeps_list = Power::lists, centred = 1 };
     Power power;
-    float scale, k, inverse, omega;
+    float scale, k, rest, inverse, omega;
 
     __device__ __forceinline__ void steepen(float w)
     {
@@ -132,7 +175,19 @@ template <class Power> struct newton_rule {
             if (exact && more) w = next;
         }
         inverse = 1.0f / s.a;
+        rest = 0.0f;
+        if (exact && power.by_distance()) refine(s.a, s.b);
         return w;
+    }
+    __device__ __forceinline__ void refine(float F, float G)
+    {
+        const double w = (double)scale / k;
+        const float rho = (float)(power.to_the_r(w) * F - 1.0);
+        if (!(fabsf(rho) < 0.5f)) return; /* k at an end of its range, or no keys */
+        const float share = F / G, step = share * rho * (float)power.slope();
+        rest = k * step;
+        inverse = 1.0f / (F - F * (1.0f - share) * rho);
+        omega = (float)(w - w * step);
     }
     template <class Source>
     __device__ __forceinline__ void finish(const Source &t, team &g, float w, bool idle)
@@ -169,7 +224,9 @@ template <class Power> struct newton_rule {
     __device__ __forceinline__ float weight(float x, int) const
     {
         float low;
-        return power.template of<true>(x, k, &low) * inverse;
+        const float y = power.by_distance() ? power.at(fmaf(rest, x, fmaf(k, x, 1.0f)), &low)
+                                            : power.template of<true>(x, k, &low);
+        return y * inverse;
     }
     __device__ float norm() const
     {
