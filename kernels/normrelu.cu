@@ -2,14 +2,15 @@
  *
  * normrelu — normalised ReLU: the Epanechnikov kernel of fixed bandwidth on unit-norm keys.
  *
- *     p_j = a_j / S,   a_j = [A c_j + b]_+ = [A x_j + B]_+,   x_j = c_j - m,   B = A m + b
+ *     p_j = a_j / S,   a_j = [A c_j + b]_+ = [A (c_j - t) + B]_+,   t ~ -b/A,   B = A t + b
  *     da_j = 1[p_j > 0] (G_j - sum_i p_i G_i) / S,   dc_j = A da_j
  *     dbeta = sum_j da_j (c_j A' + b'):  (2/beta)(a_j - 1) in the paper form,
  *             (4/beta)(a_j - 1) + 4 beta in code_matrix, 0 in the others;  a_j = S p_j
  *
  * A and b by form: normrelu_form in spec.h. A row with S = 0 follows params.empty.
- * Method: B in double, once per row; then for A > 0 A x + B errs by a unit of the largest
- * activation, however much A c and b cancel.
+ * Method: t is the threshold as a float, B what its rounding leaves, in double, once per row. Then
+ * c - t is exact near t and right to a unit elsewhere, so that every activation is right to a few
+ * units of itself, however much A c and b cancel and however far the scores reach.
  * Source: model 1.4.
  */
 #include "grad.cuh"
@@ -30,31 +31,34 @@ __device__ static line line_of(normrelu_form form, double slope, double offset, 
     return line{slope, offset};
 }
 
-/* rising: A > 0, where [1 + (A/B) x_j]_+ <= 1 needs neither a test for -inf nor a maximum. */
+/* rising: A > 0, where a_j over the largest is in 0 ... 1 by saturation, which takes -inf too. */
 template <bool rising> struct normrelu_rule {
-    enum { keeps_list = 0 };
+    enum { keeps_list = 0, centred = 0 };
     double slope, offset;
     normrelu_form form;
     empty_rule empty;
-    float A, B, scale, S;
+    float A, B, t, scale, S;
     int arg;
 
     __device__ __forceinline__ float activation(float x) const
     {
-        if (rising) return __saturatef(fmaf(A, x, B));
-        return x > -INFINITY ? fmaxf(fmaf(A, x, B), 0.0f) : 0.0f;
+        const float y = fmaf(A, x - t, B);
+        if (rising) return __saturatef(y);
+        return x > -INFINITY ? fmaxf(y, 0.0f) : 0.0f;
     }
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    template <class Tile> __device__ void solve(const Tile &tile, team &g, const row_facts &row)
     {
         float s[CHAINS] = {0, 0, 0, 0};
         int keys = 0;
-        line l = line_of(form, slope, offset, row.beta);
-        l.b += l.A * row.m;
-        /* the unit of a: B, unless A over it would overflow */
-        const double unit = rising ? fmax(l.b, l.A * 1e-38) : 1.0;
+        const line l = line_of(form, slope, offset, row.beta);
+        t = (float)(-l.b / l.A);
+        if (!(fabsf(t) < 1e30f)) t = 0.0f; /* no threshold within reach */
+        const double rest = l.A * t + l.b, most = l.A * row.m + l.b;
+        /* the unit of a: the largest, unless A over it would overflow */
+        const double unit = rising ? fmax(most, l.A * 1e-38) : 1.0;
         A = (float)(l.A / unit);
-        B = (float)(rising ? fmax(l.b, 0.0) / unit : l.b);
-        t.each([&](float x, int, int chain) { s[chain] += activation(x); });
+        B = rising && !(most > 0) ? -INFINITY : (float)(rest / unit);
+        tile.each([&](float x, int, int chain) { s[chain] += activation(x); });
         const float sum = g.sum(folded(s));
         const bool none = !row.idle && !(sum > 0.0f);
         S = (float)(unit * sum);
@@ -62,9 +66,9 @@ template <bool rising> struct normrelu_rule {
         arg = -1;
         if (!g.any(none)) return;
         int first = INT32_MAX;
-        t.each([&](float x, int j, int) {
+        tile.each([&](float x, int j, int) {
             keys += x > -INFINITY;
-            if (x == 0.0f) first = min(first, j);
+            if (x == row.m) first = min(first, j);
         });
         const int2 f = g.first_and_count(first, keys);
         if (!none) return;

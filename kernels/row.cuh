@@ -9,7 +9,8 @@
  * pass (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that,
  * else one by one. A transform is a small struct, its rule:
  *
- *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0
+ *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0,
+ *                             or c_j itself if the rule is not `centred`
  *     weight(x, j)            p_j, 0 for x = -inf
  *     norm()                  STAT_NORM
  *
@@ -173,10 +174,12 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
     row.m = g.max(own);
     const bool broken = !(row.m < INFINITY);
     row.idle = broken || row.m == -INFINITY;
-    const float shift = row.idle ? 0.0f : row.m;
-    t.subtract(shift);
+    const float peak = row.idle ? 0.0f : row.m, shift = Rule::centred ? peak : 0.0f;
+    if (Rule::centred) {
+        t.subtract(shift);
 #pragma unroll
-    for (int i = 0; i < CHAINS; i++) row.top[i] -= shift;
+        for (int i = 0; i < CHAINS; i++) row.top[i] -= shift;
+    }
     rule.solve(t, g, row);
     t.forget();
     int arg = INT32_MAX, count = 0;
@@ -193,12 +196,12 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
     if (!a.stat) return;
     if (own == row.m)
         t.each([&](float x, int j, int) {
-            if (x == 0.0f) arg = min(arg, j);
+            if (x == peak - shift) arg = min(arg, j);
         });
     const int2 s = g.first_and_count(arg, count);
     if (g.rank != 0 || !real) return;
     float *stat = a.stat + (int64_t)r * STATS;
-    stat[STAT_MAX] = broken ? NAN : shift;
+    stat[STAT_MAX] = broken ? NAN : peak;
     stat[STAT_NORM] = broken ? NAN : row.idle ? 0.0f : rule.norm();
     stat[STAT_ARG] = row.idle ? -1.0f : (float)s.x;
     stat[STAT_COUNT] = row.idle ? 0.0f : (float)s.y;
