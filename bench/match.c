@@ -75,8 +75,9 @@ static dtype output_type(const call *c, int i)
     return c->sig.out[i].storage == 'f' && c->a.type != F64 ? F32 : c->a.type;
 }
 
-/* |x - x*| / |x*| over a tensor. Of the row numbers only max and norm: which key is largest, and
- * how many weigh something, may turn on the rounding of the scores. */
+/* |x - x*| over a tensor, relative to |x*| or what cancels in it. Of the row numbers only max and
+ * norm: which key is largest, and how many weigh something, may turn on the rounding of the scores.
+ */
 static void match_tensor(const call *c, const call *ref, int i, match *m)
 {
     const double *x = c->out[i], *y = ref->out[i];
@@ -89,7 +90,9 @@ static void match_tensor(const call *c, const call *ref, int i, match *m)
         difference += e * e;
         norm += isnan(want) ? 0 : want * want;
     }
-    m->error = norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+    const double copies = (double)(c->out_count[i] / ref->out_count[i]);
+    const double scale = fmax(sqrt(norm), match_stage_scale(ref, i) * sqrt(copies));
+    m->error = sqrt(difference) / (scale > 0 ? scale : 1);
     m->tol = c->op->tol;
     /* these keep weights or their gradients in the storage type on the way to the output */
     if (c->transform || strncmp(c->op->name, "persistent", 10) == 0)

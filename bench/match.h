@@ -10,7 +10,8 @@
  *                            4, MARGINAL to 30
  *   dc, dbeta, dalpha        |x - x*| over a row, relative to |x*| or to the terms that cancel in
  *                            it: PASS to the operation's tol
- *   everything else          |x - x*| / |x*| of the tensor: PASS to the operation's tol
+ *   everything else          |x - x*| of the tensor, relative to |x*| or to the terms that cancel in
+ *                            it (match_stages.c): PASS to the operation's tol
  * NaN where the reference has none, and a number where it has NaN, is an infinite error.
  */
 #ifndef MOSAIC_MATCH_H
@@ -55,6 +56,11 @@ double error_beyond_storage(double got, double want, dtype t);
  * is then repeated. */
 void match_weights(const call *c, const call *ref, match *p, match *stat);
 void match_gradient(const call *c, const call *ref, int output, match *m);
+/* What cancels in dbeta of one row of a transform with n live keys. */
+double match_beta_scale(const char *transform, const params *p, double beta, int64_t n,
+                        const double *weights, const double *stat, const double *dp);
+/* The norm of what cancels in an output of a stage (match_stages.c); 0 where nothing does. */
+double match_stage_scale(const call *ref, int output);
 
 #ifdef __cplusplus
 }

@@ -54,24 +54,30 @@ static void normrelu_line(const params *p, double beta, line *x)
     }
 }
 
+/* stat: of the row, or NULL. */
+static line line_for(const char *name, const params *p, double beta, int64_t n, const double *stat)
+{
+    line x = {.shape = op_shape(name), .alpha = p->alpha, .beta = beta, .n = n};
+    if (strncmp(name, "sparsemax", 9) == 0) x.alpha = 2;
+    if (x.shape == RELUMAX) {
+        x.slope = pow(beta, p->relumax_power);
+        x.offset = p->relumax_b;
+        x.dslope = p->relumax_power * x.slope / beta;
+    }
+    if (x.shape == NORMRELU) normrelu_line(p, beta, &x);
+    if (stat) {
+        x.m = stat[STAT_MAX];
+        x.norm = stat[STAT_NORM];
+    }
+    return x;
+}
+
 static line line_of(const call *c, int64_t r, const double *stat)
 {
     const double *beta = call_in(c, "beta");
-    line x = {.shape = op_shape(c->op->name), .alpha = c->a.p.alpha};
-    x.beta = beta && !(c->omit_in >> signature_in(&c->sig, "beta") & 1) ? beta[r] : 1;
-    x.n = c->use_live ? c->live[r] : c->a.d.N;
-    if (strncmp(c->op->name, "sparsemax", 9) == 0) x.alpha = 2;
-    if (x.shape == RELUMAX) {
-        x.slope = pow(x.beta, c->a.p.relumax_power);
-        x.offset = c->a.p.relumax_b;
-        x.dslope = c->a.p.relumax_power * x.slope / x.beta;
-    }
-    if (x.shape == NORMRELU) normrelu_line(&c->a.p, x.beta, &x);
-    if (stat) {
-        x.m = stat[r * STATS + STAT_MAX];
-        x.norm = stat[r * STATS + STAT_NORM];
-    }
-    return x;
+    const int given = beta && !(c->omit_in >> signature_in(&c->sig, "beta") & 1);
+    return line_for(c->op->name, &c->a.p, given ? beta[r] : 1, c->use_live ? c->live[r] : c->a.d.N,
+                    stat ? stat + r * STATS : NULL);
 }
 
 /* Positive on the support; shapes without a threshold have none. */
@@ -229,6 +235,13 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
     }
     return (scales){b * b * top * most, 2 / b * moment * most,
                     most * (2 / (a1 * a1) + 2 * entropy / a1)};
+}
+
+double match_beta_scale(const char *transform, const params *p, double beta, int64_t n,
+                        const double *weights, const double *stat, const double *dp)
+{
+    const line x = line_for(transform, p, beta, n, stat);
+    return gradient_scales(&x, weights, dp).beta;
 }
 
 void match_gradient(const call *c, const call *ref, int output, match *m)
