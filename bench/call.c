@@ -100,8 +100,7 @@ status call_weights(call *c, const char *transform)
     return OK;
 }
 
-/* The pointers the implementation gets: NULL where a tensor is omitted. */
-static args call_args(const call *c)
+args call_args(const call *c)
 {
     args a = c->a;
     for (int i = 0; i < MAX_TENSORS; i++) {
@@ -192,9 +191,11 @@ double call_bytes(const call *c)
 {
     double bytes = c->use_live ? (double)c->a.d.R * sizeof(int32_t) : 0;
     for (int i = 0; i < c->sig.inputs; i++)
-        bytes += (double)c->in_count[i] * (double)dtype_size(tensor_type(c, &c->sig.in[i]));
+        if (!(c->omit_in >> i & 1))
+            bytes += (double)c->in_count[i] * (double)dtype_size(tensor_type(c, &c->sig.in[i]));
     for (int i = 0; i < c->sig.outputs; i++)
-        bytes += (double)c->out_count[i] * (double)dtype_size(tensor_type(c, &c->sig.out[i]));
+        if (!(c->omit_out >> i & 1))
+            bytes += (double)c->out_count[i] * (double)dtype_size(tensor_type(c, &c->sig.out[i]));
     return bytes;
 }
 

@@ -52,7 +52,9 @@ status call_once(call *c);
 /* Host array of a tensor by name; NULL if there is none. */
 void *call_in(const call *c, const char *name);
 void *call_out(const call *c, const char *name);
-/* Least traffic: the bytes of every tensor once, and of live. */
+/* What the implementation gets: NULL where a tensor is omitted. */
+args call_args(const call *c);
+/* Least traffic: the bytes of every tensor that is not omitted once, and of live. */
 double call_bytes(const call *c);
 
 /* Sizes of a problem: n is the length of the operation's inner axis (N of a row, D of unit_norm,
