@@ -10,8 +10,8 @@
  *                            4, MARGINAL to 30
  *   dc, dbeta, dalpha        |x - x*| over a row, relative to |x*| or to the terms that cancel in
  *                            it: PASS to the operation's tol
- *   everything else          |x - x*| of the tensor, relative to |x*| or to the terms that cancel in
- *                            it (match_stages.c): PASS to the operation's tol
+ *   everything else          |x - x*| of the tensor, relative to |x*| or to the terms that
+ *                            cancel in it (match_stages.c): PASS to the operation's tol
  * NaN where the reference has none, and a number where it has NaN, is an infinite error.
  */
 #ifndef MOSAIC_MATCH_H
