@@ -143,7 +143,7 @@ struct real_power {
 };
 
 template <class Power> struct newton_rule {
-    enum { keeps_list = Power::lists, centred = 1 };
+    enum { keeps_list = Power::lists, shifted = 1 };
     Power power;
     float scale, k, rest, inverse, omega;
 

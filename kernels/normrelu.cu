@@ -33,7 +33,7 @@ __device__ static line line_of(normrelu_form form, double slope, double offset, 
 
 /* rising: A > 0, where a_j over the largest is in 0 ... 1 by saturation, which takes -inf too. */
 template <bool rising> struct normrelu_rule {
-    enum { keeps_list = 0, centred = 0 };
+    enum { keeps_list = 0, shifted = 0 };
     double slope, offset;
     normrelu_form form;
     empty_rule empty;

@@ -18,7 +18,7 @@
 enum { HALVINGS = 48 };
 
 struct order_rule {
-    enum { keeps_list = 0, centred = 1 };
+    enum { keeps_list = 0, shifted = 1 };
     double a;
     float scale, r, edge, last, floor, inverse, omega;
 

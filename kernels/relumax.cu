@@ -12,7 +12,7 @@
 #include "grad.cuh"
 
 struct relumax_rule {
-    enum { keeps_list = 0, centred = 1 };
+    enum { keeps_list = 0, shifted = 1 };
     float b, k, inverse, S;
     int power;
 

@@ -10,7 +10,7 @@
  * else one by one. A transform is a small struct, its rule:
  *
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0,
- *                             or c_j itself if the rule is not `centred`
+ *                             or c_j itself if the rule is not `shifted`
  *     weight(x, j)            p_j, 0 for x = -inf
  *     norm()                  STAT_NORM
  *
@@ -174,8 +174,8 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
     row.m = g.max(own);
     const bool broken = !(row.m < INFINITY);
     row.idle = broken || row.m == -INFINITY;
-    const float peak = row.idle ? 0.0f : row.m, shift = Rule::centred ? peak : 0.0f;
-    if (Rule::centred) {
+    const float peak = row.idle ? 0.0f : row.m, shift = Rule::shifted ? peak : 0.0f;
+    if (Rule::shifted) {
         t.subtract(shift);
 #pragma unroll
         for (int i = 0; i < CHAINS; i++) row.top[i] -= shift;

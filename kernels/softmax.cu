@@ -12,7 +12,7 @@
 #include "grad.cuh"
 
 struct softmax_rule {
-    enum { keeps_list = 0, centred = 1 };
+    enum { keeps_list = 0, shifted = 1 };
     float k, inverse, log_z;
 
     template <class Tile>

@@ -11,7 +11,7 @@
 #include "topk.cuh"
 
 struct topk_softmax_rule {
-    enum { keeps_list = 0, centred = 1 };
+    enum { keeps_list = 0, shifted = 1 };
     int64_t count;
     int n;
     float k, inverse, log_z;

@@ -10,7 +10,7 @@
 #include "topk.cuh"
 
 struct topk_uniform_rule {
-    enum { keeps_list = 0, centred = 1 };
+    enum { keeps_list = 0, shifted = 1 };
     int64_t count;
     int n;
     float share;
