@@ -2,8 +2,9 @@
  *
  * test_storage.c — the comparison knows rounding from error: a backend on the host keeps tensors as
  * float, or rounded to bfloat16 or half precision. The reference behind it passes; moved by 1e-6 in
- * float32 it is marginal, by 5e-6 wrong. So is entmax by Newton in float, as kernels/newton.cuh has
- * it, without the part of the slope that a float has no bits for.
+ * float32 it is marginal, by 5e-6 wrong. The arithmetic of two kernels in float passes too, and does
+ * not without what makes it exact: entmax (kernels/newton.cuh) without the part of the slope that a
+ * float has no bits for, normReLU (kernels/normrelu.cu) with distances from the maximum.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -218,20 +219,32 @@ static status newton_plain(const args *a)
     return newton(a, 0);
 }
 
-/* The error of p on long rows, most of whose keys lie at the threshold for some beta. */
-static double long_error(const impl *i, const char *family, double alpha)
+/* The worst error of p and stat, infinite if the support differs. The first key of every row is put
+ * 1e-4 to one side of `edge`, if that is a number. */
+static double error_of(const impl *i, const char *family, dims d, const params *p, double beta,
+                       double edge, dtype type)
 {
-    const dims d = {.R = 8, .N = 16384};
-    params p = params_default();
-    match m[MAX_TENSORS] = {{.error = INFINITY}};
+    match m[MAX_TENSORS];
+    double error = 0;
     int count = 0;
     call *c;
-    p.alpha = alpha;
-    if (call_create(&c, op_find("entmax"), i, &d, &p, F32) != OK) return INFINITY;
-    if (inputs_fill(c, family, 0, 7) != OK || call_once(c) != OK || match_call(c, m, &count) != OK)
-        m[0].error = INFINITY;
+    if (call_create(&c, op_find(i->op), i, &d, p, type) != OK) return INFINITY;
+    if (inputs_fill(c, family, beta, 7) != OK) error = INFINITY;
+    for (int64_t r = 0; r < d.R && !isnan(edge); r++)
+        ((double *)call_in(c, "c"))[r * d.N] = edge + (r / 8 % 2 ? 1e-4 : -1e-4);
+    if (call_once(c) != OK || match_call(c, m, &count) != OK) error = INFINITY;
+    for (int k = 0; k < count; k++)
+        error = worse(error, m[k].support ? INFINITY : m[k].error);
     call_destroy(c);
-    return m[0].support ? INFINITY : m[0].error;
+    return error;
+}
+
+/* Of long rows, most of whose keys lie at the threshold for some beta. */
+static double long_error(const impl *i, double alpha)
+{
+    params p = params_default();
+    p.alpha = alpha;
+    return error_of(i, "spike", (dims){.R = 8, .N = 16384}, &p, 0, NAN, F32);
 }
 
 void selftest_check_newton(selftest *t)
@@ -246,8 +259,80 @@ void selftest_check_newton(selftest *t)
         EXPECT(match_failures(o, &refined, types[i], MARGINAL) == 0);
     }
     for (int i = 0; i < 4; i++)
-        EXPECT(long_error(&refined, "spike", alphas[i]) <= 4);
-    EXPECT(long_error(&plain, "spike", 2) > 30);
+        EXPECT(long_error(&refined, alphas[i]) <= 4);
+    EXPECT(long_error(&plain, 2) > 30);
+}
+
+/* ---- normReLU in float ---------------------------------------------------------------------- */
+
+/* From the maximum or, as kernels/normrelu.cu, from the threshold; A > 0. False: no support. */
+static int normrelu_row(const float *c, int64_t n, float m, double A, double b, int from_threshold,
+                        float *p, float *stat)
+{
+    float sum = 0, t = from_threshold ? (float)(-b / A) : m;
+    if (!(fabsf(t) < 1e30f)) t = 0;
+    const double most = A * m + b, unit = fmax(most, A * 1e-38);
+    const float slope = (float)(A / unit), level = (float)((A * t + b) / unit);
+    if (!(most > 0)) return 0;
+    stat[STAT_COUNT] = 0;
+    for (int64_t j = 0; j < n; j++) {
+        p[j] = fminf(fmaxf(fmaf(slope, c[j] - t, level), 0), 1);
+        sum += p[j];
+    }
+    for (int64_t j = 0; j < n; j++) {
+        p[j] /= sum;
+        stat[STAT_COUNT] += p[j] > 0;
+    }
+    stat[STAT_NORM] = (float)(unit * sum);
+    return 1;
+}
+
+static status normrelu(const args *a, int from_threshold)
+{
+    TRY(through_float(a, normrelu_ref, 0));
+    for (int64_t r = 0; !a->need && r < a->d.R; r++) {
+        const int64_t N = a->d.N, n = a->live ? a->live[r] : N;
+        const float *c = IN(float, 0) + r * N, beta = a->in[1] ? IN(float, 1)[r] : 1;
+        const double b2 = (double)beta * beta;
+        float *p = OUT(float, 0) + r * N, *stat = OUT(float, 1) + r * STATS;
+        double A = 2 * b2, b = 1 - 2 * b2;
+        if (a->p.form == NORMRELU_CODE_MATRIX) A *= b2;
+        if (a->p.form == NORMRELU_CODE_EFT) A = 1, b = 0;
+        if (stat[STAT_ARG] < 0 || !(stat[STAT_MAX] < INFINITY) || stat[STAT_NORM] == 0) continue;
+        if (!normrelu_row(c, n, stat[STAT_MAX], A, b, from_threshold, p, stat)) continue;
+        for (int64_t j = 0; j < n; j++)
+            p[j] = rounded(p[j], a->type);
+    }
+    return OK;
+}
+
+static status normrelu_threshold(const args *a)
+{
+    return normrelu(a, 1);
+}
+
+static status normrelu_maximum(const args *a)
+{
+    return normrelu(a, 0);
+}
+
+void selftest_check_normrelu(selftest *t)
+{
+    const impl threshold = {"normrelu", "threshold", "", normrelu_threshold, &host};
+    const impl maximum = {"normrelu", "maximum", "", normrelu_maximum, &host};
+    static const normrelu_form forms[] = {NORMRELU_PAPER, NORMRELU_CODE_MATRIX, NORMRELU_CODE_EFT};
+    static const dtype types[] = {F32, BF16, F16};
+    const dims d = {.R = 64, .N = 4096};
+    params p = params_default();
+    for (int f = 0; input_name(f); f++)
+        for (int k = 0; k < 9; k++) {
+            p.form = forms[k % 3];
+            EXPECT(error_of(&threshold, input_name(f), (dims){.R = 16, .N = 33}, &p, 0, NAN,
+                            types[k / 3]) <= 4);
+        }
+    p.form = NORMRELU_PAPER;
+    EXPECT(error_of(&threshold, "gauss", d, &p, 1, 0.5, F32) <= 4);
+    EXPECT(error_of(&maximum, "gauss", d, &p, 1, 0.5, F32) == INFINITY);
 }
 
 void selftest_check_storage(selftest *t)
