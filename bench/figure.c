@@ -84,6 +84,7 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
         buffer_add(b, "set yrange [%s]\n", line_value(l, "yrange", ""));
     if (*line_value(l, "xrange", ""))
         buffer_add(b, "set xrange [%s]\n", line_value(l, "xrange", ""));
+    if (strcmp(line_value(l, "x", ""), "layers") == 0) buffer_add(b, "set xtics 1\n");
     buffer_add(b, "set key %s\n", line_value(l, "key", "outside right top"));
     for (int format = 0; format < 2; format++) {
         buffer_add(b, "%s\nset output to.'.%s'\nplot", format ? "@PNG" : "@SVG",

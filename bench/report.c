@@ -63,14 +63,15 @@ void page_note(page *pg, const char *text)
     buffer_add(&pg->body, "</p>\n");
 }
 
-void page_table(page *pg, const char *id, const char *title, const char *html)
+void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html)
 {
     buffer_add(&pg->body, "<p><b>");
     add_escaped(&pg->body, title);
     buffer_add(&pg->body,
                "</b> <span class=\"small\"><a href=\"%s.tsv\">tsv</a> <a href=\"%s.md\">md</a> "
-               "<a href=\"%s.tex\">tex</a></span></p>\n<table>\n%s</table>\n",
-               id, id, id, html);
+               "<a href=\"%s.tex\">tex</a></span><br><span class=\"scale\">%s</span></p>\n"
+               "<table>\n%s</table>\n",
+               id, id, id, scale, html);
 }
 
 void page_figure(page *pg, const show *s, const char *id, const char *title)
@@ -153,7 +154,7 @@ status page_close(page *pg, const show *s, int keep)
     } else if (keep) {
         buffer_add(&all, "%s<h1>mosaic: sparse attention as compact kernel regression</h1>\n",
                    head);
-        buffer_add(&all, "<p class=\"scale\">%s</p>\n", scale_caption(s->p->profile));
+        buffer_add(&all, "<p class=\"scale\">%s</p>\n", scale_caption(NULL, s->p->profile));
         if (pg->claims.used)
             buffer_add(&all,
                        "<h2>Claims</h2>\n<table>\n<tr><td>claim of the paper</td><td>paper</td>"

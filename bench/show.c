@@ -16,8 +16,12 @@
 
 enum { MAX_KEYS = 256 };
 
-const char *scale_caption(const char *profile)
+const char *scale_caption(const experiment *e, const char *profile)
 {
+    int runs = e == NULL;
+    for (int i = 0; e && i < e->count; i++)
+        runs |= e->lines[i].kind == LINE_RUN;
+    if (!runs) return "committed measurement, machine named in its file";
     if (strcmp(profile, "paper") == 0) return "profile paper";
     if (strcmp(profile, "lite") == 0) return "profile lite: not the paper's scale";
     return "profile smoke: CPU scale, not the paper's; the numbers show that the chain works";
@@ -186,7 +190,7 @@ static status write_form(const show *s, const form *f, const pivot *p, const exp
     char corner[200], caption[600];
     snprintf(corner, sizeof corner, "%s", line_value(l, "corner", line_value(l, "rows", "")));
     snprintf(caption, sizeof caption, "%s%s%s%s (%s)", title, *unit ? " [" : "", unit,
-             *unit ? "]" : "", scale_caption(s->p->profile));
+             *unit ? "]" : "", scale_caption(e, s->p->profile));
     if (strcmp(f->extension, "tex") == 0) {
         char tex[700];
         escape_tex(tex, sizeof tex, caption);
@@ -216,7 +220,8 @@ status show_table(const show *s, const experiment *e, const line *l)
         done = write_form(s, &forms[i], &p, e, l);
     if (done == OK) {
         add_body(&b, &html, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
-        page_table(s->page, l->word[0], line_value(l, "title", e->title), buffer_text(&b));
+        page_table(s->page, l->word[0], line_value(l, "title", e->title),
+                   scale_caption(e, s->p->profile), buffer_text(&b));
         if (buffer_failed(&b)) done = fail(ERR_MEMORY, "show: out of memory");
     }
     free(b.text);

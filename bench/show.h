@@ -36,8 +36,9 @@ status experiment_files(const show *s, const experiment *e, char ***paths, int *
 status line_pivot(const show *s, const experiment *e, const line *l, const char *rows,
                   const char *cols, const char *value_of, const char *keep, pivot *p);
 
-/* The scale a table must confess: a caption line for the profile. */
-const char *scale_caption(const char *profile);
+/* The scale a table must confess: that of the profile (e NULL: for sure), or of a committed
+ * measurement. */
+const char *scale_caption(const experiment *e, const char *profile);
 
 status show_table(const show *s, const experiment *e, const line *l);
 status show_figure(const show *s, const experiment *e, const line *l);
@@ -58,7 +59,7 @@ typedef struct page page;
 status page_open(page **pg, const show *s);
 void page_section(page *pg, const experiment *e);
 void page_note(page *pg, const char *text);
-void page_table(page *pg, const char *id, const char *title, const char *html);
+void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html);
 void page_figure(page *pg, const show *s, const char *id, const char *title);
 void page_claim(page *pg, const claim_result *c);
 /* A row of the provenance table for the files of an experiment. */
