@@ -2,9 +2,10 @@
  *
  * test_storage.c — the comparison knows rounding from error: a backend on the host keeps tensors as
  * float, or rounded to bfloat16 or half precision. The reference behind it passes; moved by 1e-6 in
- * float32 it is marginal, by 5e-6 wrong. The arithmetic of two kernels in float passes too, and does
- * not without what makes it exact: entmax (kernels/newton.cuh) without the part of the slope that a
- * float has no bits for, normReLU (kernels/normrelu.cu) with distances from the maximum.
+ * float32 it is marginal, by 5e-6 wrong. The arithmetic of three kernels passes in float as well,
+ * but fails without what makes it exact: entmax and ReLUmax (kernels/newton.cuh, relumax.cu)
+ * without what the rounding of the slope leaves, normReLU (normrelu.cu) with distances from the
+ * maximum.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -333,6 +334,48 @@ void selftest_check_normrelu(selftest *t)
     p.form = NORMRELU_PAPER;
     EXPECT(error_of(&threshold, "gauss", d, &p, 1, 0.5, F32) <= 4);
     EXPECT(error_of(&maximum, "gauss", d, &p, 1, 0.5, F32) == INFINITY);
+}
+
+/* ---- ReLUmax in float ----------------------------------------------------------------------- */
+
+static status relumax(const args *a, int refine)
+{
+    TRY(through_float(a, relumax_ref, 0));
+    for (int64_t r = 0; !a->need && r < a->d.R; r++) {
+        const float *c = IN(float, 0) + r * a->d.N, beta = a->in[1] ? IN(float, 1)[r] : 1;
+        const double steep = (double)beta * beta / a->p.relumax_b;
+        const float k = (float)steep, rest = refine ? (float)(steep - k) : 0;
+        float *p = OUT(float, 0) + r * a->d.N, m = -INFINITY, sum = 0;
+        for (int64_t j = 0; j < a->d.N; j++)
+            m = fmaxf(m, c[j]);
+        for (int64_t j = 0; j < a->d.N; j++) {
+            p[j] = fmaxf(fmaf(rest, c[j] - m, fmaf(k, c[j] - m, 1)), 0);
+            sum += p[j];
+        }
+        for (int64_t j = 0; j < a->d.N; j++)
+            p[j] = rounded(p[j] / sum, a->type);
+    }
+    return OK;
+}
+
+static status relumax_refined(const args *a)
+{
+    return relumax(a, 1);
+}
+
+static status relumax_plain(const args *a)
+{
+    return relumax(a, 0);
+}
+
+void selftest_check_relumax(selftest *t)
+{
+    const impl refined = {"relumax", "refined", "", relumax_refined, &host};
+    const impl plain = {"relumax", "plain", "", relumax_plain, &host};
+    const dims d = {.R = 8, .N = 1024};
+    const params p = params_default();
+    EXPECT(error_of(&refined, "spike", d, &p, 1.00019, NAN, F32) <= 10);
+    EXPECT(error_of(&plain, "spike", d, &p, 1.00019, NAN, F32) > 30);
 }
 
 void selftest_check_storage(selftest *t)

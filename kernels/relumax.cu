@@ -6,29 +6,37 @@
  *     da_j = 1[p_j > 0] (G_j - sum_i p_i G_i) / S
  *     dc_j = beta^e (da_j - 1[j = j*] sum_i da_i),   dbeta = (e/beta) sum_j da_j (S p_j - b)
  *
- * Method: x <= 0, so [.]_+ is a saturation to [0, 1], which the multiply-add does for free.
+ * Method: x <= 0, so [.]_+ is a saturation to [0, 1], which the multiply-add does for free. What the
+ * rounding of k leaves is added: it moves all keys near the threshold alike, and S by their number.
  * Source: model 1.5.
  */
 #include "grad.cuh"
 
 struct relumax_rule {
     enum { keeps_list = 0, shifted = 1 };
-    float b, k, inverse, S;
+    double b;
+    float k, rest, inverse, S;
     int power;
 
+    __device__ __forceinline__ float activation(float x) const
+    {
+        return __saturatef(fmaf(rest, x, fmaf(k, x, 1.0f)));
+    }
     template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
     {
         float s[CHAINS] = {0, 0, 0, 0};
         const double b2 = (double)row.beta * row.beta;
-        k = clamp_scale((float)((power == 4 ? b2 * b2 : b2) / b));
-        t.each([&](float x, int, int chain) { s[chain] += __saturatef(fmaf(k, x, 1.0f)); });
+        const double steep = (power == 4 ? b2 * b2 : b2) / b;
+        k = clamp_scale((float)steep);
+        rest = k == (float)steep ? (float)(steep - k) : 0.0f;
+        t.each([&](float x, int, int chain) { s[chain] += activation(x); });
         const float sum = g.sum(folded(s));
         inverse = 1.0f / sum;
-        S = b * sum;
+        S = (float)(b * sum);
     }
     __device__ float weight(float x, int) const
     {
-        return __saturatef(fmaf(k, x, 1.0f)) * inverse;
+        return activation(x) * inverse;
     }
     __device__ float norm() const
     {
