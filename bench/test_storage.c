@@ -179,7 +179,8 @@ static void newton_row(const float *c, int64_t n, float m, const params *q, floa
         if (!(fabsf(gap) > 0x1p-23f * w && next < w)) break;
         w = next;
     }
-    const float rho = (float)(pow((double)scale / k, r) * F - 1);
+    w = scale / k;
+    const float rho = fmaf(w, powf(w, r - 1) * F, -1) + r * fmaf(-w, k, scale) / scale;
     if (refine && fabsf(rho) < 0.5f) {
         rest = k * (F / G * rho * a);
         F -= F * (1 - F / G) * rho;
@@ -254,12 +255,12 @@ void selftest_check_newton(selftest *t)
     const impl refined = {"entmax", "refined", "", newton_refined, &host};
     const impl plain = {"entmax", "plain", "", newton_plain, &host};
     static const dtype types[] = {F32, BF16, F16};
-    static const double alphas[] = {2, 1.75, 1.5, 4 / 3.0};
+    static const double alphas[] = {2, 1.75, 1.5, 4 / 3.0, 1.25, 1.1};
     for (int i = 0; i < 3; i++) {
         EXPECT(law_failures(o, &refined, types[i]) == 0);
         EXPECT(match_failures(o, &refined, types[i], MARGINAL) == 0);
     }
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 6; i++)
         EXPECT(long_error(&refined, alphas[i]) <= 4);
     EXPECT(long_error(&plain, 2) > 30);
 }

@@ -84,12 +84,11 @@ template <int r> struct integer_power {
             return fmaf(y, fmaf(-F, power<r>(y), 1.0f) * (1.0f / r), y);
         }
     }
-    __device__ __forceinline__ double to_the_r(double w) const
+    /* omega^r F - 1 at omega = scale/k; what the quotient leaves comes from its remainder */
+    __device__ __forceinline__ float residual(float scale, float k, float F) const
     {
-        double y = w;
-#pragma unroll
-        for (int i = 1; i < r; i++) y *= w;
-        return y;
+        const float w = __fdividef(scale, k), left = __fdividef(fmaf(-w, k, scale), scale);
+        return fmaf(w, power<r - 1>(w) * F, -1.0f) + r * left;
     }
 };
 
@@ -136,9 +135,9 @@ struct real_power {
     {
         return expf(-a * logf(F));
     }
-    __device__ __forceinline__ double to_the_r(double w) const
+    __device__ __forceinline__ float residual(float scale, float k, float F) const
     {
-        return pow(w, (double)r);
+        return (float)(pow((double)scale / k, (double)r) * F - 1.0);
     }
 };
 
@@ -181,13 +180,12 @@ template <class Power> struct newton_rule {
     }
     __device__ __forceinline__ void refine(float F, float G)
     {
-        const double w = (double)scale / k;
-        const float rho = (float)(power.to_the_r(w) * F - 1.0);
+        const float rho = power.residual(scale, k, F);
         if (!(fabsf(rho) < 0.5f)) return; /* k at an end of its range, or no keys */
-        const float share = F / G, step = share * rho * (float)power.slope();
-        rest = k * step;
-        inverse = 1.0f / (F - F * (1.0f - share) * rho);
-        omega = (float)(w - w * step);
+        const float share = F / G, sum = F - F * (1.0f - share) * rho;
+        rest = k * (share * rho * (float)power.slope());
+        inverse = 1.0f / sum;
+        omega = power.root(sum);
     }
     template <class Source>
     __device__ __forceinline__ void finish(const Source &t, team &g, float w, bool idle)
