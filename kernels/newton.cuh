@@ -137,7 +137,8 @@ struct real_power {
     }
     __device__ __forceinline__ float residual(float scale, float k, float F) const
     {
-        return (float)(pow((double)scale / k, (double)r) * F - 1.0);
+        const float w = __fdividef(scale, k), left = __fdividef(fmaf(-w, k, scale), scale);
+        return fmaf(w, expf((r - 1.0f) * logf(w)) * F, -1.0f) + r * left;
     }
 };
 
