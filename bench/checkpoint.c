@@ -4,10 +4,10 @@
  */
 #include "checkpoint.h"
 
-#include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hdf.h"
 #include "seal.h"
 
 static const struct part {
@@ -50,61 +50,13 @@ void checkpoint_free(checkpoint *c)
     *c = (checkpoint){0};
 }
 
-static hid_t row_type(table t)
-{
-    int count;
-    const column *c = table_columns(t, &count);
-    hid_t text = H5Tcopy(H5T_C_S1), type = H5Tcreate(H5T_COMPOUND, table_row_size(t));
-    H5Tset_size(text, sizeof(NAME_));
-    for (int i = 0; i < count; i++)
-        H5Tinsert(type, c[i].name, c[i].offset,
-                  c[i].type == COL_NAME  ? text
-                  : c[i].type == COL_I64 ? H5T_NATIVE_INT64
-                                         : H5T_NATIVE_DOUBLE);
-    H5Tclose(text);
-    return type;
-}
-
 /* --- writing: every function returns 1 if all went well ------------------------------------- */
-
-static int put_attribute(hid_t where, const char *name, hid_t type, const void *value)
-{
-    hid_t space = H5Screate(H5S_SCALAR);
-    hid_t a = H5Acreate2(where, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    int good = a >= 0 && H5Awrite(a, type, value) >= 0;
-    if (a >= 0) H5Aclose(a);
-    H5Sclose(space);
-    return good;
-}
-
-static int put_text(hid_t where, const char *name, const char *value)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, strlen(value) + 1);
-    int good = put_attribute(where, name, type, value);
-    H5Tclose(type);
-    return good;
-}
-
-static int put_dataset(hid_t where, const char *name, hid_t type, int rank, const hsize_t *shape,
-                       const void *data)
-{
-    hid_t plist = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_obj_track_times(plist, 0);
-    hid_t space = H5Screate_simple(rank, shape, NULL);
-    hid_t set = H5Dcreate2(where, name, type, space, H5P_DEFAULT, plist, H5P_DEFAULT);
-    int good = set >= 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
-    if (set >= 0) H5Dclose(set);
-    H5Sclose(space);
-    H5Pclose(plist);
-    return good;
-}
 
 static int put_rows(hid_t file, table t, const void *rows, int64_t count)
 {
     if (count == 0) return 1;
-    hid_t type = row_type(t);
-    int good = put_dataset(file, table_name(t), type, 1, &(hsize_t){(hsize_t)count}, rows);
+    hid_t type = hdf_row_type(t);
+    int good = hdf_dataset(file, table_name(t), type, 1, &(hsize_t){(hsize_t)count}, rows, 0);
     H5Tclose(type);
     return good;
 }
@@ -125,7 +77,7 @@ static int put_config(hid_t file, const recipe *r)
     int good = group >= 0;
     for (int i = 0; good && recipe_key(i); i++) {
         recipe_value(r, recipe_key(i), text);
-        good = put_text(group, recipe_key(i), text);
+        good = hdf_text(group, recipe_key(i), text);
     }
     if (group >= 0) H5Gclose(group);
     return good;
@@ -147,7 +99,7 @@ static int put_tensors(hid_t file, const struct part *p, const model *on, const 
         for (int k = 0; k < info.rank; k++)
             shape[k] = (hsize_t)info.shape[k];
         good = on->get(m, i, p->slot, values) == OK &&
-               put_dataset(group, info.name, H5T_NATIVE_DOUBLE, info.rank, shape, values);
+               hdf_dataset(group, info.name, H5T_NATIVE_DOUBLE, info.rank, shape, values, 0);
     }
     free(values);
     if (group >= 0) H5Gclose(group);
@@ -157,13 +109,13 @@ static int put_tensors(hid_t file, const struct part *p, const model *on, const 
 static int put_all(hid_t file, const checkpoint *c, const recipe *r, const model *on,
                    const struct mosaic *m)
 {
-    int good = put_attribute(file, "step", H5T_NATIVE_INT64, &c->step) &&
-               put_attribute(file, "finished", H5T_NATIVE_INT64, &c->finished) &&
-               put_attribute(file, "best", H5T_NATIVE_DOUBLE, &c->best) &&
-               put_attribute(file, "vocab", H5T_NATIVE_INT64, &c->vocab) &&
-               put_attribute(file, "longest", H5T_NATIVE_INT64, &c->longest) &&
-               put_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
-               put_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
+    int good = hdf_attribute(file, "step", H5T_NATIVE_INT64, &c->step) &&
+               hdf_attribute(file, "finished", H5T_NATIVE_INT64, &c->finished) &&
+               hdf_attribute(file, "best", H5T_NATIVE_DOUBLE, &c->best) &&
+               hdf_attribute(file, "vocab", H5T_NATIVE_INT64, &c->vocab) &&
+               hdf_attribute(file, "longest", H5T_NATIVE_INT64, &c->longest) &&
+               hdf_attribute(file, "data_hash", H5T_NATIVE_UINT64, &c->data_hash) &&
+               hdf_attribute(file, "tokenizer_hash", H5T_NATIVE_UINT64, &c->tokenizer_hash) &&
                put_config(file, r) && put_rows(file, TRAIN, c->train, c->trains) &&
                put_rows(file, EVAL, c->eval, c->evals);
     for (int i = 0; good && i < PARTS; i++)
@@ -265,7 +217,7 @@ static status get_rows(hid_t file, const char *path, table t, void **rows, int64
     *rows = NULL;
     *count = 0;
     if (H5Lexists(file, table_name(t), H5P_DEFAULT) == 0) return OK;
-    hid_t set = H5Dopen2(file, table_name(t), H5P_DEFAULT), type = row_type(t);
+    hid_t set = H5Dopen2(file, table_name(t), H5P_DEFAULT), type = hdf_row_type(t);
     int good = set >= 0 && has_shape(set, 1, &n) && n > 0 && n < (hsize_t)1 << 32;
     status s = good ? OK : damaged(path, "rows");
     size_t room = 1;

@@ -5,11 +5,11 @@
  */
 #include "results.h"
 
-#include <hdf5.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hdf.h"
 #include "seal.h"
 
 #define SCHEMA "mosaic 1"
@@ -80,54 +80,18 @@ static void quiet(void)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
-static hid_t compound(table t)
-{
-    hid_t text = H5Tcopy(H5T_C_S1);
-    H5Tset_size(text, sizeof(NAME_));
-    hid_t type = H5Tcreate(H5T_COMPOUND, shapes[t].size);
-    for (int i = 0; i < shapes[t].count; i++) {
-        const column *c = &shapes[t].columns[i];
-        H5Tinsert(type, c->name, c->offset,
-                  c->type == COL_NAME  ? text
-                  : c->type == COL_I64 ? H5T_NATIVE_INT64
-                                       : H5T_NATIVE_DOUBLE);
-    }
-    H5Tclose(text);
-    return type;
-}
-
-static int put_attribute(hid_t where, const char *name, hid_t type, const void *value)
-{
-    hid_t space = H5Screate(H5S_SCALAR);
-    if (H5Aexists(where, name) > 0) H5Adelete(where, name);
-    hid_t a = H5Acreate2(where, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    int good = a >= 0 && H5Awrite(a, type, value) >= 0;
-    if (a >= 0) H5Aclose(a);
-    H5Sclose(space);
-    return good;
-}
-
-static int put_text(hid_t where, const char *name, const char *value)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, strlen(value) + 1);
-    int good = put_attribute(where, name, type, value);
-    H5Tclose(type);
-    return good;
-}
-
 static status write_provenance(results *r, const words *w)
 {
-    int good = put_text(r->to.file, "schema", SCHEMA);
+    int good = hdf_text(r->to.file, "schema", SCHEMA);
     char *text = provenance_text();
     char *line = words_canonical(w, NULL),
          *cell = words_canonical(w, "out threads checkpoint from");
     if (!text || !line || !cell) good = 0;
-    if (good) good = put_text(r->to.file, "command", line) && put_text(r->to.file, "key", cell);
+    if (good) good = hdf_text(r->to.file, "command", line) && hdf_text(r->to.file, "key", cell);
     for (char *at = text; good && at && *at;) {
         char *tab = strchr(at, '\t'), *end = strchr(at, '\n');
         *tab = *end = '\0';
-        good = put_text(r->to.file, at, tab + 1);
+        good = hdf_text(r->to.file, at, tab + 1);
         at = end + 1;
     }
     free(text);
@@ -194,31 +158,14 @@ status results_samples(results *r, const double *seconds, int64_t count)
 
 status results_attribute(results *r, const char *name, const char *value)
 {
-    if (!r || put_text(r->to.file, name, value)) return OK;
+    if (!r || hdf_text(r->to.file, name, value)) return OK;
     return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
 }
 
 status results_attribute_number(results *r, const char *name, double value)
 {
-    if (!r || put_attribute(r->to.file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
+    if (!r || hdf_attribute(r->to.file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
     return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
-}
-
-static int write_dataset(hid_t file, const char *name, hid_t type, int rank, const hsize_t *shape,
-                         const void *data)
-{
-    hid_t dcpl = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_obj_track_times(dcpl, 0);
-    H5Pset_chunk(dcpl, rank, shape);
-    H5Pset_shuffle(dcpl);
-    H5Pset_deflate(dcpl, 6);
-    hid_t space = H5Screate_simple(rank, shape, NULL);
-    hid_t set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, dcpl, H5P_DEFAULT);
-    int good = set >= 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
-    if (set >= 0) H5Dclose(set);
-    H5Sclose(space);
-    H5Pclose(dcpl);
-    return good;
 }
 
 static int write_samples(const results *r)
@@ -233,7 +180,7 @@ static int write_samples(const results *r)
         for (int64_t j = 0; j < width; j++)
             flat[i * width + j] = j < r->widths[i] ? r->samples[i][j] : NAN;
     hsize_t shape[2] = {(hsize_t)rows, (hsize_t)width};
-    int good = write_dataset(r->to.file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat);
+    int good = hdf_dataset(r->to.file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat, 1);
     free(flat);
     return good;
 }
@@ -245,8 +192,8 @@ status results_close(results *r, int keep)
     for (int t = 0; keep && good && t < TABLES; t++) {
         if (r->count[t] == 0) continue;
         hsize_t shape[1] = {(hsize_t)r->count[t]};
-        hid_t type = compound((table)t);
-        good = write_dataset(r->to.file, shapes[t].name, type, 1, shape, r->rows[t]);
+        hid_t type = hdf_row_type((table)t);
+        good = hdf_dataset(r->to.file, shapes[t].name, type, 1, shape, r->rows[t], 1);
         H5Tclose(type);
     }
     if (keep && good) good = write_samples(r);
@@ -290,7 +237,7 @@ static status open_ours(const char *path, hid_t *file)
 
 status results_rows(const char *path, table t, void **rows, int64_t *count)
 {
-    hid_t file, set = -1, space = -1, type = compound(t);
+    hid_t file, set = -1, space = -1, type = hdf_row_type(t);
     status s = open_ours(path, &file);
     hsize_t n = 0;
     *rows = NULL;
@@ -394,7 +341,7 @@ static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *inf
     hid_t a = H5Aopen(from, name, H5P_DEFAULT), type = H5Aget_type(a);
     void *value = calloc(1, H5Tget_size(type));
     int good =
-        value && H5Aread(a, type, value) >= 0 && put_attribute(*(hid_t *)to, name, type, value);
+        value && H5Aread(a, type, value) >= 0 && hdf_attribute(*(hid_t *)to, name, type, value);
     free(value);
     H5Tclose(type);
     H5Aclose(a);

@@ -13,38 +13,9 @@
 #endif
 
 #include "matmul.h"
-#include "pipeline.h"
-#include "rng.h"
-#include "selftest.h"
+#include "tiny.h"
 
-enum { B = 2, T = 9, V = 7, ROWS = B * T, LOGITS = ROWS * V };
-
-static mosaic_config tiny(void)
-{
-    mosaic_config c = config_default();
-    c.V = V;
-    c.d = 8;
-    c.H = 2;
-    c.L = 2;
-    c.M = 5;
-    c.T = 16;
-    return c;
-}
-
-static void draw(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed)
-{
-    rng r = {seed};
-    for (int64_t i = 0; i < n; i++)
-        tokens[i] = (int32_t)rng_below(&r, (uint64_t)vocabulary);
-}
-
-static int at_config(selftest *t, mosaic **m, const mosaic_config *c)
-{
-    const status s = mosaic_ref.create(m, c, 11);
-    if (s != OK) fprintf(stderr, "%s\n", last_error());
-    EXPECT(s == OK && *m);
-    return s == OK;
-}
+enum { B = 2, T = 9, V = TINY_V, ROWS = B * T, LOGITS = ROWS * V };
 
 /* --- causality --------------------------------------------------------------------------- */
 

@@ -7,14 +7,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #include "matmul.h"
-#include "mosaic.h"
-#include "rng.h"
-#include "selftest.h"
+#include "tiny.h"
 #include "spec.h"
 
 static void fill(double *x, int64_t n, uint64_t seed)
@@ -22,18 +17,6 @@ static void fill(double *x, int64_t n, uint64_t seed)
     rng r = {seed};
     for (int64_t i = 0; i < n; i++)
         x[i] = rng_normal(&r);
-}
-
-/* Use n threads, and say how many it were. */
-static int use_threads(int n)
-{
-#ifdef _OPENMP
-    const int before = omp_get_max_threads();
-    omp_set_num_threads(n);
-    return before;
-#else
-    return n;
-#endif
 }
 
 /* Run an operation with the scratch it asks for. */

@@ -7,29 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
-#include "pipeline.h"
-#include "rng.h"
-#include "selftest.h"
+#include "tiny.h"
 
 enum { B = 2, T = 7, V = 9, ROWS = B * T };
 
 static int32_t tokens[ROWS], targets[ROWS];
-
-/* Threads would only wait for each other on models this small. */
-static int use_threads(int n)
-{
-#ifdef _OPENMP
-    const int before = omp_get_max_threads();
-    omp_set_num_threads(n);
-    return before;
-#else
-    return n;
-#endif
-}
 
 static batch words_of(void)
 {
