@@ -10,6 +10,10 @@
 
 #include "results.h"
 
+#define RESULT_SCHEMA "mosaic 1"
+
+/* Open a result file for reading, checked to be one of ours; the caller closes it. */
+status results_open(const char *path, hid_t *file);
 /* The compound type of the rows of a table; the caller closes it. */
 hid_t hdf_row_type(table t);
 /* A scalar attribute, replaced if it is there. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * results.c — HDF5 files of rows. Object times are off, so equal content is equal bytes; a file is
- * written beside its place, flushed to disk and renamed, so a reader never sees half of one.
+ * results.c — HDF5 files of rows, written (results_read.c reads them). Object times are off, so
+ * equal content is equal bytes; a file is written beside its place, flushed to disk and renamed, so
+ * a reader never sees half of one.
  */
 #include "results.h"
 
@@ -11,8 +12,6 @@
 
 #include "hdf.h"
 #include "seal.h"
-
-#define SCHEMA "mosaic 1"
 
 #define COLUMN(row, name, type, unit, meaning)                                                     \
     {#name, unit, meaning, COL_##type, offsetof(row, name)},
@@ -74,15 +73,9 @@ struct results {
     int64_t *widths;
 };
 
-/* The HDF5 library prints a stack of its own unless told not to; our one line says it. */
-static void quiet(void)
-{
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
 static status write_provenance(results *r, const words *w)
 {
-    int good = hdf_text(r->to.file, "schema", SCHEMA);
+    int good = hdf_text(r->to.file, "schema", RESULT_SCHEMA);
     char *text = provenance_text();
     char *line = words_canonical(w, NULL),
          *cell = words_canonical(w, "out threads checkpoint from");
@@ -209,131 +202,6 @@ status results_close(results *r, int keep)
     return s;
 }
 
-/* Open a result file for reading, checked to be one of ours. */
-static status open_ours(const char *path, hid_t *file)
-{
-    quiet();
-    TRY(seal_verify(path, "result"));
-    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (*file < 0) return fail(ERR_DATA, "%s: not an HDF5 file behind its seal", path);
-    char schema[64] = "";
-    hid_t a = H5Aexists(*file, "schema") > 0 ? H5Aopen(*file, "schema", H5P_DEFAULT) : -1;
-    if (a >= 0) {
-        hid_t type = H5Aget_type(a);
-        size_t size = H5Tget_size(type);
-        if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 &&
-            size < sizeof schema)
-            H5Aread(a, type, schema);
-        H5Tclose(type);
-        H5Aclose(a);
-    }
-    if (strcmp(schema, SCHEMA) == 0) return OK;
-    H5Fclose(*file);
-    if (strncmp(schema, "mosaic ", 7) == 0)
-        return fail(ERR_DATA, "%s: schema \"%.40s\" is not known here: expected \"%s\"", path,
-                    schema, SCHEMA);
-    return fail(ERR_DATA, "%s: not a result file of mosaic: expected schema \"%s\"", path, SCHEMA);
-}
-
-status results_rows(const char *path, table t, void **rows, int64_t *count)
-{
-    hid_t file, set = -1, space = -1, type = hdf_row_type(t);
-    status s = open_ours(path, &file);
-    hsize_t n = 0;
-    *rows = NULL;
-    *count = 0;
-    if (s != OK) goto closed;
-    if (H5Lexists(file, shapes[t].name, H5P_DEFAULT) <= 0) goto done;
-    s = fail(ERR_DATA, "%s: table /%s is damaged", path, shapes[t].name);
-    set = H5Dopen2(file, shapes[t].name, H5P_DEFAULT);
-    if (set < 0) goto done;
-    space = H5Dget_space(set);
-    if (H5Sget_simple_extent_ndims(space) != 1) goto done;
-    H5Sget_simple_extent_dims(space, &n, NULL);
-    *rows = calloc(n ? n : 1, shapes[t].size);
-    if (!*rows) {
-        s = fail(ERR_MEMORY, "%s: out of memory", path);
-        goto done;
-    }
-    if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *rows) < 0) {
-        free(*rows);
-        *rows = NULL;
-        goto done;
-    }
-    for (hsize_t i = 0; i < n; i++)
-        for (int c = 0; c < shapes[t].count; c++)
-            if (shapes[t].columns[c].type == COL_NAME)
-                ((char *)*rows)[i * shapes[t].size + shapes[t].columns[c].offset + sizeof(NAME_) -
-                                1] = 0;
-    *count = (int64_t)n;
-    s = OK;
-done:
-    if (space >= 0) H5Sclose(space);
-    if (set >= 0) H5Dclose(set);
-    H5Fclose(file);
-closed:
-    H5Tclose(type);
-    return s;
-}
-
-status results_read_attribute(const char *path, const char *name, char *value, size_t size)
-{
-    hid_t file;
-    status s = OK;
-    *value = '\0';
-    TRY(open_ours(path, &file));
-    if (H5Aexists(file, name) > 0) {
-        hid_t a = H5Aopen(file, name, H5P_DEFAULT), type = H5Aget_type(a);
-        if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0) {
-            char *text = calloc(1, H5Tget_size(type) + 1);
-            if (!text) s = fail(ERR_MEMORY, "%s: out of memory", path);
-            if (text && H5Aread(a, type, text) >= 0) snprintf(value, size, "%s", text);
-            free(text);
-        } else {
-            double number;
-            if (H5Aread(a, H5T_NATIVE_DOUBLE, &number) >= 0) snprintf(value, size, "%.17g", number);
-        }
-        H5Tclose(type);
-        H5Aclose(a);
-    }
-    H5Fclose(file);
-    return s;
-}
-
-status results_read_samples(const char *path, double **samples, int64_t *rows, int64_t *width)
-{
-    hid_t file, set = -1;
-    hsize_t shape[2] = {0, 0};
-    status s = OK;
-    *samples = NULL;
-    *rows = *width = 0;
-    TRY(open_ours(path, &file));
-    if (H5Lexists(file, "time_samples", H5P_DEFAULT) > 0) {
-        s = fail(ERR_DATA, "%s: /time_samples is damaged", path);
-        set = H5Dopen2(file, "time_samples", H5P_DEFAULT);
-        hid_t space = set >= 0 ? H5Dget_space(set) : -1;
-        if (space >= 0 && H5Sget_simple_extent_ndims(space) == 2 &&
-            H5Sget_simple_extent_dims(space, shape, NULL) == 2) {
-            *samples = calloc(shape[0] * shape[1] + 1, sizeof **samples);
-            if (!*samples)
-                s = fail(ERR_MEMORY, "%s: out of memory", path);
-            else if (H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *samples) >= 0)
-                s = OK;
-        }
-        if (space >= 0) H5Sclose(space);
-        if (set >= 0) H5Dclose(set);
-    }
-    H5Fclose(file);
-    if (s != OK) {
-        free(*samples);
-        *samples = NULL;
-    } else {
-        *rows = (int64_t)shape[0];
-        *width = (int64_t)shape[1];
-    }
-    return s;
-}
-
 /* One attribute, as text or number, from one object to another. */
 static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *info, void *to)
 {
@@ -348,11 +216,18 @@ static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *inf
     return good ? 0 : -1;
 }
 
+/* What a source says of build and machine: the command stays that of the whole. */
+static herr_t copy_machine(hid_t from, const char *name, const H5A_info_t *info, void *to)
+{
+    if (strcmp(name, "command") == 0 || strcmp(name, "key") == 0) return 0;
+    return copy_attribute(from, name, info, to);
+}
+
 status results_source(results *r, const char *path, int64_t i)
 {
     hid_t file, group;
     char name[64];
-    TRY(open_ours(path, &file));
+    TRY(results_open(path, &file));
     snprintf(name, sizeof name, "/sources/%lld", (long long)i);
     hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), gcpl = H5Pcreate(H5P_GROUP_CREATE);
     H5Pset_create_intermediate_group(lcpl, 1);
@@ -361,8 +236,7 @@ status results_source(results *r, const char *path, int64_t i)
     int good = group >= 0 &&
                H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
     if (good && i == 0)
-        good =
-            H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &r->to.file) >= 0;
+        good = H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_machine, &r->to.file) >= 0;
     if (group >= 0) H5Gclose(group);
     H5Pclose(lcpl);
     H5Pclose(gcpl);

@@ -71,8 +71,8 @@ status results_close(results *r, int keep);
 status results_rows(const char *path, table t, void **rows, int64_t *count);
 status results_read_attribute(const char *path, const char *name, char *value, size_t size);
 status results_read_samples(const char *path, double **samples, int64_t *rows, int64_t *width);
-/* Copy the attributes of `path` (a result file) to /sources/<i> of r; those of source 0 also to /,
- * so that a merged file tells the machine its numbers come from. */
+/* Copy the attributes of `path` (a result file) to /sources/<i> of r; those of source 0 but for its
+ * command also to /, so that a merged file tells the machine its numbers come from. */
 status results_source(results *r, const char *path, int64_t i);
 /* All tables and samples of `count` files, in order, in one file (merge.c). */
 status results_merge(const char *const *paths, int64_t count, const char *out, const words *w);
@@ -82,5 +82,7 @@ char *provenance_text(void);
 
 /* Print a row as TSV on stdout; header first when `header`. */
 void results_print(table t, const void *row, int header);
+/* Print the attributes of / as TSV, a line each. */
+status results_print_provenance(const char *path);
 
 #endif
