@@ -163,9 +163,11 @@ static status same_bits(const problem *p, int i, int64_t from, double *host, int
     return OK;
 }
 
-/* After the timing: first and last copy of every output along the repeated axis. */
+/* After the timing: first and last copy of every output along the repeated axis. The mask of
+ * dropout is a function of the position, so its copies differ and only the first was checked. */
 static status recheck(const problem *p, int *same)
 {
+    const int alike = strcmp(p->small->op->name, "dropout") != 0;
     *same = 1;
     for (int i = 0; i < p->small->sig.outputs; i++) {
         const tensor *t = &p->small->sig.out[i];
@@ -175,7 +177,8 @@ static status recheck(const problem *p, int *same)
         double *host = malloc((size_t)part * sizeof *host);
         if (!host) return fail(ERR_MEMORY, "time: out of memory");
         status s = same_bits(p, i, 0, host, same);
-        if (s == OK && all > part) s = same_bits(p, i, (all / part - 1) * part, host, same);
+        if (s == OK && all > part && alike)
+            s = same_bits(p, i, (all / part - 1) * part, host, same);
         free(host);
         TRY(s);
     }
