@@ -22,7 +22,7 @@ static const point *only_point(const pivot *p, const char *series, const char *c
     const point *only = NULL;
     for (int j = 0; j < n; j++) {
         const point *at = pivot_find(p, series, xs[j]);
-        if (!at || !isfinite(at->mean)) continue;
+        if (!at || !isfinite(at->value)) continue;
         if (only) return NULL;
         only = at;
     }
@@ -40,12 +40,12 @@ static void add_blocks(buffer *b, const pivot *p, const char *const *series, int
         for (int j = 0; j < n; j++) {
             double x;
             if (level && parse_real(xs[j], &x)) {
-                buffer_add(b, "%.9g\t%.9g\t0\n", x, level->mean);
+                buffer_add(b, "%.9g\t%.9g\t0\n", x, level->value);
                 continue;
             }
             const point *at = pivot_find(p, series[i], xs[j]);
-            if (at && isfinite(at->mean))
-                buffer_add(b, "%.9g\t%.9g\t%.9g\n", at->col_number, at->mean,
+            if (at && isfinite(at->value))
+                buffer_add(b, "%.9g\t%.9g\t%.9g\n", at->col_number, at->value,
                            isnan(at->sd) ? 0 : at->sd);
         }
     }
@@ -86,18 +86,19 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
         buffer_add(b, "set xrange [%s]\n", line_value(l, "xrange", ""));
     if (strcmp(line_value(l, "x", ""), "layers") == 0) buffer_add(b, "set xtics 1\n");
     buffer_add(b, "set key %s\n", line_value(l, "key", "outside right top"));
+    static const int marks[] = {7,  5, 9, 13,
+                                11, 6, 4}; /* shapes of gnuplot, the first five filled */
     for (int format = 0; format < 2; format++) {
         buffer_add(b, "%s\nset output to.'.%s'\nplot", format ? "@PNG" : "@SVG",
                    format ? "png" : "svg");
         for (int i = 0; i < count; i++) {
-            key_label(line_value(l, "series", ""), series[i], label, sizeof label);
+            line_label(l, line_value(l, "series", ""), series[i], label, sizeof label);
             quote(text, sizeof text, label);
-            buffer_add(b, "%s '%s/%s.tsv' index %d using 1:2 with %s lc rgb '%s' %s title '%s'",
-                       i ? ", \\\n " : "", s->out, id, i, style, key_colour(series[i], i),
-                       strcmp(style, "lines") == 0    ? "lw 2"
-                       : strcmp(style, "points") == 0 ? "pt 7 ps 0.6"
-                                                      : "lw 2 pt 7 ps 0.6",
-                       text);
+            buffer_add(b, "%s '%s/%s.tsv' index %d using 1:2 with %s lc rgb '%s' lw 2",
+                       i ? ", \\\n " : "", s->out, id, i, style, key_colour(series[i], i));
+            if (strcmp(style, "lines") != 0)
+                buffer_add(b, " pt %d ps 0.6", marks[i % (int)(sizeof marks / sizeof *marks)]);
+            buffer_add(b, " title '%s'", text);
         }
         buffer_add(b, "\nunset output\n");
     }

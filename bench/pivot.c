@@ -48,7 +48,7 @@ void source_free(source *s)
 }
 
 /* Columns of /time that are computed, not stored. NaN where there was no time. */
-static int derived(const time_row *t, const char *name, double *value)
+static int derived_time(const time_row *t, const char *name, double *value)
 {
     double elements = (double)t->rows * (double)t->n;
     if (strcmp(name, "percent_copy") == 0)
@@ -68,6 +68,30 @@ static int derived(const time_row *t, const char *name, double *value)
     return 1;
 }
 
+/* Columns of /check that are computed, not stored. */
+static int derived_check(const check_row *c, const char *name, double *value)
+{
+    if (strcmp(name, "checks") == 0)
+        *value = 1;
+    else if (strcmp(name, "passed") == 0)
+        *value = strcmp(c->verdict, "PASS") == 0;
+    else if (strcmp(name, "marginal") == 0)
+        *value = strcmp(c->verdict, "MARGINAL") == 0;
+    else if (strcmp(name, "failed") == 0)
+        *value = strcmp(c->verdict, "FAIL") == 0;
+    else if (strcmp(name, "percent_tol") == 0)
+        *value = c->error == 0 ? 0 : 100 * c->error / c->tol;
+    else
+        return 0;
+    return 1;
+}
+
+static int derived(table of, const void *row, const char *name, double *value)
+{
+    if (of == TIME) return derived_time(row, name, value);
+    return of == CHECK && derived_check(row, name, value);
+}
+
 static const column *find_column(table of, const char *name)
 {
     int count;
@@ -83,7 +107,7 @@ static status read_cell(const source *s, int64_t row, const char *name, char *te
     const char *at = s->rows + (size_t)row * table_row_size(s->of);
     const column *c = find_column(s->of, name);
     *number = NAN;
-    if (!c && s->of == TIME && derived((const time_row *)(const void *)at, name, number)) {
+    if (!c && derived(s->of, at, name, number)) {
         snprintf(text, TEXT_SIZE, "%.6g", *number);
         return OK;
     }
@@ -178,6 +202,7 @@ static status add_point(pivot *p, const point *key_of, double value)
         at = &p->points[p->count++];
         *at = *key_of;
     }
+    at->most = at->n && (isnan(at->most) || value <= at->most) ? at->most : value;
     at->sum += value;
     at->squares += value * value;
     at->n++;
@@ -187,7 +212,13 @@ static status add_point(pivot *p, const point *key_of, double value)
 status pivot_make(pivot *p, const source *s, const char *keep, const char *rows, const char *cols,
                   const char *value_of)
 {
+    char name[TEXT_SIZE];
+    const size_t length = strcspn(value_of, ":");
+    const char *how = value_of + length + (value_of[length] == ':');
     *p = (pivot){0};
+    snprintf(name, sizeof name, "%.*s", (int)length, value_of);
+    if (*how && strcmp(how, "sum") != 0 && strcmp(how, "max") != 0)
+        return fail(ERR_DATA, "%s: expected a column, column:sum or column:max", value_of);
     for (int64_t i = 0; i < s->count; i++) {
         int yes;
         point at = {0};
@@ -197,14 +228,15 @@ status pivot_make(pivot *p, const source *s, const char *keep, const char *rows,
         if (!yes) continue;
         TRY(group_key(s, i, rows, at.row, &at.row_number));
         TRY(group_key(s, i, cols, at.col, &at.col_number));
-        TRY(read_cell(s, i, value_of, text, &value));
+        TRY(read_cell(s, i, name, text, &value));
         TRY(add_point(p, &at, value));
     }
     for (int i = 0; i < p->count; i++) {
         point *at = &p->points[i];
-        double n = (double)at->n;
-        at->mean = at->sum / n;
-        at->sd = at->n > 1 ? sqrt(fmax(0, (at->squares - n * at->mean * at->mean) / (n - 1))) : NAN;
+        const double n = (double)at->n, mean = at->sum / n;
+        at->value = *how == 's' ? at->sum : *how == 'm' ? at->most : mean;
+        at->sd =
+            at->n > 1 && !*how ? sqrt(fmax(0, (at->squares - n * mean * mean) / (n - 1))) : NAN;
     }
     return OK;
 }
@@ -310,7 +342,10 @@ void key_label(const char *columns, const char *text, char *label, size_t size)
         name_label(text, first, label, size);
         size_t used = strlen(label);
         if (*rest && used < size)
-            snprintf(label + used, size - used, "%s%s", strstr(columns, "+alpha") ? ", α = " : " ",
+            snprintf(label + used, size - used, "%s%s",
+                     strstr(columns, "+alpha")  ? ", α = "
+                     : strstr(columns, "+type") ? ", "
+                                                : " ",
                      rest);
     }
 }
@@ -318,8 +353,8 @@ void key_label(const char *columns, const char *text, char *label, size_t size)
 const char *key_colour(const char *text, int index)
 {
     static const char *const palette[] = {"#1b1b1b", "#d95f02", "#1b9e77", "#7570b3", "#e7298a",
-                                          "#66a61e", "#a6761d", "#1f78b4", "#b15928", "#6a3d9a",
-                                          "#33a02c", "#fb9a99", "#666666", "#e6ab02"};
+                                          "#1f78b4", "#e6ab02", "#00b4d8", "#b15928", "#6a3d9a",
+                                          "#33a02c", "#fb9a99", "#666666", "#9ccb3b"};
     const struct named *n = find_named(text, strlen(text));
     if (n && n->colour) return n->colour;
     return palette[index % (int)(sizeof palette / sizeof *palette)];

@@ -4,7 +4,11 @@
  *
  *   from=eval|time|train|row|check   the result table
  *   keep=col:value[|value],...       only rows whose column has one of the values (numbers as
- * numbers) and derived columns of time: percent_copy, gb_per_s, ns_per_element, work_per_s, gflops
+ *                                    numbers)
+ *
+ * Derived columns: percent_copy, gb_per_s, ns_per_element, ms, work_per_s, gflops of time; checks
+ * (1), passed, marginal, failed (1 or 0) and percent_tol of check. A value is averaged unless it is
+ * col:sum or col:max.
  */
 #ifndef MOSAIC_PIVOT_H
 #define MOSAIC_PIVOT_H
@@ -22,12 +26,13 @@ typedef struct source {
 status source_read(source *s, table of, char *const *paths, int count, int *missing);
 void source_free(source *s);
 
-/* A point: mean (and standard deviation over n > 1 rows) of a column where the group columns have
- * these values. */
+/* A point: mean (and standard deviation over n > 1 rows), sum or maximum of a column where the
+ * group columns have these values. */
 typedef struct point {
     char row[96], col[96];         /* group keys as text                     */
     double row_number, col_number; /* the same as numbers, NaN if none */
-    double sum, squares, mean, sd;
+    double sum, squares, most;
+    double value, sd; /* what was asked for; NaN unless it is a mean */
     int64_t n;
 } point;
 
@@ -37,7 +42,8 @@ typedef struct pivot {
 } pivot;
 
 /* Group the rows kept by `keep` by the columns `rows` and `cols` ("a+b" joins columns, "" is one
- * group) and average the column `value_of`. ERR_DATA names an unknown column. */
+ * group) and average the column `value_of` (or col:sum, col:max). ERR_DATA names an unknown column.
+ */
 status pivot_make(pivot *p, const source *s, const char *keep, const char *rows, const char *cols,
                   const char *value_of);
 void pivot_free(pivot *p);

@@ -11,6 +11,7 @@
 #include "show.h"
 
 struct page {
+    const char *scale; /* of the profile */
     buffer body, claims, provenance;
 };
 
@@ -42,11 +43,12 @@ static void add_escaped(buffer *b, const char *text)
     }
 }
 
-status page_open(page **out, const show *s)
+status page_open(page **out, const char *scale)
 {
-    (void)s;
     *out = calloc(1, sizeof **out);
-    return *out ? OK : fail(ERR_MEMORY, "show: out of memory");
+    if (!*out) return fail(ERR_MEMORY, "show: out of memory");
+    (*out)->scale = scale;
+    return OK;
 }
 
 void page_section(page *pg, const experiment *e)
@@ -63,15 +65,17 @@ void page_note(page *pg, const char *text)
     buffer_add(&pg->body, "</p>\n");
 }
 
-void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html)
+void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html,
+                int folded)
 {
-    buffer_add(&pg->body, "<p><b>");
+    buffer_add(&pg->body, "%s<b>", folded ? "<details><summary>" : "<p>");
     add_escaped(&pg->body, title);
     buffer_add(&pg->body,
                "</b> <span class=\"small\"><a href=\"%s.tsv\">tsv</a> <a href=\"%s.md\">md</a> "
-               "<a href=\"%s.tex\">tex</a></span><br><span class=\"scale\">%s</span></p>\n"
-               "<table>\n%s</table>\n",
-               id, id, id, scale, html);
+               "<a href=\"%s.tex\">tex</a></span>%s<span class=\"scale\">%s</span>%s\n"
+               "<table>\n%s</table>%s\n",
+               id, id, id, folded ? "</summary>" : "<br>", scale, folded ? "" : "</p>", html,
+               folded ? "</details>" : "");
 }
 
 void page_figure(page *pg, const show *s, const char *id, const char *title)
@@ -154,7 +158,7 @@ status page_close(page *pg, const show *s, int keep)
     } else if (keep) {
         buffer_add(&all, "%s<h1>mosaic: sparse attention as compact kernel regression</h1>\n",
                    head);
-        buffer_add(&all, "<p class=\"scale\">%s</p>\n", scale_caption(NULL, s->p->profile));
+        buffer_add(&all, "<p class=\"scale\">%s</p>\n", pg->scale);
         if (pg->claims.used)
             buffer_add(&all,
                        "<h2>Claims</h2>\n<table>\n<tr><td>claim of the paper</td><td>paper</td>"

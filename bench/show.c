@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * show.c — verb show: result files to tables (.tsv .md .tex), figures and the report.
+ * show.c — verb show: result files to tables, figures, claims and the report.
  */
 #include "show.h"
 
@@ -15,17 +15,6 @@
 #include "verb.h"
 
 enum { MAX_KEYS = 256 };
-
-const char *scale_caption(const experiment *e, const char *profile)
-{
-    int runs = e == NULL;
-    for (int i = 0; e && i < e->count; i++)
-        runs |= e->lines[i].kind == LINE_RUN;
-    if (!runs) return "committed measurement, machine named in its file";
-    if (strcmp(profile, "paper") == 0) return "profile paper";
-    if (strcmp(profile, "lite") == 0) return "profile lite: not the paper's scale";
-    return "profile smoke: CPU scale, not the paper's; the numbers show that the chain works";
-}
 
 status experiment_files(const show *s, const experiment *e, char ***paths, int *count)
 {
@@ -80,8 +69,7 @@ static table table_by_name(const char *name)
     return (table)t;
 }
 
-/* The rows a line speaks of, from the files of its experiment. */
-static status line_source(const show *s, const experiment *e, const line *l, source *rows)
+status line_source(const show *s, const experiment *e, const line *l, source *rows)
 {
     char **paths = NULL;
     int count = 0, missing = 0;
@@ -106,127 +94,13 @@ status line_pivot(const show *s, const experiment *e, const line *l, const char 
     return done;
 }
 
-static void format_point(char *text, size_t size, const char *format, const point *at)
+void line_label(const line *l, const char *columns, const char *text, char *label, size_t size)
 {
-    double v = at ? at->mean : NAN;
-    int digits = 3;
-    char kind = 'f';
-    if (isnan(v)) {
-        snprintf(text, size, "–");
-        return;
-    }
-    sscanf(format, "%%.%d%c", &digits, &kind);
-    int used = kind == 'g' ? snprintf(text, size, "%.*g", digits, v)
-                           : snprintf(text, size, "%.*f", digits, v);
-    if (at->n > 1 && at->sd > 0 && used > 0 && (size_t)used < size)
-        snprintf(text + used, size - (size_t)used, kind == 'g' ? " ± %.*g" : " ± %.*f", digits,
-                 at->sd);
-}
-
-/* The four forms of one table differ in what stands around cells. */
-typedef struct form {
-    const char *extension, *begin, *between, *end, *rule;
-} form;
-
-static void escape_tex(char *out, size_t size, const char *in)
-{
-    size_t n = 0;
-    for (; *in && n + 16 < size; in++) {
-        if (strchr("%&_#$", *in)) out[n++] = '\\';
-        if (strncmp(in, "α", 2) == 0)
-            n += (size_t)snprintf(out + n, size - n, "$\\alpha$"), in++;
-        else if (strncmp(in, "±", 2) == 0)
-            n += (size_t)snprintf(out + n, size - n, "$\\pm$"), in++;
-        else if (strncmp(in, "–", 3) == 0)
-            n += (size_t)snprintf(out + n, size - n, "--"), in += 2;
-        else
-            out[n++] = *in;
-    }
-    out[n] = '\0';
-}
-
-static void add_cell(buffer *b, const form *f, const char *text, int first)
-{
-    char tex[400];
-    escape_tex(tex, sizeof tex, text);
-    buffer_add(b, "%s%s", first ? f->begin : f->between,
-               strcmp(f->extension, "tex") == 0 ? tex : text);
-}
-
-static void add_body(buffer *b, const form *f, const pivot *p, const line *l, const char *corner)
-{
-    const char *rows[MAX_KEYS], *cols[MAX_KEYS];
-    int nr = pivot_keys(p, 1, rows, MAX_KEYS), nc = pivot_keys(p, 0, cols, MAX_KEYS);
-    char text[200];
-    add_cell(b, f, corner, 1);
-    for (int j = 0; j < nc; j++) {
-        key_label(line_value(l, "cols", ""), cols[j], text, sizeof text);
-        add_cell(b, f, *text ? text : line_value(l, "cell", "value"), 0);
-    }
-    buffer_add(b, "%s", f->end);
-    if (*f->rule) {
-        if (strcmp(f->extension, "md") == 0)
-            for (int j = 0; j <= nc; j++)
-                buffer_add(b, j ? " ---: |" : "| --- |");
-        buffer_add(b, "%s", f->rule);
-    }
-    for (int i = 0; i < nr; i++) {
-        key_label(line_value(l, "rows", ""), rows[i], text, sizeof text);
-        add_cell(b, f, text, 1);
-        for (int j = 0; j < nc; j++) {
-            format_point(text, sizeof text, line_value(l, "format", "%.3f"),
-                         pivot_find(p, rows[i], cols[j]));
-            add_cell(b, f, text, 0);
-        }
-        buffer_add(b, "%s", f->end);
-    }
-}
-
-static status write_form(const show *s, const form *f, const pivot *p, const experiment *e,
-                         const line *l)
-{
-    buffer b = {0};
-    const char *title = line_value(l, "title", e->title), *unit = line_value(l, "unit", "");
-    char corner[200], caption[600];
-    snprintf(corner, sizeof corner, "%s", line_value(l, "corner", line_value(l, "rows", "")));
-    snprintf(caption, sizeof caption, "%s%s%s%s (%s)", title, *unit ? " [" : "", unit,
-             *unit ? "]" : "", scale_caption(e, s->p->profile));
-    if (strcmp(f->extension, "tex") == 0) {
-        char tex[700];
-        escape_tex(tex, sizeof tex, caption);
-        buffer_add(&b, "%% %s\n\\begin{tabular}{l*{20}{r}}\n\\toprule\n", tex);
-        add_body(&b, f, p, l, corner);
-        buffer_add(&b, "\\bottomrule\n\\end{tabular}\n");
-    } else {
-        buffer_add(&b, strcmp(f->extension, "md") == 0 ? "*%s*\n\n" : "# %s\n", caption);
-        add_body(&b, f, p, l, corner);
-    }
-    status done = show_write(s, l->word[0], f->extension, b.text);
-    free(b.text);
-    return done;
-}
-
-status show_table(const show *s, const experiment *e, const line *l)
-{
-    static const form forms[] = {{"tsv", "", "\t", "\n", ""},
-                                 {"md", "| ", " | ", " |\n", "\n"},
-                                 {"tex", "", " & ", " \\\\\n", "\\midrule\n"}};
-    static const form html = {"html", "<tr><td>", "</td><td>", "</td></tr>\n", ""};
-    pivot p = {0};
-    buffer b = {0};
-    status done = line_pivot(s, e, l, line_value(l, "rows", ""), line_value(l, "cols", ""),
-                             line_value(l, "cell", "value"), line_value(l, "keep", ""), &p);
-    for (int i = 0; done == OK && i < 3; i++)
-        done = write_form(s, &forms[i], &p, e, l);
-    if (done == OK) {
-        add_body(&b, &html, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
-        page_table(s->page, l->word[0], line_value(l, "title", e->title),
-                   scale_caption(e, s->p->profile), buffer_text(&b));
-        if (buffer_failed(&b)) done = fail(ERR_MEMORY, "show: out of memory");
-    }
-    free(b.text);
-    pivot_free(&p);
-    return done;
+    static const char tail[] = ", backward";
+    key_label(columns, text, label, size);
+    char *at = strstr(label, tail);
+    if (at && strcmp(line_value(l, "labels", ""), "plain") == 0)
+        memmove(at, at + strlen(tail), strlen(at + strlen(tail)) + 1);
 }
 
 status show_claim(const show *s, const experiment *e, const line *l, claim_result *c)
@@ -241,10 +115,10 @@ status show_claim(const show *s, const experiment *e, const line *l, claim_resul
     parse_real(line_value(l, "tol", ""), &tol);
     if (*at && strcmp(at, s->p->profile) != 0) return OK;
     status done = line_pivot(s, e, l, "", "", cell_name, line_value(l, "keep", ""), &p);
-    if (done == OK && p.count) c->ours = p.points[0].mean;
+    if (done == OK && p.count) c->ours = p.points[0].value;
     if (done == OK && *line_value(l, "versus", "")) {
         done = line_pivot(s, e, l, "", "", cell_name, line_value(l, "versus", ""), &other);
-        c->ours -= done == OK && other.count ? other.points[0].mean : NAN;
+        c->ours -= done == OK && other.count ? other.points[0].value : NAN;
     }
     if (!isnan(c->ours)) {
         int agrees =
@@ -256,12 +130,55 @@ status show_claim(const show *s, const experiment *e, const line *l, claim_resul
     return done;
 }
 
-static status show_experiment(const show *s, const experiment *e)
+static const char *profile_scale(const char *profile)
+{
+    if (strcmp(profile, "paper") == 0) return "profile paper";
+    if (strcmp(profile, "lite") == 0) return "profile lite: not the paper's scale";
+    return "profile smoke: CPU scale, not the paper's; the numbers show that the chain works";
+}
+
+/* Machine, commit, date and copy bandwidth of one committed measurement. */
+static status measured_scale(const char *path, char *text, size_t size)
+{
+    char device[100], driver[60] = "", commit[60], created[60], copy[60];
+    double rate;
+    TRY(results_read_attribute(path, "device", device, sizeof device));
+    if (*device) TRY(results_read_attribute(path, "device_driver", driver, sizeof driver));
+    if (!*device) TRY(results_read_attribute(path, "cpu", device, sizeof device));
+    TRY(results_read_attribute(path, "commit", commit, sizeof commit));
+    TRY(results_read_attribute(path, "created", created, sizeof created));
+    TRY(results_read_attribute(path, "copy_cuda", copy, sizeof copy));
+    int used = snprintf(text, size, "measured on %s%s%s%s, commit %.7s, %.10s", device,
+                        *driver ? " (" : "", driver, *driver ? ")" : "", commit, created);
+    if (parse_real(copy, &rate) && used > 0 && (size_t)used < size)
+        snprintf(text + used, size - (size_t)used, "; copy %.2f TB/s", 1e-12 * rate);
+    return OK;
+}
+
+/* What the tables of an experiment must confess. */
+static status experiment_scale(show *s, const experiment *e, char *const *paths, int count)
+{
+    char one[sizeof s->scale], first[sizeof s->scale] = "";
+    snprintf(s->scale, sizeof s->scale, "%s", profile_scale(s->p->profile));
+    for (int i = 0; i < e->count; i++)
+        if (e->lines[i].kind == LINE_RUN) return OK;
+    for (int i = 0; i < count; i++) {
+        if (access(paths[i], R_OK) != 0) continue;
+        TRY(measured_scale(paths[i], one, sizeof one));
+        if (!*first) snprintf(first, sizeof first, "%s", one);
+        snprintf(s->scale, sizeof s->scale, "%.380s%s", first,
+                 strcmp(first, one) == 0 ? "" : " and others");
+    }
+    return OK;
+}
+
+static status show_experiment(show *s, const experiment *e)
 {
     char **paths = NULL;
     int count = 0, missing = 0;
     page_section(s->page, e);
     status done = experiment_files(s, e, &paths, &count);
+    if (done == OK) done = experiment_scale(s, e, paths, count);
     for (int i = 0; done == OK && i < count; i++)
         missing += access(paths[i], R_OK) != 0;
     for (int i = 0; done == OK && i < e->count; i++) {
@@ -305,7 +222,7 @@ int verb_show(const words *w)
         done = fail(ERR_ARG, "%.60s...: path too long", s.out);
     if (done == OK && mkdir(s.out, 0777) != 0 && errno != EEXIST)
         done = fail(ERR_FILE, "%s: cannot be created: expected a writable place", s.out);
-    if (done == OK) done = page_open(&s.page, &s);
+    if (done == OK) done = page_open(&s.page, profile_scale(p->profile));
     for (int i = 0; done == OK && i < p->count; i++)
         if (wanted(ids, count, p->experiments[i].id))
             done = show_experiment(&s, &p->experiments[i]);

@@ -3,9 +3,13 @@
  * show.h — how lines of an experiment become tables, figures and claims.
  *
  *   table ID title="..." from=T keep=... rows=COL[+COL] cols=COL cell=COL [format=%.3f] [unit=TEXT]
- *       ID.tsv ID.md ID.tex; a cell is the mean, and mean ± sd where it averages several rows
+ *       [folded=1: the page shows it on demand] [labels=plain: a gradient has the name of its
+ *       operation]
+ *       ID.tsv ID.md ID.tex; a cell is the mean, and mean ± sd where it averages several rows.
+ *       cell=COL:sum,COL:max,... heads=TEXT,TEXT,... instead of cols: a column for each
  *   figure ID title="..." from=T keep=... x=COL y=COL series=COL[+COL]
- * [style=lines|points|linespoints] [log=x|y|xy] [xlabel=...] [ylabel=...] [key=right|left|outside]
+ *       [style=lines|points|linespoints] [log=x|y|xy] [xlabel=...] [ylabel=...]
+ *       [key=right|left|outside] [labels=plain]
  *       [levels=1: a series known at one x only, such as a baseline, is drawn across]
  *       ID.tsv (one block a series), ID.gp, ID.svg, ID.png
  *   claim "text" paper=NUMBER [at=PROFILE] from=T keep=... cell=COL [versus=KEEP] [tol=NUMBER]
@@ -23,6 +27,7 @@
 /* What one verb show works on. */
 typedef struct show {
     const paper *p;
+    char scale[400];   /* what a table must confess: the profile, or where it was measured */
     const char *out;   /* folder */
     const cells *all;  /* of the chosen experiments */
     const char *root;  /* of the repository, for `data` files */
@@ -32,13 +37,14 @@ typedef struct show {
 /* The files of an experiment: its cells, then its data lines. Caller frees the array and texts. */
 status experiment_files(const show *s, const experiment *e, char ***paths, int *count);
 
-/* The pivot (pivot.h) of the rows a line speaks of: its from= table, of the files above. */
+/* The rows a line speaks of: its from= table, of the files above. The caller frees them. */
+status line_source(const show *s, const experiment *e, const line *l, source *rows);
+/* Their pivot (pivot.h). */
 status line_pivot(const show *s, const experiment *e, const line *l, const char *rows,
                   const char *cols, const char *value_of, const char *keep, pivot *p);
 
-/* The scale a table must confess: that of the profile (e NULL: for sure), or of a committed
- * measurement. */
-const char *scale_caption(const experiment *e, const char *profile);
+/* key_label (pivot.h) as the line wants it. */
+void line_label(const line *l, const char *columns, const char *text, char *label, size_t size);
 
 status show_table(const show *s, const experiment *e, const line *l);
 status show_figure(const show *s, const experiment *e, const line *l);
@@ -56,10 +62,11 @@ status show_write(const show *s, const char *name, const char *extension, const 
 
 /* The report. */
 typedef struct page page;
-status page_open(page **pg, const show *s);
+status page_open(page **pg, const char *scale);
 void page_section(page *pg, const experiment *e);
 void page_note(page *pg, const char *text);
-void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html);
+void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html,
+                int folded);
 void page_figure(page *pg, const show *s, const char *id, const char *title);
 void page_claim(page *pg, const claim_result *c);
 /* A row of the provenance table for the files of an experiment. */

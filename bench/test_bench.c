@@ -257,15 +257,30 @@ void selftest_pivot(selftest *t)
     const char *keys[8];
     EXPECT(pivot_make(&p, &s, "metric:ce", "method", "layers", "value") == OK);
     const point *at = pivot_find(&p, "softmax", "1");
-    EXPECT(at && at->n == 2 && at->mean == 3);
+    EXPECT(at && at->n == 2 && at->value == 3);
     if (at) EXPECT_NEAR(at->sd, sqrt(2), 1e-15);
     EXPECT(pivot_find(&p, "softmax", "2") == NULL);
     EXPECT(pivot_keys(&p, 0, keys, 8) == 2 && strcmp(keys[0], "1") == 0);
     pivot_free(&p);
     EXPECT(pivot_make(&p, &s, "metric:ce|exact,layers:2", "", "", "value") == OK);
-    EXPECT(p.count == 1 && p.points[0].mean == 5);
+    EXPECT(p.count == 1 && p.points[0].value == 5);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "metric:ce", "method", "", "value:sum") == OK && p.count == 2);
+    if (p.count == 2) EXPECT(p.points[0].value == 6 && isnan(p.points[0].sd));
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "", "", "", "value:max") == OK && p.points[0].value == 9);
     pivot_free(&p);
     EXPECT(pivot_make(&p, &s, "colour:red", "", "", "value") == ERR_DATA);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "", "", "", "value:least") == ERR_DATA);
+    pivot_free(&p);
+    check_row checks[] = {{.verdict = "PASS", .error = 1, .tol = 4},
+                          {.verdict = "FAIL", .error = 3, .tol = 2},
+                          {.verdict = "PASS"}};
+    source c = {CHECK, (char *)checks, 3};
+    EXPECT(pivot_make(&p, &c, "", "", "", "passed:sum") == OK && p.points[0].value == 2);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &c, "", "", "", "percent_tol:max") == OK && p.points[0].value == 150);
     pivot_free(&p);
     char label[64];
     key_label("op+alpha", "entmax 1.33333", label, sizeof label);

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * table.c — a table is a pivot in four forms: .tsv, .md, .tex, and the HTML of the report.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buffer.h"
+#include "show.h"
+
+enum { MAX_KEYS = 256 };
+
+/* The n-th item of a,b,c as text; returns 0 past the end. */
+static int list_item(const char *list, int n, char *text, size_t size)
+{
+    for (; n > 0 && *list; n--) {
+        list += strcspn(list, ",");
+        list += *list == ',';
+    }
+    snprintf(text, size, "%.*s", (int)strcspn(list, ","), list);
+    return *text != '\0';
+}
+
+/* Append the points of one column of a table, named `head`. */
+static status add_column(pivot *p, const pivot *column_of, const char *head)
+{
+    point *more = realloc(p->points, (size_t)(p->count + column_of->count + 1) * sizeof *more);
+    if (!more) return fail(ERR_MEMORY, "show: out of memory");
+    p->points = more;
+    for (int i = 0; i < column_of->count; i++) {
+        point *at = &p->points[p->count++];
+        *at = column_of->points[i];
+        at->col_number = NAN;
+        snprintf(at->col, sizeof at->col, "%s", head);
+    }
+    return OK;
+}
+
+/* The pivot of a table: by cols=, or a column for each of the values of cell=. */
+static status table_pivot(const show *s, const experiment *e, const line *l, pivot *p)
+{
+    const char *rows = line_value(l, "rows", ""), *keep = line_value(l, "keep", "");
+    const char *cell_name = line_value(l, "cell", "value"), *cols = line_value(l, "cols", "");
+    char name[100], head[96];
+    source from;
+    *p = (pivot){0};
+    status done = line_source(s, e, l, &from);
+    if (done == OK && *cols) done = pivot_make(p, &from, keep, rows, cols, cell_name);
+    for (int i = 0; done == OK && !*cols && list_item(cell_name, i, name, sizeof name); i++) {
+        pivot one = {0};
+        done = pivot_make(&one, &from, keep, rows, "", name);
+        if (!list_item(line_value(l, "heads", ""), i, head, sizeof head))
+            snprintf(head, sizeof head, "%.95s", name);
+        if (done == OK) done = add_column(p, &one, head);
+        pivot_free(&one);
+    }
+    source_free(&from);
+    return done;
+}
+
+static void format_point(char *text, size_t size, const char *format, const point *at)
+{
+    double v = at ? at->value : NAN;
+    int digits = 3;
+    char kind = 'f';
+    if (isnan(v)) {
+        snprintf(text, size, "–");
+        return;
+    }
+    sscanf(format, "%%.%d%c", &digits, &kind);
+    int used = kind == 'g' ? snprintf(text, size, "%.*g", digits, v)
+                           : snprintf(text, size, "%.*f", digits, v);
+    if (at->n > 1 && at->sd > 0 && used > 0 && (size_t)used < size)
+        snprintf(text + used, size - (size_t)used, kind == 'g' ? " ± %.*g" : " ± %.*f", digits,
+                 at->sd);
+}
+
+/* The four forms of one table differ in what stands around cells. */
+typedef struct form {
+    const char *extension, *begin, *between, *end, *rule;
+} form;
+
+static void escape_tex(char *out, size_t size, const char *in)
+{
+    size_t n = 0;
+    for (; *in && n + 16 < size; in++) {
+        if (strchr("%&_#$", *in)) out[n++] = '\\';
+        if (strncmp(in, "α", 2) == 0)
+            n += (size_t)snprintf(out + n, size - n, "$\\alpha$"), in++;
+        else if (strncmp(in, "±", 2) == 0)
+            n += (size_t)snprintf(out + n, size - n, "$\\pm$"), in++;
+        else if (strncmp(in, "–", 3) == 0)
+            n += (size_t)snprintf(out + n, size - n, "--"), in += 2;
+        else
+            out[n++] = *in;
+    }
+    out[n] = '\0';
+}
+
+static void add_cell(buffer *b, const form *f, const char *text, int first)
+{
+    char tex[400];
+    escape_tex(tex, sizeof tex, text);
+    buffer_add(b, "%s%s", first ? f->begin : f->between,
+               strcmp(f->extension, "tex") == 0 ? tex : text);
+}
+
+static void add_body(buffer *b, const form *f, const pivot *p, const line *l, const char *corner)
+{
+    const char *rows[MAX_KEYS], *cols[MAX_KEYS];
+    int nr = pivot_keys(p, 1, rows, MAX_KEYS), nc = pivot_keys(p, 0, cols, MAX_KEYS);
+    char text[200];
+    add_cell(b, f, corner, 1);
+    for (int j = 0; j < nc; j++) {
+        line_label(l, line_value(l, "cols", ""), cols[j], text, sizeof text);
+        add_cell(b, f, text, 0);
+    }
+    buffer_add(b, "%s", f->end);
+    if (*f->rule) {
+        if (strcmp(f->extension, "md") == 0)
+            for (int j = 0; j <= nc; j++)
+                buffer_add(b, j ? " ---: |" : "| --- |");
+        buffer_add(b, "%s", f->rule);
+    }
+    for (int i = 0; i < nr; i++) {
+        line_label(l, line_value(l, "rows", ""), rows[i], text, sizeof text);
+        add_cell(b, f, text, 1);
+        for (int j = 0; j < nc; j++) {
+            format_point(text, sizeof text, line_value(l, "format", "%.3f"),
+                         pivot_find(p, rows[i], cols[j]));
+            add_cell(b, f, text, 0);
+        }
+        buffer_add(b, "%s", f->end);
+    }
+}
+
+static void table_title(const experiment *e, const line *l, char *title, size_t size)
+{
+    const char *unit = line_value(l, "unit", "");
+    snprintf(title, size, "%s%s%s%s", line_value(l, "title", e->title), *unit ? " [" : "", unit,
+             *unit ? "]" : "");
+}
+
+static status write_form(const show *s, const form *f, const pivot *p, const experiment *e,
+                         const line *l)
+{
+    buffer b = {0};
+    char corner[200], title[300], caption[800];
+    snprintf(corner, sizeof corner, "%s", line_value(l, "corner", line_value(l, "rows", "")));
+    table_title(e, l, title, sizeof title);
+    snprintf(caption, sizeof caption, "%s (%s)", title, s->scale);
+    if (strcmp(f->extension, "tex") == 0) {
+        char tex[900];
+        escape_tex(tex, sizeof tex, caption);
+        buffer_add(&b, "%% %s\n\\begin{tabular}{l*{20}{r}}\n\\toprule\n", tex);
+        add_body(&b, f, p, l, corner);
+        buffer_add(&b, "\\bottomrule\n\\end{tabular}\n");
+    } else {
+        buffer_add(&b, strcmp(f->extension, "md") == 0 ? "*%s*\n\n" : "# %s\n", caption);
+        add_body(&b, f, p, l, corner);
+    }
+    status done = show_write(s, l->word[0], f->extension, b.text);
+    free(b.text);
+    return done;
+}
+
+status show_table(const show *s, const experiment *e, const line *l)
+{
+    static const form forms[] = {{"tsv", "", "\t", "\n", ""},
+                                 {"md", "| ", " | ", " |\n", "\n"},
+                                 {"tex", "", " & ", " \\\\\n", "\\midrule\n"}};
+    static const form html = {"html", "<tr><td>", "</td><td>", "</td></tr>\n", ""};
+    pivot p = {0};
+    buffer b = {0};
+    char title[300];
+    status done = table_pivot(s, e, l, &p);
+    for (int i = 0; done == OK && i < 3; i++)
+        done = write_form(s, &forms[i], &p, e, l);
+    if (done == OK) {
+        add_body(&b, &html, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
+        table_title(e, l, title, sizeof title);
+        page_table(s->page, l->word[0], title, s->scale, buffer_text(&b),
+                   strcmp(line_value(l, "folded", "0"), "1") == 0);
+        if (buffer_failed(&b)) done = fail(ERR_MEMORY, "show: out of memory");
+    }
+    free(b.text);
+    pivot_free(&p);
+    return done;
+}
