@@ -99,7 +99,25 @@ static status weigh(const args *a, const int32_t *live, int64_t head, int64_t t,
     return a->weights(&f);
 }
 
-/* Rows of one head from t on, one strip. */
+/* One strip: rows of one head from t on. */
+typedef status strip_fn(const args *a, const plan *s, double *slab, int64_t head, int64_t t);
+
+/* Every strip of every head; the strips of a head in order, in the same slab. */
+static status each_strip(const args *a, const plan *s, strip_fn *one, const char *name)
+{
+    status result = OK;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < s->slabs; i++)
+        for (int64_t head = i; head < s->heads; head += s->slabs)
+            for (int64_t t = 0; t < a->d.T; t += s->rows) {
+                status got = one(a, s, s->slabs_at + i * s->slab, head, t);
+                if (got == OK) continue;
+#pragma omp critical
+                result = got;
+            }
+    return result == OK ? OK : fail(result, "%s: weights: %s", name, status_text(result));
+}
+
 static status strip(const args *a, const plan *s, double *slab, int64_t head, int64_t t)
 {
     const int64_t T = a->d.T, D = a->d.D, step = a->d.H * D;
@@ -126,18 +144,7 @@ status attention_ref(const args *a)
     if (a->need) return *a->need = bytes, OK;
     TRY(check("attention", a, a->weights));
     fill_live(a, s.live);
-    status result = OK;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s.slabs; i++)
-        for (int64_t head = i; head < s.heads; head += s.slabs)
-            for (int64_t t = 0; t < a->d.T; t += s.rows) {
-                status got = strip(a, &s, s.slabs_at + i * s.slab, head, t);
-                if (got == OK) continue;
-#pragma omp critical
-                result = got;
-            }
-    if (result != OK) return fail(result, "attention: weights: %s", status_text(result));
-    return OK;
+    return each_strip(a, &s, strip, "attention");
 }
 
 static status strip_grad(const args *a, const plan *s, double *slab, int64_t head, int64_t t)
@@ -195,17 +202,7 @@ status attention_grad_ref(const args *a)
         memset(OUT(double, i), 0, size);
     fill_live(a, s.live);
     memset(s.partial, 0, (size_t)s.heads * sizeof(double));
-    status result = OK;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < s.slabs; i++)
-        for (int64_t head = i; head < s.heads; head += s.slabs)
-            for (int64_t t = 0; t < a->d.T; t += s.rows) {
-                status got = strip_grad(a, &s, s.slabs_at + i * s.slab, head, t);
-                if (got == OK) continue;
-#pragma omp critical
-                result = got;
-            }
-    if (result != OK) return fail(result, "attention_grad: weights: %s", status_text(result));
+    TRY(each_strip(a, &s, strip_grad, "attention_grad"));
     double *dbeta = OUT(double, 3);
     for (int64_t h = 0; h < a->d.H && dbeta; h++) {
         dbeta[h] = 0;
