@@ -21,23 +21,6 @@ void value_scalars(const mosaic *m, const half_index *i, double *nu, double *coe
     }
 }
 
-static args attention_args(const mosaic *m, int64_t layer, const half_acts *x, const double *beta)
-{
-    const mosaic_config *c = &m->c;
-    const params drop =
-        dropout_params(m, c->ctx_dropout ? c->drop_context : 0, site_of(layer, SITE_WEIGHTS));
-    args a = {.in = {x->key, x->key, x->value, beta}, .d = head_dims(m), .p = c->method.p};
-    a.weights = c->method.weights;
-    a.weights_grad = c->method.weights_grad;
-    a.p.lag = c->visible_lag;
-    a.p.scale = 1;
-    a.p.rate = drop.rate;
-    a.p.seed = drop.seed;
-    a.p.site = drop.site;
-    a.p.step = drop.step;
-    return a;
-}
-
 status contextual_forward(mosaic *m, int64_t layer, half_acts *x, double *out)
 {
     const half_index *i = &m->layers[layer].ctx;
@@ -50,7 +33,7 @@ status contextual_forward(mosaic *m, int64_t layer, half_acts *x, double *out)
     mix.d = head_dims(m);
     TRY(stage_run(m, value_mix_ref, &mix));
     bandwidths(m, i->kappa, beta);
-    args a = attention_args(m, layer, x, beta);
+    args a = attention_args(m, layer, x->key, x->key, x->value, beta);
     a.out[0] = x->z;
     a.out[1] = x->p;
     a.out[2] = x->stat;
@@ -68,7 +51,7 @@ status contextual_backward(mosaic *m, int64_t layer, const half_acts *x, double 
     TRY(residual_dropout(m, site_of(layer, SITE_RESIDUAL), dout));
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dout, dz));
     bandwidths(m, i->kappa, beta);
-    args a = attention_args(m, layer, x, beta);
+    args a = attention_args(m, layer, x->key, x->key, x->value, beta);
     a.in[4] = x->p;
     a.in[5] = x->stat;
     a.in[6] = dz;

@@ -33,22 +33,13 @@ static void join(const mosaic *m, const double *from, int part, double *qkv)
         memcpy(qkv + (3 * r + part) * d, from + r * d, (size_t)d * sizeof *qkv);
 }
 
-static args attention_args(const mosaic *m, int64_t layer, const half_acts *x, const double *beta)
+/* Every position sees itself; cosines have a bandwidth, products a fixed scale. */
+static args causal_args(const mosaic *m, int64_t layer, const half_acts *x, const double *beta)
 {
-    const mosaic_config *c = &m->c;
-    const params drop =
-        dropout_params(m, c->ctx_dropout ? c->drop_context : 0, site_of(layer, SITE_WEIGHTS));
-    args a = {.in = {x->query, x->key, x->value, c->gpt_cosine ? beta : NULL}};
-    a.d = head_dims(m);
-    a.p = c->method.p;
-    a.weights = c->method.weights;
-    a.weights_grad = c->method.weights_grad;
+    const int cosine = m->c.gpt_cosine;
+    args a = attention_args(m, layer, x->query, x->key, x->value, cosine ? beta : NULL);
     a.p.lag = 0;
-    a.p.scale = c->gpt_cosine ? 1 : 1 / sqrt((double)a.d.D);
-    a.p.rate = drop.rate;
-    a.p.seed = drop.seed;
-    a.p.site = drop.site;
-    a.p.step = drop.step;
+    a.p.scale = cosine ? 1 : 1 / sqrt((double)a.d.D);
     return a;
 }
 
@@ -67,7 +58,7 @@ status gpt_attention_forward(mosaic *m, int64_t layer, half_acts *x, double *out
         TRY(unit_forward(m, k, x->key, x->key_norm));
         bandwidths(m, i->kappa, beta);
     }
-    args a = attention_args(m, layer, x, beta);
+    args a = causal_args(m, layer, x, beta);
     a.out[0] = x->z;
     a.out[1] = x->p;
     a.out[2] = x->stat;
@@ -86,7 +77,7 @@ status gpt_attention_backward(mosaic *m, int64_t layer, const half_acts *x, doub
     TRY(residual_dropout(m, site_of(layer, SITE_RESIDUAL), dout));
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dout, dz));
     if (m->c.gpt_cosine) bandwidths(m, i->kappa, beta);
-    args a = attention_args(m, layer, x, beta);
+    args a = causal_args(m, layer, x, beta);
     a.in[4] = x->p;
     a.in[5] = x->stat;
     a.in[6] = dz;

@@ -127,6 +127,24 @@ status residual_dropout(mosaic *m, uint32_t site, double *x)
     return a.p.rate > 0 ? stage_run(m, dropout_ref, &a) : OK;
 }
 
+args attention_args(const mosaic *m, int64_t layer, const double *q, const double *k,
+                    const double *v, const double *beta)
+{
+    const mosaic_config *c = &m->c;
+    const params drop =
+        dropout_params(m, c->ctx_dropout ? c->drop_context : 0, site_of(layer, SITE_WEIGHTS));
+    args a = {.in = {q, k, v, beta}, .d = head_dims(m), .p = c->method.p};
+    a.weights = c->method.weights;
+    a.weights_grad = c->method.weights_grad;
+    a.p.lag = c->visible_lag;
+    a.p.scale = 1;
+    a.p.rate = drop.rate;
+    a.p.seed = drop.seed;
+    a.p.site = drop.site;
+    a.p.step = drop.step;
+    return a;
+}
+
 static const double *bias_or_null(const mosaic *m, int64_t b)
 {
     return b < 0 ? NULL : m->slot[SLOT_VALUE] + b;

@@ -118,6 +118,9 @@ status convolve_grad(mosaic *m, const double *x, int64_t K, int64_t shift, int64
 params dropout_params(const mosaic *m, double rate, uint32_t site);
 /* Dropout in place of rows (B T, d). */
 status residual_dropout(mosaic *m, uint32_t site, double *x);
+/* attention as the configuration wants it, with the dropout of the weights of a layer. */
+args attention_args(const mosaic *m, int64_t layer, const double *q, const double *k,
+                    const double *v, const double *beta);
 status norm_forward(mosaic *m, int64_t w, int64_t b, const double *x, double *h, double *mean,
                     double *rstd);
 status norm_backward(mosaic *m, int64_t w, int64_t b, const double *x, const double *mean,
