@@ -61,8 +61,8 @@ static status score_flipflop(const dataset *d, const sample *s, const double *lo
 {
     metrics tokens = {0};
     score_tokens(s, logits, d->vocab, d->pad - 1, &tokens);
-    metrics_add(all, "ce", 0, metrics_find(&tokens, "ce", 0)->sum, 2);
-    metrics_add(all, "exact", 1, metrics_find(&tokens, "exact", 1)->sum, 1);
+    metrics_take(all, &tokens, "ce", 2);
+    metrics_take(all, &tokens, "exact", 1);
     return OK;
 }
 

@@ -30,6 +30,13 @@ void metrics_add(metrics *all, const char *name, int proportion, double sum, int
     m->count += count;
 }
 
+void metrics_take(metrics *all, const metrics *from, const char *name, int64_t count)
+{
+    for (int i = 0; i < from->count; i++)
+        if (strcmp(from->m[i].name, name) == 0)
+            metrics_add(all, name, from->m[i].proportion, from->m[i].sum, count);
+}
+
 void metrics_merge(metrics *a, const metrics *b)
 {
     for (int i = 0; i < b->count; i++)
@@ -71,6 +78,13 @@ double log_sum_exp(const double *row, int64_t n, int64_t *argmax)
             sum += exp(below);
     }
     return row[best] + log(sum);
+}
+
+int predicts(const double *row, int64_t n, int32_t y)
+{
+    int64_t best;
+    double lse = log_sum_exp(row, n, &best);
+    return best == y && lse == lse;
 }
 
 void score_tokens(const sample *s, const double *logits, int32_t vocab, int32_t skip_target,

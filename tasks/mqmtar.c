@@ -145,16 +145,13 @@ static status score_mqmtar(const dataset *d, const sample *s, const double *logi
     sequence_parts p = sequence_split(d, s);
     metrics tokens = {0};
     score_tokens(s, logits, d->vocab, d->pad - 1, &tokens);
-    metrics_add(all, "ce", 0, metrics_find(&tokens, "ce", 0)->sum, p.R + 1);
-    metrics_add(all, "token_acc", 1, metrics_find(&tokens, "token_acc", 1)->sum, p.R);
+    metrics_take(all, &tokens, "ce", p.R + 1);
+    metrics_take(all, &tokens, "token_acc", p.R);
     int64_t queries = p.R / GROUP, words = 0, letters = 0;
     for (int64_t q = 0; q < queries; q++) {
         int right = 0;
-        for (int64_t i = GROUP * q + 1; i < GROUP * (q + 1); i++) {
-            int64_t best;
-            double lse = log_sum_exp(logits + (p.first + i) * d->vocab, d->vocab, &best);
-            right += best == p.trg[i] && lse == lse;
-        }
+        for (int64_t i = GROUP * q + 1; i < GROUP * (q + 1); i++)
+            right += predicts(logits + (p.first + i) * d->vocab, d->vocab, p.trg[i]);
         letters += right;
         words += right == GROUP - 1;
     }

@@ -41,14 +41,11 @@ static status score_nback(const dataset *d, const sample *s, const double *logit
     metrics tokens = {0};
     score_tokens(s, logits, d->vocab, -2, &tokens);
     int64_t R = s->T - 2, k = d->options.nback, correct = 0;
-    for (int64_t t = k; t < R; t++) {
-        int64_t best;
-        double lse = log_sum_exp(logits + (t + 1) * d->vocab, d->vocab, &best);
-        correct += best == s->y[t + 1] && lse == lse;
-    }
-    metrics_add(all, "ce", 0, metrics_find(&tokens, "ce", 0)->sum, R);
+    for (int64_t t = k; t < R; t++)
+        correct += predicts(logits + (t + 1) * d->vocab, d->vocab, s->y[t + 1]);
+    metrics_take(all, &tokens, "ce", R);
     metrics_add(all, "token_acc", 1, (double)correct, R > k ? R - k : 0);
-    metrics_add(all, "exact", 1, metrics_find(&tokens, "exact", 1)->sum, 1);
+    metrics_take(all, &tokens, "exact", 1);
     return OK;
 }
 

@@ -62,6 +62,8 @@ typedef struct metrics {
 /* Find or append. */
 metric *metrics_find(metrics *all, const char *name, int proportion);
 void metrics_add(metrics *all, const char *name, int proportion, double sum, int64_t count);
+/* Add the sum that `from` has under this name, over a count of the task's own. */
+void metrics_take(metrics *all, const metrics *from, const char *name, int64_t count);
 /* Sum b into a (for shards evaluated in parts, always merged in index order). */
 void metrics_merge(metrics *a, const metrics *b);
 /* 95 % Wilson interval of a proportion. */
@@ -119,6 +121,9 @@ void score_tokens(const sample *s, const double *logits, int32_t vocab, int32_t 
                   metrics *all);
 /* ln sum exp of a row, and the index of its largest entry (lowest on ties). */
 double log_sum_exp(const double *row, int64_t n, int64_t *argmax);
+
+/* Is y what the row predicts? A NaN in it predicts nothing. */
+int predicts(const double *row, int64_t n, int32_t y);
 
 /* A bounded queue filled by worker threads and read in a fixed order: element i holds batch i of
  * B samples, padded on the right to the longest of them. Batches do not depend on `threads`. */
