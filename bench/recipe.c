@@ -4,9 +4,7 @@
  */
 #include "recipe.h"
 
-#ifdef _OPENMP
 #include <omp.h>
-#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,11 +211,7 @@ status split_find(const char *word, int64_t length, int *split)
 
 void threads_set(int64_t threads)
 {
-#ifdef _OPENMP
     if (threads > 0) omp_set_num_threads(threads < 1024 ? (int)threads : 1024);
-#else
-    (void)threads;
-#endif
 }
 
 int64_t shuffled(int64_t i, int64_t n, uint64_t which)

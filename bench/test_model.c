@@ -8,9 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
 #include <omp.h>
-#endif
 
 #include "matmul.h"
 #include "tiny.h"
@@ -149,7 +147,6 @@ void selftest_model_stream(selftest *t)
 
 void selftest_model_threads(selftest *t)
 {
-#ifdef _OPENMP
     enum { WIDE = 3 * 70 };
     const int threads = omp_get_max_threads();
     int32_t tokens[WIDE], targets[WIDE];
@@ -184,9 +181,6 @@ void selftest_model_threads(selftest *t)
         mosaic_ref.destroy(m[1]);
     }
     omp_set_num_threads(threads);
-#else
-    selftest_skip(t, "built without OpenMP");
-#endif
 }
 
 void selftest_model_resume(selftest *t)

@@ -7,9 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#ifdef _OPENMP
 #include <omp.h>
-#endif
 
 #include "mosaic.h"
 #include "rng.h"
@@ -262,16 +260,12 @@ static uint64_t libm_fingerprint(void)
 void selftest_transform_threads(selftest *t)
 {
     const uint64_t plain = bits_plain(t), libm = bits_libm(t);
-#ifdef _OPENMP
     const int before = omp_get_max_threads();
     for (int threads = 1; threads <= 3; threads++) {
         omp_set_num_threads(threads);
         EXPECT(bits_plain(t) == plain && bits_libm(t) == libm);
     }
     omp_set_num_threads(before);
-#else
-    EXPECT(bits_plain(t) == plain && bits_libm(t) == libm);
-#endif
 }
 
 /* The same bits from gcc and clang at any optimisation level. */
