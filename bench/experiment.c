@@ -260,13 +260,14 @@ static char *choose(const char *word, int i)
 }
 
 /* A name of at most 120 bytes that says what the cell is; a hash keeps long ones apart. */
-static char *cell_name(const cell *c, const char *prefix)
+static char *cell_name(const cell *c, const char *prefix, int tests_best)
 {
     char text[4096];
     size_t n = (size_t)snprintf(text, sizeof text, "%s%s", prefix ? prefix : "", prefix ? "+" : "");
     n += (size_t)snprintf(text + n, sizeof text - n, "%s", c->verb);
     for (int i = 0; i < c->count && n < sizeof text; i++)
         n += (size_t)snprintf(text + n, sizeof text - n, ",%s", c->word[i]);
+    if (tests_best && n < sizeof text) snprintf(text + n, sizeof text - n, ",best=@");
     uint64_t hash = fnv1a(FNV_OFFSET, text, strlen(text));
     for (char *at = text; *at; at++)
         if (strchr("/ :<>|\"\\", *at)) *at = '-';
@@ -292,24 +293,28 @@ static status add_cell(cells *all, const paper *p, const experiment *e, const li
                     l->number);
     cell *c = &all->cell[all->count++];
     *c = (cell){.of = e, .verb = strdup(l->word[0]), .after = after};
-    int keeps = 0;
+    int keeps = 0, tests_best = 0;
     for (int i = 1; i < l->count; i++) {
         if (strcmp(l->word[i], "from=@") == 0) continue;
         if (strcmp(l->word[i], "checkpoint=@") == 0)
             keeps = 1;
+        else if (strcmp(l->word[i], "best=@") == 0)
+            tests_best = 1;
         else if ((c->word[c->count] = choose(l->word[i], pick[i])))
             c->count++;
         else
             return fail(ERR_MEMORY, "experiment: out of memory");
     }
     if (!c->verb) return fail(ERR_MEMORY, "experiment: out of memory");
-    c->name = cell_name(c, after >= 0 ? all->cell[after].name : NULL);
+    c->name = cell_name(c, after >= 0 ? all->cell[after].name : NULL, tests_best);
     char *folder = malloc(strlen(results) + strlen(p->profile) + strlen(e->id) + 4);
     if (folder) sprintf(folder, "%s/%s/%s/", results, p->profile, e->id);
     if (folder && c->name) c->result = join(folder, c->name, ".h5");
     if (folder && c->name && keeps) c->checkpoint = join(folder, c->name, ".checkpoint.h5");
+    if (folder && c->name && tests_best) c->best = join(folder, c->name, ".best.h5");
     free(folder);
-    if (!c->result) return fail(ERR_MEMORY, "experiment: out of memory");
+    if (!c->result || (keeps && !c->checkpoint) || (tests_best && !c->best))
+        return fail(ERR_MEMORY, "experiment: out of memory");
     if (strlen(c->result) + 32 < PATH_MAX) return OK;
     return fail(ERR_ARG, "%.60s...: path too long", results);
 }
@@ -369,6 +374,7 @@ void cells_free(cells *all)
         free(c->name);
         free(c->result);
         free(c->checkpoint);
+        free(c->best);
     }
     free(all->cell);
     *all = (cells){0};

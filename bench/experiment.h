@@ -7,7 +7,9 @@
  *   experiment ID "title"             opens an experiment; the lines below belong to it
  *     note "text"                     printed under every table of it
  *     run VERB words                  one cell for every choice of the {a,b,...} lists in the words
- *     then VERB words                 after each cell of the run above; @ is its checkpoint
+ *                                     checkpoint=@ keeps its model; best=@ has the tests made with
+ *                                     that of the lowest validation loss
+ *     then VERB words                 after each cell of the run above; from=@ is its checkpoint
  *     data FILE                       a committed measurement, shown with the cells
  *     table ID words                  see show.h
  *     figure ID words
@@ -64,10 +66,11 @@ typedef struct cell {
     const experiment *of;
     char *verb;
     int count;
-    char *word[LINE_WORDS]; /* key=value, without out=, checkpoint= and from=@ */
+    char *word[LINE_WORDS]; /* key=value, without out= and those with @ */
     char *name;             /* folder/file stem: the words, made fit for a file name */
     char *result;           /* NAME.h5                                         */
     char *checkpoint;       /* NAME.checkpoint.h5, or NULL                     */
+    char *best;             /* NAME.best.h5, or NULL                           */
     int after;              /* index of the cell whose checkpoint it reads; -1 */
 } cell;
 

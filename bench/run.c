@@ -58,6 +58,7 @@ static int is_finished(const cell *c, const char *wanted)
 {
     char key[4096] = "", sources[80] = "";
     return access(c->result, R_OK) == 0 && (!c->checkpoint || access(c->checkpoint, R_OK) == 0) &&
+           (!c->best || access(c->best, R_OK) == 0) &&
            results_read_attribute(c->result, "key", key, sizeof key) == OK &&
            results_read_attribute(c->result, "sources", sources, sizeof sources) == OK &&
            strcmp(key, wanted) == 0 && strcmp(sources, MOSAIC_SOURCES) == 0;
@@ -66,7 +67,7 @@ static int is_finished(const cell *c, const char *wanted)
 /* Replace this process by the cell's command; its chatter goes to NAME.log. */
 static void become(const cells *all, const cell *c, int alone)
 {
-    char *argv[LINE_WORDS + 8], extra[3][4200], log[4200];
+    char *argv[LINE_WORDS + 8], extra[4][4200], log[4200];
     int n = 0, made = 0;
     argv[n++] = "mosaic";
     argv[n++] = c->verb;
@@ -76,6 +77,10 @@ static void become(const cells *all, const cell *c, int alone)
     argv[n++] = extra[made++];
     if (c->checkpoint) {
         snprintf(extra[made], sizeof extra[0], "checkpoint=%s", c->checkpoint);
+        argv[n++] = extra[made++];
+    }
+    if (c->best) {
+        snprintf(extra[made], sizeof extra[0], "best=%s", c->best);
         argv[n++] = extra[made++];
     }
     if (c->after >= 0) {

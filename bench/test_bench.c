@@ -214,7 +214,7 @@ void selftest_experiment(selftest *t)
     FILE *f = fopen(at.path, "w");
     fputs("profile smoke steps=5 words=\"width=8 heads=2\"\nprofile paper steps=50 words=width=64\n"
           "experiment one \"Title # not a comment\" # a comment\n"
-          "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@\n"
+          "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@ best=@\n"
           "  then eval from=@ length=1,2\n"
           "  @paper run info\n"
           "  table t from=eval \\\n rows=method\n",
@@ -230,6 +230,8 @@ void selftest_experiment(selftest *t)
         EXPECT(strcmp(all.cell[1].word[0], "method=a") == 0 &&
                strcmp(all.cell[1].word[1], "layers=2") == 0);
         EXPECT(all.cell[1].count == 5 && strcmp(all.cell[1].word[2], "width=8") == 0);
+        EXPECT(strstr(all.cell[1].name, "best") && strstr(all.cell[1].best, ".best.h5"));
+        EXPECT(all.cell[5].best == NULL);
         EXPECT(all.cell[5].after == 1 && all.cell[5].count == 1 && all.cell[1].checkpoint != NULL);
     }
     cells_free(&all);
