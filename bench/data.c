@@ -2,9 +2,11 @@
  *
  * data.c — verb data: write a task in the official file format, one file set a split and length.
  */
+#include <signal.h>
 #include <string.h>
 
 #include "recipe.h"
+#include "sequence_file.h"
 
 static status write_split(const words *w, const struct task *t, const char *split)
 {
@@ -55,7 +57,17 @@ static status write_data(const words *w)
     return OK;
 }
 
+/* Whoever stops us finds no half a file. */
+static void stop(int number)
+{
+    text_remove_all();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 int verb_data(const words *w)
 {
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
     return status_exit(write_data(w));
 }

@@ -287,12 +287,31 @@ status shard_path(const char *data, int split, int64_t length, char path[PATH_RO
 
 /* --- writing -------------------------------------------------------------------------------- */
 
+/* The files a signal finds under way; a task writes fewer at a time. */
+enum { UNDER_WAY = 8 };
+static text_file *volatile under_way[UNDER_WAY];
+
+static void swap_slot(text_file *from, text_file *to)
+{
+    int i = 0;
+    while (i < UNDER_WAY && under_way[i] != from)
+        i++;
+    if (i < UNDER_WAY) under_way[i] = to;
+}
+
+void text_remove_all(void)
+{
+    for (int i = 0; i < UNDER_WAY; i++)
+        if (under_way[i]) unlink(under_way[i]->temporary);
+}
+
 status text_create(const char *path, text_file *t)
 {
     *t = (text_file){0};
     if (snprintf(t->path, sizeof t->path, "%s", path) >= (int)sizeof t->path)
         return fail(ERR_FILE, "%.60s...: the path is too long", path);
     snprintf(t->temporary, sizeof t->temporary, "%s.tmp.%ld", t->path, (long)getpid());
+    swap_slot(NULL, t);
     t->f = fopen(t->temporary, "wb");
     if (!t->f) return fail(ERR_FILE, "%s: cannot be written: %s", t->path, strerror(errno));
     return OK;
@@ -321,5 +340,6 @@ void text_abandon(text_file *t)
 {
     if (t->f) fclose(t->f);
     if (t->f || t->ready) unlink(t->temporary);
+    swap_slot(t, NULL);
     *t = (text_file){0};
 }

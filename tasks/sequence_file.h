@@ -67,6 +67,8 @@ status text_create(const char *path, text_file *t);
 status text_finish(text_file *t); /* flush to disk */
 status text_commit(text_file *t); /* rename */
 void text_abandon(text_file *t);  /* removes what was not committed; after a commit: nothing */
+/* Remove every temporary file between its text_create and its text_abandon. For signal handlers. */
+void text_remove_all(void);
 
 #ifdef __cplusplus
 }
