@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tiny.h — what the tests of models share: a tiny model, random tokens, the number of threads.
+ * tiny.h — what the tests of models share: a tiny model, random numbers and tokens, the
+ * number of threads.
  */
 #ifndef MOSAIC_TINY_H
 #define MOSAIC_TINY_H
@@ -25,6 +26,14 @@ static inline mosaic_config tiny(void)
     c.M = 5;
     c.T = 16;
     return c;
+}
+
+/* Normal numbers. */
+static inline void fill(double *x, int64_t n, uint64_t seed)
+{
+    rng r = {seed};
+    for (int64_t i = 0; i < n; i++)
+        x[i] = rng_normal(&r);
 }
 
 static inline void draw(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed)
