@@ -344,6 +344,7 @@ void key_label(const char *columns, const char *text, char *label, size_t size)
         if (*rest && used < size)
             snprintf(label + used, size - used, "%s%s",
                      strstr(columns, "+alpha")  ? ", α = "
+                     : strstr(columns, "+n")    ? ", N = "
                      : strstr(columns, "+type") ? ", "
                                                 : " ",
                      rest);

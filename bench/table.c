@@ -175,9 +175,11 @@ status show_table(const show *s, const experiment *e, const line *l)
     buffer b = {0};
     char title[300];
     status done = table_pivot(s, e, l, &p);
-    for (int i = 0; done == OK && i < 3; i++)
+    for (int i = 0; done == OK && p.count > 0 && i < 3; i++)
         done = write_form(s, &forms[i], &p, e, l);
-    if (done == OK) {
+    if (done == OK && p.count == 0) {
+        page_note(s->page, "A table has no data yet: its cells were not run.");
+    } else if (done == OK) {
         add_body(&b, &html, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
         table_title(e, l, title, sizeof title);
         page_table(s->page, l->word[0], title, s->scale, buffer_text(&b),
