@@ -148,8 +148,9 @@ static status measured_scale(const char *path, char *text, size_t size)
     TRY(results_read_attribute(path, "commit", commit, sizeof commit));
     TRY(results_read_attribute(path, "created", created, sizeof created));
     TRY(results_read_attribute(path, "copy_cuda", copy, sizeof copy));
-    int used = snprintf(text, size, "measured on %s%s%s%s, commit %.7s, %.10s", device,
-                        *driver ? " (" : "", driver, *driver ? ")" : "", commit, created);
+    int used = snprintf(text, size, "measured on %s%s%s%s, commit %.7s%s, %.10s", device,
+                        *driver ? " (" : "", driver, *driver ? ")" : "", commit,
+                        strstr(commit, "-dirty") ? "-dirty" : "", created);
     if (parse_real(copy, &rate) && used > 0 && (size_t)used < size)
         snprintf(text + used, size - (size_t)used, "; copy %.2f TB/s", 1e-12 * rate);
     return OK;
