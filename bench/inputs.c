@@ -173,6 +173,12 @@ static void row_nan(rng *r, double *c, int64_t n, int64_t row)
     if (row % 3 == 1) c[rng_below(r, (uint64_t)n)] = NAN;
 }
 
+static void row_scores(rng *r, double *c, int64_t n, int64_t row)
+{
+    (void)row;
+    fill_normal(r, c, n, 2, 0);
+}
+
 typedef void row_fill(rng *r, double *c, int64_t n, int64_t row);
 
 static row_fill *const fills[] = {
@@ -331,10 +337,14 @@ static status fill_all(call *c, const char *family, double beta, uint64_t seed)
 
 /* ---- large problems: fill the leading part, repeat it -------------------------------------- */
 
-/* The letter of the leading axis along which a problem can be repeated. */
+/* The letter of the leading axis along which the inputs are repeated: that of the answer, or else
+ * of the largest input. */
 static char leading(const call *c)
 {
-    const char first = *c->sig.out[0].shape;
+    int largest = 0;
+    for (int i = 1; i < c->sig.inputs; i++)
+        if (c->in_count[i] > c->in_count[largest]) largest = i;
+    const char first = op_repeats(c->op) ? op_repeats(c->op) : *c->sig.in[largest].shape;
     return first == 'B' || first == 'R' || first == 'N' ? first : 0;
 }
 
@@ -381,7 +391,7 @@ status inputs_fill(call *c, const char *family, double beta, uint64_t seed)
     status s = fill_all(small, family, beta, seed);
     if (s == OK) {
         spread(c, small, letter);
-        c->distinct = *lead;
+        c->distinct = op_repeats(c->op) ? *lead : 0;
     }
     call_destroy(small);
     return s;

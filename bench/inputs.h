@@ -22,8 +22,8 @@ int input_applies(const char *family, const op *o);
 /* Fill the host inputs and live of a call. beta = 0 mixes inverse bandwidths 0.5 ... e^5 from row
  * to row. Inputs of a gradient that are inputs or outputs of the forward operation are made by its
  * reference; what the caller must be consistent in (alpha, k, ...) is in c->a.p.
- * A tensor of more than 2^22 values repeats its leading rows, and c->distinct says how many differ.
- */
+ * A tensor of more than 2^22 values repeats its leading rows, and c->distinct says how many differ
+ * if the answer repeats with them. */
 status inputs_fill(call *c, const char *family, double beta, uint64_t seed);
 
 /* Fill the host inputs of a gradient from its finished forward call: what has the same name there

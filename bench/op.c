@@ -122,6 +122,14 @@ op_fn *op_on(const backend *where, const char *op_name)
     return NULL;
 }
 
+char op_repeats(const op *o)
+{
+    signature s;
+    if (strcmp(o->name, "dropout") == 0 || signature_parse(o->signature, &s) != OK) return 0;
+    const char letter = *s.out[0].shape;
+    return letter == 'B' || letter == 'R' || letter == 'N' ? letter : 0;
+}
+
 int op_is_transform(const op *o)
 {
     return o->laws != NO_LAW;

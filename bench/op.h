@@ -69,6 +69,10 @@ op_fn *op_on(const backend *where, const char *op_name);
 /* The backends of this build: the reference, then the device; NULL past the end. */
 const backend *backend_at(int i);
 
+/* The letter of the leading axis, B, R or N, along which the answer repeats where the inputs do;
+ * 0 if there is none, as where a value depends on its position (the masks of dropout). */
+char op_repeats(const op *o);
+
 /* A row transform: its first output is p, or it is the gradient of one. */
 int op_is_transform(const op *o);
 int op_is_transform_grad(const op *o);

@@ -186,6 +186,35 @@ void selftest_results(selftest *t)
     scratch_close(&at);
 }
 
+/* More values than are checked before the repetition (adamw), or drawn (all). */
+void selftest_time_large(selftest *t)
+{
+    char *text[] = {"op=adamw,dropout,global_norm",
+                    "impl=ref",
+                    "n=1024",
+                    "elements=5000000",
+                    "samples=3",
+                    "out="};
+    char out[110];
+    words *w = NULL;
+    scratch at;
+    void *rows = NULL;
+    int64_t count = 0;
+    EXPECT(scratch_open(&at));
+    snprintf(out, sizeof out, "out=%s", at.path);
+    text[5] = out;
+    EXPECT(words_parse("time", 6, text, &w) == OK && verb_time(w) == EXIT_GOOD);
+    words_free(w);
+    EXPECT(results_rows(at.path, TIME, &rows, &count) == OK && count == 3);
+    for (int64_t i = 0; i < count; i++) {
+        const time_row *row = (const time_row *)rows + i;
+        selftest_expect(t, strcmp(row->verdict, "PASS") == 0 && row->median > 0, row->op, (int)i,
+                        row->verdict);
+    }
+    free(rows);
+    scratch_close(&at);
+}
+
 /* Equal content at an equal time is equal bytes. */
 void selftest_results_bytes(selftest *t)
 {

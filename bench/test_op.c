@@ -73,6 +73,52 @@ void selftest_signature(selftest *t)
     EXPECT(shape_count("1", &d) == 1);
 }
 
+/* Whether three times the inputs of `one` along an axis are three times its answer, bit for bit. */
+static int answer_repeats(const call *one, call *three, char axis)
+{
+    int same = 1;
+    for (int i = 0; i < one->sig.inputs; i++) {
+        const size_t size = one->sig.in[i].storage == 'i' ? sizeof(int32_t) : sizeof(double);
+        const size_t part = (size_t)one->in_count[i] * size;
+        for (size_t at = 0; at < (size_t)three->in_count[i] * size; at += part)
+            memcpy((char *)three->in[i] + at, one->in[i], part);
+    }
+    if (call_once(three) != OK) return -1;
+    for (int i = 0; i < one->sig.outputs; i++)
+        for (int64_t at = 0; *one->sig.out[i].shape == axis && at < three->out_count[i];
+             at += one->out_count[i])
+            same &= memcmp((double *)three->out[i] + at, one->out[i],
+                           (size_t)one->out_count[i] * sizeof(double)) == 0;
+    return same;
+}
+
+/* Of the operations whose answer has the axis, only dropout does not repeat. */
+void selftest_repeats(selftest *t)
+{
+    const op *o;
+    signature s;
+    for (int i = 0; (o = op_at(i)); i++) {
+        EXPECT(signature_parse(o->signature, &s) == OK);
+        const char axis = *s.out[0].shape;
+        const params p = call_params(o);
+        dims d = {.B = 2, .T = 3, .H = 2, .D = 4, .C = 5, .R = 6, .N = 40, .V = 7, .M = 3};
+        call *one, *three = NULL;
+        if (!strchr("BRN", axis)) {
+            EXPECT(op_repeats(o) == 0);
+            continue;
+        }
+        EXPECT(call_create(&one, o, impl_find(o->name, "ref"), &d, &p, F64) == OK);
+        *(axis == 'B' ? &d.B : axis == 'R' ? &d.R : &d.N) *= 3;
+        EXPECT(call_create(&three, o, impl_find(o->name, "ref"), &d, &p, F64) == OK);
+        EXPECT(inputs_fill(one, "gauss", 1, 7) == OK && call_once(one) == OK);
+        const int same = answer_repeats(one, three, axis);
+        EXPECT(same == (strcmp(o->name, "dropout") != 0));
+        EXPECT(op_repeats(o) == (same ? axis : 0));
+        call_destroy(one);
+        call_destroy(three);
+    }
+}
+
 /* Bytes of every tensor once; the inner axis is n and the largest tensor about `elements`. */
 void selftest_call_sizes(selftest *t)
 {
