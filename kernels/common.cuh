@@ -143,4 +143,29 @@ __device__ __forceinline__ float max_nan(float a, float b)
     return r;
 }
 
+/* 16 bytes from global to shared memory that need no register on the way; the thread that asked
+ * for them may read them once they have arrived. What it asked for since it last closed a group is
+ * the next group; copies_arrived waits for all, groups_arrived<n> for all groups but the last n. */
+__device__ __forceinline__ void copy_async(uint32_t shared, const void *global)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global)
+                 : "memory");
+}
+__device__ __forceinline__ void copy_async(uint4 *shared, const void *global)
+{
+    copy_async((uint32_t)__cvta_generic_to_shared(shared), global);
+}
+__device__ __forceinline__ void copies_arrived()
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+__device__ __forceinline__ void close_group()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int LATER> __device__ __forceinline__ void groups_arrived()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(LATER) : "memory");
+}
+
 #endif

@@ -18,7 +18,7 @@ template <typename T> static status forward_of(const args *a)
     switch (integer_exponent(a->p.alpha)) {
 #define CASE(r)                                                                                    \
     case r:                                                                                        \
-        return forward_rows<T>(a, "entmax", newton_rule<integer_power<r>>())
+        return forward_rows<T>(a, "entmax", newton_for(integer_power<r>(), a->d.N))
         CASE(1);
         CASE(2);
         CASE(3);
@@ -28,10 +28,11 @@ template <typename T> static status forward_of(const args *a)
 #undef CASE
     }
     if (a->p.alpha < 2) {
-        newton_rule<real_power> rule = {};
-        rule.power.a = (float)(a->p.alpha - 1);
-        rule.power.r = (float)(1 / (a->p.alpha - 1));
-        return forward_rows<T>(a, "entmax", rule);
+        steep_power power;
+        power.a = (float)(a->p.alpha - 1);
+        power.r = (float)(1 / (a->p.alpha - 1));
+        if (power.r < 8) return forward_rows<T>(a, "entmax", newton_for<real_power>(power, a->d.N));
+        return forward_rows<T>(a, "entmax", newton_for(power, a->d.N));
     }
     order_rule rule = {};
     rule.a = a->p.alpha - 1;

@@ -12,10 +12,8 @@
  *
  * falls from 1 to the root, every iterate a bound. On equal keys, or one key, one step is exact; as
  * alpha -> 1 one step is softmax. The root of any subset of the keys is a bound as well: the first
- * steps see the largest keys of each thread, in each warp by itself. If r is a small integer the
- * powers are multiplications, cheaper than anything that would spare some. Else they are logarithms:
- * the keys inside the bound contain the support; where they are few, each thread lists its own, and
- * the iteration runs on the list, with rough logarithms first.
+ * steps see the maximum of each group of entries only, and bring omega so near that one or two steps
+ * over the row remain, in which groups that do not reach the support are left out.
  *
  * Many keys just inside the threshold (G >> F) make F answer to the last bit of k: it moves G/F units.
  * So the last step is not rounded into k. From the residual rho = omega^r F - 1 at the k in use,
@@ -30,7 +28,6 @@
 #include "row.cuh"
 
 enum { MAX_STEPS = 64 };
-static const float ULP = 1.1920929e-7f; /* 2^-23 */
 static const float LOG2_E = 1.44269504f;
 
 template <int E> __device__ __forceinline__ float power(float y)
@@ -45,192 +42,214 @@ template <int E> __device__ __forceinline__ float power(float y)
         return power<E / 2>(y) * power<E / 2>(y);
 }
 
-template <int r> struct integer_power {
-    enum { lists = 0, rough_first = 0, part_steps = 3 };
+/* log2 y to 2^-22 of itself, near 1 to 2^-22; -inf below 2^-126. */
+__device__ __forceinline__ float logarithm(float y)
+{
+    float l;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(l) : "f"(y));
+    return l;
+}
+
+/* A power: y^r, and y^(r-1) to *low, for y = 1 + k x, which is cut to 0 ... 1. */
+template <int r_> struct integer_power {
+    enum { from_one = 0 };
+    static constexpr float r = r_;
 
     __device__ double slope() const
     {
-        return 1.0 / r;
+        return 1.0 / r_;
     }
-    __device__ static float settled()
+    __device__ __forceinline__ float at(float y, float *low) const
     {
-        return ULP;
+        y = __saturatef(y);
+        *low = r_ == 1 ? (y > 0.0f ? 1.0f : 0.0f) : power<r_ - 1>(y);
+        return r_ == 1 ? y : *low * y;
     }
-    __device__ static bool by_distance()
+    /* w^(r-1) */
+    __device__ __forceinline__ float low(float w) const
     {
-        return true;
-    }
-    /* y^r, and y^(r-1) to *low */
-    template <bool exact> __device__ __forceinline__ float of(float x, float k, float *low) const
-    {
-        return at(fmaf(k, x, 1.0f), low);
-    }
-    /* the same from 1 + k x, negative or NaN beyond the support */
-    __device__ __forceinline__ float at(float distance, float *low) const
-    {
-        const float y = __saturatef(distance);
-        *low = r == 1 ? (y > 0.0f ? 1.0f : 0.0f) : power<r - 1>(y);
-        return r == 1 ? y : *low * y;
+        return power<r_ - 1>(w);
     }
     /* F^(-1/r), F >= 1, to two units in the last place */
     __device__ __forceinline__ float root(float F) const
     {
-        if constexpr (r == 1)
+        if constexpr (r_ == 1)
             return __fdividef(1.0f, F);
-        else if constexpr (r == 2)
+        else if constexpr (r_ == 2)
             return rsqrtf(F);
         else {
             const float y = power_of_two(__log2f(F) * (-1.0f / r));
-            return fmaf(y, fmaf(-F, power<r>(y), 1.0f) * (1.0f / r), y);
+            return fmaf(y, fmaf(-F, power<r_>(y), 1.0f) * (1.0f / r), y);
         }
-    }
-    /* omega^r F - 1 at omega = scale/k; what the quotient leaves comes from its remainder */
-    __device__ __forceinline__ float residual(float scale, float k, float F) const
-    {
-        const float w = __fdividef(scale, k), left = __fdividef(fmaf(-w, k, scale), scale);
-        return fmaf(w, power<r - 1>(w) * F, -1.0f) + r * left;
     }
 };
 
 struct real_power {
-    enum { lists = 1, rough_first = 1, part_steps = 5 };
+    enum { from_one = 0 };
     float a, r;
 
     __device__ double slope() const
     {
         return a;
     }
-    __device__ static float settled()
-    {
-        return 2.0f * ULP;
-    }
-    /* The rounding of 1 + k x costs p r units near the maximum; that of k x, G/F units. */
-    __device__ bool by_distance() const
-    {
-        return r < 4.0f;
-    }
-    template <bool exact> __device__ __forceinline__ float of(float x, float k, float *low) const
-    {
-        if (exact && by_distance()) return at(fmaf(k, x, 1.0f), low);
-        const float u = -k * x;
-        float e = 0.0f;
-        *low = 0.0f;
-        if (u < 1.0f) {
-            e = power_of_two(r * (exact ? LOG2_E * log1pf(-u) : __log2f(1.0f - u)));
-            *low = __fdividef(e, 1.0f - u);
-        }
-        return e;
-    }
     __device__ __forceinline__ float at(float y, float *low) const
     {
-        float e = 0.0f;
-        *low = 0.0f;
-        if (y > 0.0f) {
-            e = power_of_two(r * log2f(y));
-            *low = __fdividef(e, y);
-        }
-        return e;
+        y = __saturatef(y);
+        *low = power_of_two((r - 1.0f) * logarithm(y));
+        return *low * y;
+    }
+    __device__ __forceinline__ float low(float w) const
+    {
+        return expf((r - 1.0f) * logf(w));
     }
     __device__ __forceinline__ float root(float F) const
     {
         return expf(-a * logf(F));
     }
-    __device__ __forceinline__ float residual(float scale, float k, float F) const
+};
+
+/* For r so large that the rounding of 1 + k x, which costs a weight near the maximum r units, shows:
+ * omega, whose r-th root hides it, comes from there; the weights and F from k x itself. */
+struct steep_power : real_power {
+    enum { from_one = 1 };
+
+    /* (1 + v)^r, v <= 0 */
+    __device__ __forceinline__ float from(float v) const
     {
-        const float w = __fdividef(scale, k), left = __fdividef(fmaf(-w, k, scale), scale);
-        return fmaf(w, expf((r - 1.0f) * logf(w)) * F, -1.0f) + r * left;
+        return v > -1.0f ? power_of_two(r * (LOG2_E * log1pf(v))) : 0.0f;
     }
 };
 
 template <class Power> struct newton_rule {
-    enum { keeps_list = Power::lists, shifted = 1 };
+    enum { shifted = 1, compact = 1 };
     Power power;
+    float settled; /* relative to omega, the step after which none is taken */
     float scale, k, rest, inverse, omega;
 
     __device__ __forceinline__ void steepen(float w)
     {
         k = clamp_scale(__fdividef(scale, w));
     }
-    /* Newton from w until a step is below tol w; returns the last omega. */
-    template <bool exact, class Source>
-    __device__ __forceinline__ float newton(const Source &t, team &g, float w, float tol, bool idle)
+    __device__ __forceinline__ float inside(float x) const
+    {
+        return fmaf(k, x, 1.0f);
+    }
+    /* The step from omega = w, to be subtracted. */
+    __device__ __forceinline__ float step_from(float w, sum2 s)
+    {
+        omega = power.root(s.a);
+        return __fdividef(s.a, s.b) * (w - omega);
+    }
+    /* omega from the maxima of the groups. */
+    __device__ __forceinline__ float bound(team &g, const row_facts &row)
+    {
+        float w = 1.0f;
+#pragma unroll 1
+        for (int i = 0; i < MAX_STEPS; i++) {
+            float F = 0.0f, G = 0.0f, low;
+            steepen(w);
+#pragma unroll
+            for (int j = 0; j < GROUPS; j++) {
+                F += power.at(inside(row.top[j]), &low);
+                G += low;
+            }
+            const float step = step_from(w, g.sum(F, G));
+            if (step > 0.0f) w -= step;
+            if (!g.any(!row.idle && step > w * (1.0f / 256))) break;
+        }
+        return w;
+    }
+    /* omega from the row: on from w until no step is left. Returns F and G there. */
+    template <class Tile>
+    __device__ __forceinline__ sum2 newton(const Tile &t, team &g, const row_facts &row, float w)
     {
         sum2 s;
 #pragma unroll 1
-        for (int step = 0; step < MAX_STEPS; step++) {
+        for (int i = 0; i < MAX_STEPS; i++) {
             float F[CHAINS] = {0, 0, 0, 0}, G[CHAINS] = {0, 0, 0, 0};
             steepen(w);
-            t.each([&](float x, int, int chain) {
-                float low;
-                F[chain] += power.template of<exact>(x, k, &low);
-                G[chain] += low;
-            });
+            t.each_of(
+                row.top, [&](float x) { return inside(x) > 0.0f; },
+                [&](float x, int, int chain) {
+                    float low;
+                    F[chain] += power.at(inside(x), &low);
+                    G[chain] += low;
+                });
             s = g.sum(folded(F), folded(G));
-            omega = power.root(s.a);
-            const float gap = w - omega, next = w - __fdividef(s.a, s.b) * gap;
-            /* a rough start may have gone below the root by its own error: one step goes up */
-            const bool more = !idle && fabsf(gap) > tol * w && (next < w || step == 0);
-            if (!exact && !idle) w = next;
+            const float step = step_from(w, s);
+            /* the bound may have passed the root by its rounding: the first step may go up */
+            const bool more = !row.idle && fabsf(step) > settled * w && (step > 0.0f || i == 0);
             if (!g.any(more)) break;
-            if (exact && more) w = next;
+            if (more) w -= step;
         }
-        inverse = 1.0f / s.a;
+        return s;
+    }
+    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    {
+        float w;
+        scale = (float)(power.slope() * row.beta * row.beta);
+        w = bound(g, row);
+        const sum2 s = newton(t, g, row, w);
         rest = 0.0f;
-        if (exact && power.by_distance()) refine(s.a, s.b);
-        return w;
+        if constexpr (Power::from_one)
+            recount(t, g, row);
+        else
+            inverse = 1.0f / s.a, refine(s.a, s.b);
+    }
+    /* F itself, once omega stands. */
+    template <class Tile>
+    __device__ __forceinline__ void recount(const Tile &t, team &g, const row_facts &row)
+    {
+        float F[CHAINS] = {0, 0, 0, 0};
+        t.each_of(
+            row.top, [&](float x) { return reaches(x); },
+            [&](float x, int, int chain) { F[chain] += power.from(k * x); });
+        const float sum = g.sum(folded(F));
+        inverse = 1.0f / sum;
+        omega = power.root(sum);
     }
     __device__ __forceinline__ void refine(float F, float G)
     {
-        const float rho = power.residual(scale, k, F);
+        /* omega^r F - 1 at omega = scale/k; what the quotient leaves comes from its remainder */
+        const float w = __fdividef(scale, k), left = __fdividef(fmaf(-w, k, scale), scale);
+        const float rho = fmaf(w, power.low(w) * F, -1.0f) + power.r * left;
         if (!(fabsf(rho) < 0.5f)) return; /* k at an end of its range, or no keys */
         const float share = F / G, sum = F - F * (1.0f - share) * rho;
         rest = k * (share * rho * (float)power.slope());
         inverse = 1.0f / sum;
         omega = power.root(sum);
     }
-    template <class Source>
-    __device__ __forceinline__ void finish(const Source &t, team &g, float w, bool idle)
+    __device__ __forceinline__ float moved(float x) const
     {
-        if (Power::rough_first) w = newton<false>(t, g, w, 1e-3f, idle);
-        newton<true>(t, g, w, Power::settled(), idle);
+        return fmaf(rest, x, inside(x));
     }
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    __device__ __forceinline__ bool reaches(float x) const
     {
-        float w = 1.0f;
-        scale = (float)(power.slope() * row.beta * row.beta);
-#pragma unroll 1
-        for (int step = 0; step < Power::part_steps; step++) {
-            float F = 0.0f, G = 0.0f, low;
-            steepen(w);
-#pragma unroll
-            for (int i = 0; i < CHAINS; i++) {
-                F += power.template of<false>(row.top[i], k, &low);
-                G += low;
-            }
-            const sum2 s = g.part(F, G);
-            const float gap = w - power.root(s.a);
-            if (gap > 0.0f) w -= __fdividef(s.a, s.b) * gap;
-        }
-        if (g.warps > 1) w = -g.max(-w);
-        if constexpr (Power::lists) {
-            steepen(w);
-            const survivors list(t, -1.0001f / k, row.kept);
-            const bool full = g.count(!list.whole) > 0;
-            if (!g.any(full && !row.idle)) return finish(list, g, w, row.idle);
-        }
-        finish(t, g, w, row.idle);
+        return moved(x) > 0.0f;
     }
     __device__ __forceinline__ float weight(float x, int) const
     {
         float low;
-        const float y = power.by_distance() ? power.at(fmaf(rest, x, fmaf(k, x, 1.0f)), &low)
-                                            : power.template of<true>(x, k, &low);
-        return y * inverse;
+        if constexpr (Power::from_one) return power.from(k * x) * inverse;
+        return power.at(moved(x), &low) * inverse;
     }
     __device__ float norm() const
     {
         return omega;
     }
 };
+
+/* The rule for rows of n entries. A last step of share d of omega leaves F' right to
+ * r (r-1)/2 sum_j y_j^(r-2) (1-y_j)^2 d^2 <= n d^2 for r >= 2; omega that is off by d moves a steep
+ * power's weights by d times their scores. */
+template <class Power> static inline newton_rule<Power> newton_for(Power power, int64_t n)
+{
+    newton_rule<Power> rule = {};
+    rule.power = power;
+    rule.settled = power.r < 2       ? ULP
+                   : Power::from_one ? 2 * ULP
+                                     : fmaxf(ULP, 0x1p-12f / sqrtf((float)n));
+    return rule;
+}
 
 #endif

@@ -7,7 +7,9 @@
  *     K the keys with d_j <= D,  D the largest with  sum_{d_j < D} (s (D - d_j))^r < 1
  *     p_j = (y^(alpha-1) + s (D - d_j))^r,   y where d_j = D;   sum_j p_j = 1
  *
- * Method: the sum is monotone in D and in y: D bit by bit, y by halving (0, 1/K].
+ * Method: the first sum grows with D, which is found bit by bit; D of the maxima of the groups is a
+ * bound on that of the row, and only groups that it reaches are summed. The second is convex in y,
+ * of slope sum_j (y/p_j)^(alpha-2): Newton falls to its root from 1/K.
  * Source: model 1.3, solver 4.
  */
 #ifndef MOSAIC_ORDER_CUH
@@ -15,10 +17,10 @@
 
 #include "row.cuh"
 
-enum { HALVINGS = 48 };
+enum { MOST_STEPS = 64 };
 
 struct order_rule {
-    enum { keeps_list = 0, shifted = 1 };
+    enum { compact = 1, shifted = 1 };
     double a;
     float scale, r, edge, last, floor, inverse, omega;
 
@@ -27,51 +29,83 @@ struct order_rule {
     {
         return exp2f(r * log2f(v));
     }
-    template <class Tile> __device__ void find_edge(const Tile &t, team &g)
+    /* The longest D with sum(D) < 1, where sum(D) is of (s (D - d_j))^r over this thread's share. */
+    template <class Sum> __device__ __forceinline__ float longest(team &g, Sum sum)
     {
         int reach = 0;
 #pragma unroll 1
         for (int bit = 30; bit >= 0; bit--) {
-            const int longer = reach | 1 << bit;
-            const float D = __int_as_float(longer);
-            float s[CHAINS] = {0, 0, 0, 0};
-            t.each([&](float x, int, int chain) {
-                if (-x < D) s[chain] += root(scale * (D + x));
-            });
-            if (g.sum(folded(s)) < 1.0f && D < INFINITY) reach = longer;
+            const float D = __int_as_float(reach | 1 << bit);
+            if (g.sum(sum(D)) < 1.0f && D < INFINITY) reach |= 1 << bit;
         }
-        const float D = __int_as_float(reach);
-        edge = -INFINITY;
-        t.each([&](float x, int, int) {
-            if (-x <= D) edge = fmaxf(edge, -x);
+        return __int_as_float(reach);
+    }
+    template <class Tile>
+    __device__ void find_edge(const Tile &t, team &g, const row_facts &row)
+    {
+        const float most = longest(g, [&](float D) {
+            float s = 0.0f;
+#pragma unroll
+            for (int i = 0; i < GROUPS; i++)
+                if (-row.top[i] < D) s += root(scale * (D + row.top[i]));
+            return s;
         });
-        edge = g.max(edge);
+        edge = most;
+        const float D = longest(g, [&](float D) {
+            float s[CHAINS] = {0, 0, 0, 0};
+            t.each_of(
+                row.top, [&](float x) { return reaches(x); },
+                [&](float x, int, int chain) {
+                    if (-x < D) s[chain] += root(scale * (D + x));
+                });
+            return folded(s);
+        });
+        float furthest = -INFINITY;
+        t.each_of(
+            row.top, [&](float x) { return reaches(x); },
+            [&](float x, int, int) {
+                if (-x <= D) furthest = fmaxf(furthest, -x);
+            });
+        edge = g.max(furthest);
     }
     template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
     {
         int keys = 0;
+        float sum = 1.0f;
         scale = clamp_scale((float)(a * row.beta * row.beta));
         r = (float)(1.0 / a);
-        find_edge(t, g);
-        t.each([&](float x, int, int) { keys += -x <= edge; });
+        find_edge(t, g, row);
+        t.each_of(
+            row.top, [&](float x) { return reaches(x); },
+            [&](float x, int, int) { keys += reaches(x); });
         keys = g.count(keys);
-        float low = 0.0f, high = 1.0f / (float)max(keys, 1);
+        last = 1.0f / (float)max(keys, 1);
+        inverse = 1.0f;
 #pragma unroll 1
-        for (int step = 0; step <= HALVINGS; step++) {
-            float s[CHAINS] = {0, 0, 0, 0};
-            last = step < HALVINGS ? low + 0.5f * (high - low) : high;
+        for (int step = 0; step < MOST_STEPS; step++) {
+            float s[CHAINS] = {0, 0, 0, 0}, slope[CHAINS] = {0, 0, 0, 0};
             floor = powf(last, (float)a);
-            inverse = 1.0f;
-            t.each([&](float x, int j, int chain) { s[chain] += weight(x, j); });
-            const float sum = g.sum(folded(s));
-            if (step == HALVINGS)
-                inverse = 1.0f / sum;
-            else if (sum < 1.0f)
-                low = last;
-            else
-                high = last;
+            const float log_last = log2f(last), power = (float)(a - 1);
+            t.each_of(
+                row.top, [&](float x) { return reaches(x); },
+                [&](float x, int, int chain) {
+                    if (!reaches(x)) return;
+                    const float w = weight(x, 0);
+                    s[chain] += w;
+                    slope[chain] += exp2f(power * (log_last - log2f(w)));
+                });
+            const sum2 f = g.sum(folded(s), folded(slope));
+            sum = f.a;
+            const bool more = !row.idle && sum > 1.0f + 2 * ULP;
+            if (!g.any(more)) break;
+            if (more) last = fmaxf(last - (sum - 1.0f) / f.b, 0.0f);
         }
+        inverse = 1.0f / sum;
         omega = floor + scale * edge;
+    }
+    __device__ __forceinline__ bool reaches(float x) const
+    {
+        return -x <= edge;
     }
     __device__ __forceinline__ float weight(float x, int) const
     {
@@ -79,7 +113,7 @@ struct order_rule {
         if (-x == edge)
             w = last;
         else if (-x < edge)
-            w = root(floor + scale * (edge + x));
+            w = fmaxf(root(floor + scale * (edge + x)), last);
         return w * inverse;
     }
     __device__ float norm() const

@@ -12,7 +12,11 @@
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0,
  *                             or c_j itself if the rule is not `shifted`
  *     weight(x, j)            p_j, 0 for x = -inf
+ *     reaches(x)              false: no entry up to x weighs anything; asked if `compact`
  *     norm()                  STAT_NORM
+ *
+ * A thread knows the maximum of each GROUP of its entries. With a compact kernel few entries weigh,
+ * and most groups need no more than that maximum.
  *
  * Entries that do not exist (beyond live, and -inf) are x = -inf. Control flow around a team's
  * reductions is the same for all threads of a warp (team in a warp) or of the block: loops end by
@@ -21,19 +25,21 @@
 #ifndef MOSAIC_ROW_CUH
 #define MOSAIC_ROW_CUH
 
+#include <type_traits>
+
 #include "team.cuh"
 
-/* What a rule may know of its row. top: the largest x_j of each chain of this thread; kept: its
- * SLOTS words of shared memory, blockDim.x apart. idle: no keys, or NaN. */
+/* What a rule may know of its row. top: the largest x_j of each group of this thread. idle: no
+ * keys, or NaN. */
 struct row_facts {
-    float beta, m, top[CHAINS];
-    float *kept;
+    float beta, m, top[GROUPS];
     bool idle;
 };
 
 /* The row in registers. Thread `rank` owns the packs rank, rank + size, ... of the row. */
 template <typename T, int W> struct resident {
     enum { packs = ITEMS / W };
+    typedef typename std::conditional<W == 1, T, uint4>::type word;
     float x[ITEMS];
     int first, step; /* index of the first entry of pack 0, and from pack to pack */
 
@@ -44,10 +50,12 @@ template <typename T, int W> struct resident {
     __device__ __forceinline__ void fetch(const T *row, int live, uint4 *buffer) const
     {
         if constexpr (W > 1) {
+            const T *from = row + first;
+            uint32_t to = (uint32_t)__cvta_generic_to_shared(buffer);
+            const uint32_t stride = blockDim.x * 16;
 #pragma unroll
-            for (int v = 0; v < packs; v++)
-                if (first + v * step < live)
-                    copy_async(buffer + v * blockDim.x, row + first + v * step);
+            for (int v = 0; v < packs; v++, from += step, to += stride)
+                if (first + v * step < live) copy_async(to, from);
         }
     }
     /* Take the row fetched before; what lies beyond live becomes `absent`. */
@@ -86,26 +94,70 @@ template <typename T, int W> struct resident {
 #pragma unroll
         for (int i = 0; i < ITEMS; i++) asm volatile("" : "+f"(x[i]));
     }
+    /* The index in the row of entry i of this thread; it grows with i. */
+    __device__ __forceinline__ int index(int i) const
+    {
+        return first + i / W * step + i % W;
+    }
+    __device__ __forceinline__ void maxima(float *top) const
+    {
+#pragma unroll
+        for (int i = 0; i < ITEMS; i++) top[i / GROUP] = max_nan(top[i / GROUP], x[i]);
+    }
     /* f(x_j, j, chain): chain < CHAINS names one of several accumulators. */
     template <class F> __device__ __forceinline__ void each(F f) const
     {
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++) f(x[i], first + i / W * step + i % W, i % CHAINS);
+        for (int i = 0; i < ITEMS; i++) f(x[i], index(i), i % CHAINS);
     }
-    template <class F> __device__ __forceinline__ void store(T *row, int n, F f) const
+    /* The same for the groups whose maximum `reaches`. */
+    template <class Reaches, class F>
+    __device__ __forceinline__ void each_of(const float *top, Reaches reaches, F f) const
     {
 #pragma unroll
-        for (int v = 0; v < packs; v++) {
-            const int j = first + v * step;
-            float y[W];
+        for (int g = 0; g < GROUPS; g++)
+            if (reaches(top[g]))
 #pragma unroll
-            for (int i = 0; i < W; i++) y[i] = f(x[v * W + i], j + i);
-            if (j < n) {
-                if constexpr (W == 1)
-                    row[j] = narrow<T>(y[0]);
-                else
-                    store_pack(row + j, y);
-            }
+                for (int i = g * GROUP; i < (g + 1) * GROUP; i++) f(x[i], index(i), i % CHAINS);
+    }
+    /* The first index of a value, or INT32_MAX. */
+    __device__ __forceinline__ int find(const float *top, float value) const
+    {
+        int at = ITEMS;
+#pragma unroll
+        for (int g = GROUPS - 1; g >= 0; g--)
+            if (top[g] == value)
+#pragma unroll
+                for (int i = (g + 1) * GROUP - 1; i >= g * GROUP; i--)
+                    if (x[i] == value) at = i;
+        return at < ITEMS ? index(at) : INT32_MAX;
+    }
+    /* f of the groups whose maximum `reaches`, 0 of the others. */
+    template <class Reaches, class F>
+    __device__ __forceinline__ void store(T *row, int n, const float *top, Reaches reaches,
+                                          F f) const
+    {
+        T *to = row + first;
+#pragma unroll
+        for (int g = 0; g < GROUPS; g++) {
+            word w[GROUP / W] = {};
+            if (reaches(top[g]))
+#pragma unroll
+                for (int v = 0; v < GROUP / W; v++) {
+                    float y[W];
+#pragma unroll
+                    for (int i = 0; i < W; i++) {
+                        const int at = g * GROUP + v * W + i;
+                        y[i] = f(x[at], index(at));
+                    }
+                    if constexpr (W == 1)
+                        w[v] = narrow<T>(y[0]);
+                    else
+                        w[v] = repack(y, T());
+                }
+#pragma unroll
+            for (int v = 0; v < GROUP / W; v++, to += step)
+                if (index(g * GROUP + v * W) < n) *(word *)to = w[v];
         }
     }
 };
@@ -145,10 +197,32 @@ template <typename T> struct streamed {
             for (int i = 0; i < unroll; i++) f(x[i], (int)(j + i * step), i % CHAINS);
         }
     }
+    __device__ __forceinline__ void maxima(float *top) const
+    {
+        each([&](float x, int, int chain) { top[chain] = max_nan(top[chain], x); });
+    }
+    template <class Reaches, class F>
+    __device__ __forceinline__ void each_of(const float *, Reaches, F f) const
+    {
+        each(f);
+    }
+    __device__ __forceinline__ int find(const float *, float value) const
+    {
+        int at = INT32_MAX;
+        each([&](float x, int j, int) {
+            if (x == value) at = min(at, j);
+        });
+        return at;
+    }
     template <class F> __device__ __forceinline__ void store(T *out, int n, F f) const
     {
 #pragma unroll 4
         for (int64_t j = first; j < n; j += step) out[j] = narrow<T>(f(at(j), (int)j));
+    }
+    template <class Reaches, class F>
+    __device__ __forceinline__ void store(T *out, int n, const float *, Reaches, F f) const
+    {
+        store(out, n, f);
     }
 };
 
@@ -165,11 +239,11 @@ template <typename T> struct forward_call {
 /* One row: p, and stat if wanted. t holds the row's c. */
 template <typename T, class Tile, class Rule>
 __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, team &g, Rule rule,
-                                            uint32_t r, int live, float beta, float *kept)
+                                            uint32_t r, int live, float beta)
 {
     const bool real = r < a.rows;
-    row_facts row = {beta, 0.0f, {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, kept, false};
-    t.each([&](float x, int, int chain) { row.top[chain] = max_nan(row.top[chain], x); });
+    row_facts row = {beta, 0.0f, {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, false};
+    t.maxima(row.top);
     const float own = max_nan(max_nan(row.top[0], row.top[1]), max_nan(row.top[2], row.top[3]));
     row.m = g.max(own);
     const bool broken = !(row.m < INFINITY);
@@ -178,26 +252,29 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
     if (Rule::shifted) {
         t.subtract(shift);
 #pragma unroll
-        for (int i = 0; i < CHAINS; i++) row.top[i] -= shift;
+        for (int i = 0; i < GROUPS; i++) row.top[i] -= shift;
     }
     rule.solve(t, g, row);
     t.forget();
-    int arg = INT32_MAX, count = 0;
+    int count = 0;
     T *p = a.p + (int64_t)r * a.n;
     if (real && row.idle)
         for (int j = g.rank; j < a.n; j += g.size)
             p[j] = narrow<T>(broken && j < live ? NAN : 0.0f);
     else if (real)
-        t.store(p, a.n, [&](float x, int j) {
-            const float w = rule.weight(x, j);
-            count += w > 0.0f;
-            return w;
-        });
+        t.store(
+            p, a.n, row.top,
+            [&](float x) {
+                if constexpr (Rule::compact) return rule.reaches(x);
+                return true;
+            },
+            [&](float x, int j) {
+                const float w = rule.weight(x, j);
+                count += w > 0.0f;
+                return w;
+            });
     if (!a.stat) return;
-    if (own == row.m)
-        t.each([&](float x, int j, int) {
-            if (x == peak - shift) arg = min(arg, j);
-        });
+    const int arg = own == row.m ? t.find(row.top, peak - shift) : INT32_MAX;
     const int2 s = g.first_and_count(arg, count);
     if (g.rank != 0 || !real) return;
     float *stat = a.stat + (int64_t)r * STATS;
@@ -207,21 +284,20 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
     stat[STAT_COUNT] = row.idle ? 0.0f : (float)s.y;
 }
 
-/* Shared memory of a block: ITEMS entries of storage per thread, then SLOTS words for its rule. */
+/* Shared memory of a block: ITEMS entries of storage per thread. */
 template <typename T, class Tile, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
     __shared__ team_slots slots;
     extern __shared__ uint4 memory[];
-    float *kept = (float *)(memory + blockDim.x * (ITEMS * sizeof(T) / 16)) + threadIdx.x;
     team g(a.size, &slots);
     Tile t(g);
-    const uint32_t r = blockIdx.x * (blockDim.x / a.size) + threadIdx.x / a.size;
+    const uint32_t r = g.row();
     const bool real = r < a.rows;
     const int live = !real ? 0 : a.live ? a.live[r] : a.n;
     const float beta = real && a.beta ? a.beta[r] : 1.0f;
     t.open(a.c + (int64_t)r * a.n, live, memory + threadIdx.x, -INFINITY);
-    forward_row<T>(a, t, g, rule, r, live, beta, kept);
+    forward_row<T>(a, t, g, rule, r, live, beta);
 }
 
 static inline status rows_fit(const char *what, const args *a)
@@ -232,12 +308,12 @@ static inline status rows_fit(const char *what, const args *a)
     return OK;
 }
 
-/* Threads of a team for rows of n entries in registers; 0 if they do not fit. */
-static inline int team_size(int64_t n)
+/* Threads of a team for rows of n entries, so many to a thread; 0 if they do not fit. */
+static inline int team_size(int64_t n, int items = ITEMS)
 {
     for (int size = 4; size <= WARP; size *= 2)
-        if (n <= (int64_t)size * ITEMS) return size;
-    const int64_t size = ceil_div(n, (int64_t)WARP * ITEMS) * WARP;
+        if (n <= (int64_t)size * items) return size;
+    const int64_t size = ceil_div(n, (int64_t)WARP * items) * WARP;
     return size <= MAX_THREADS ? (int)size : 0;
 }
 
@@ -253,7 +329,7 @@ status launch_rows(void (*kernel)(Call, Rule), const Call &call, const Rule &rul
                    void *stream, const char *what)
 {
     const int threads = call.size > WARP ? call.size : WARP_BLOCK;
-    const unsigned blocks = (unsigned)ceil_div(call.rows, threads / call.size);
+    const unsigned blocks = (unsigned)ceil_div(call.rows, threads / call.size); /* team::row */
     bytes *= (size_t)threads;
     CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
              what);
@@ -265,7 +341,7 @@ template <typename T, class Rule> status forward_rows(const args *a, const char 
 {
     forward_call<T> f = {IN(T, 0),  IN(float, 1), OUT(T, 0),   OUT(float, 1), a->live,
                          (uint32_t)a->d.R, (int)a->d.N, team_size(a->d.N)};
-    const size_t bytes = ITEMS * sizeof(T) + (Rule::keeps_list ? SLOTS * sizeof(float) : 0);
+    const size_t bytes = ITEMS * sizeof(T);
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;

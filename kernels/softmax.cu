@@ -11,12 +11,13 @@
  */
 #include "grad.cuh"
 
+static const float LN_2 = 0.693147181f;
+
 struct softmax_rule {
-    enum { keeps_list = 0, shifted = 1 };
+    enum { compact = 0, shifted = 1 };
     float k, inverse, log_z;
 
-    template <class Tile>
-    __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
     {
         float z[CHAINS] = {0, 0, 0, 0};
         k = clamp_scale((float)(1.4426950408889634 * row.beta * row.beta));
@@ -36,42 +37,40 @@ struct softmax_rule {
 };
 
 struct softmax_grad_rule {
-    float b2, gap, mean, over_max, factor;
-    int ref;
+    float b2, gap, moment, log_max, ref_G;
 
     __device__ void begin(const grad_facts &row)
     {
         b2 = row.beta * row.beta;
-        over_max = 1.0f / row.p_max;
-        factor = 2.0f / row.beta;
-        ref = row.arg;
+        log_max = __log2f(row.p_max);
+        ref_G = row.G_max;
     }
     __device__ __forceinline__ float key(float p) const
     {
         return p;
     }
-    __device__ __forceinline__ bool has(float p) const
+    /* gap = sum_j p_j G_j - G_ref = sum_j p_j d_j + G_ref (sum_j p_j - 1),   d_j = G_j - G_ref */
+    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &)
     {
-        return p > 0.0f;
+        float s[CHAINS] = {0, 0, 0, 0}, P[CHAINS] = {0, 0, 0, 0}, pld = 0.0f, pl = 0.0f;
+        t.first([&](float p, float, float G, int, int chain) {
+            const float d = G - ref_G, l = p > 0.0f ? p * (__log2f(p) - log_max) : 0.0f;
+            s[chain] = fmaf(p, d, s[chain]);
+            P[chain] += p;
+            pld = fmaf(l, d, pld);
+            pl += l;
+        });
+        const sum2 m = g.sum(folded(s), folded(P)), l = g.sum(pld, pl);
+        gap = fmaf(ref_G, m.b - 1.0f, m.a);
+        moment = l.a - gap * l.b;
     }
-    /* gap = sum_j p_j G_j - G_ref = sum_{j != ref} p_j G_j + (p_ref - 1) G_ref */
-    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
+    __device__ __forceinline__ float grad(float p, float G, int) const
     {
-        float s[CHAINS] = {0, 0, 0, 0};
-        t.each([&](float p, float G, int j, int chain) { s[chain] += j == ref ? 0.0f : p * G; });
-        gap = fmaf(row.p_max - 1.0f, row.G_max, g.sum(folded(s)));
-        mean = row.G_max + gap;
+        return b2 * (p * ((G - ref_G) - gap));
     }
-    __device__ __forceinline__ float grad(float p, float G, int j, float *slope) const
+    __device__ float dbeta(const grad_facts &row) const
     {
-        if (!has(p)) return 0.0f;
-        const float g = p * (j == ref ? -gap : G - mean);
-        *slope = fmaf(g, logf(p * over_max), *slope);
-        return b2 * g;
-    }
-    __device__ float dbeta(float sum) const
-    {
-        return factor * sum;
+        return 2.0f / row.beta * LN_2 * moment;
     }
 };
 

@@ -7,16 +7,18 @@
  *
  * Source: Martins & Astudillo 2016; Michelot 1986; model 1.3.
  */
-#include "power_grad.cuh"
+#include "entmax_grad.cuh"
+#include "newton.cuh"
 
 extern "C" status sparsemax_rows(const args *a)
 {
-    newton_rule<integer_power<1>> rule = {};
-    return BY_TYPE(a->type, "sparsemax", forward_rows, a, "sparsemax", rule);
+    return BY_TYPE(a->type, "sparsemax", forward_rows, a, "sparsemax",
+                   newton_for(integer_power<1>(), a->d.N));
 }
 
 extern "C" status sparsemax_grad_rows(const args *a)
 {
-    power_grad_rule<1> rule = {};
+    entmax_grad_rule<support_weight> rule = entmax_grad_of<support_weight>(2);
+    rule.measured = false;
     return BY_TYPE(a->type, "sparsemax_grad", backward_rows, a, "sparsemax_grad", rule);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * team.cuh — the threads that own a row together (some lanes of a warp, or a whole block), their
- * reductions, and the short list of entries that each of them may keep.
+ * team.cuh — the threads that own a row together (some lanes of a warp, or a whole block) and their
+ * reductions.
  *
  * Reductions are butterflies: addition and maximum commute, so every thread ends with the same bits
- * and no order depends on timing.
+ * and no order depends on timing. Two sums over whole warps share one butterfly: each half of the
+ * warp folds one of them. Integers and maxima of whole warps are reduced in one instruction.
  */
 #ifndef MOSAIC_TEAM_CUH
 #define MOSAIC_TEAM_CUH
@@ -14,7 +15,8 @@
 enum {
     ITEMS = 32,         /* entries of a row per thread                  */
     CHAINS = 4,         /* accumulators per thread of a sum over a row  */
-    SLOTS = 16,         /* entries of a thread's list                   */
+    GROUPS = 4,         /* of a thread's entries, each with its maximum */
+    GROUP = ITEMS / GROUPS,
     MAX_THREADS = 1024, /* of a row                                     */
     WARP_BLOCK = 128    /* threads of a block whose teams are in a warp */
 };
@@ -29,7 +31,7 @@ struct team_slots {
 };
 
 struct team {
-    int size, rank; /* threads of the row, this one among them */
+    int size, rank; /* threads of the row, this one among them: 4, 8, 16, or a multiple of 32 */
     int width;      /* of those, in one warp                   */
     int warps;      /* > 1: the team is the block              */
     int span;       /* the power of two >= warps               */
@@ -37,10 +39,25 @@ struct team {
     team_slots *slots;
 
     __device__ team(int size_, team_slots *slots_)
-        : size(size_), rank((int)threadIdx.x % size_), width(size_ < WARP ? size_ : WARP),
-          warps(size_ / width), span(1), turn(0), slots(slots_)
+        : size(size_), rank(threadIdx.x), width(size_), warps(1), span(1), turn(0), slots(slots_)
     {
-        while (span < warps) span *= 2;
+        if (size > WARP) {
+            width = WARP, warps = size / WARP;
+            span = 1 << (WARP - __clz(warps - 1));
+        } else {
+            rank &= size - 1;
+        }
+    }
+    __device__ __forceinline__ static int lane()
+    {
+        return (int)(threadIdx.x % WARP);
+    }
+    /* The row of this team: a block has one, or WARP_BLOCK / size of them. */
+    __device__ __forceinline__ uint32_t row() const
+    {
+        const int shift = __ffs(width) - 1;
+        return warps > 1 ? blockIdx.x
+                         : blockIdx.x * (WARP_BLOCK >> shift) + (threadIdx.x >> shift);
     }
 
     template <class Op> __device__ __forceinline__ sum2 fold(sum2 x, sum2 zero, Op op)
@@ -49,7 +66,7 @@ struct team {
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
         if (warps == 1) return x;
         sum2 *slot = slots->half[turn ^= 1];
-        if (rank % WARP == 0) slot[rank / WARP] = x;
+        if (lane() == 0) slot[threadIdx.x / WARP] = x;
         __syncthreads();
         const int other = rank & (span - 1);
         x = other < warps ? slot[other] : zero;
@@ -57,14 +74,91 @@ struct team {
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
         return x;
     }
-    __device__ sum2 sum(float a, float b)
+    /* Over the lanes of the team in this warp: the upper half folds b, the lower a. */
+    __device__ __forceinline__ sum2 sum_in_warp(float a, float b) const
     {
-        return fold(sum2{a, b}, sum2{0, 0},
-                    [](sum2 x, sum2 y) { return sum2{x.a + y.a, x.b + y.b}; });
+        const bool upper = threadIdx.x & width >> 1;
+        float x = upper ? b : a;
+        x += __shfl_xor_sync(ALL_LANES, upper ? a : b, width >> 1);
+#pragma unroll
+        for (int o = WARP / 4; o; o >>= 1) {
+            const float y = __shfl_xor_sync(ALL_LANES, x, o);
+            x += 2 * o < width ? y : 0.0f;
+        }
+        return both(x, upper);
     }
-    __device__ float sum(float a)
+    __device__ __forceinline__ sum2 both(float x, bool upper) const
     {
-        return fold(sum2{a, 0}, sum2{0, 0}, [](sum2 x, sum2 y) { return sum2{x.a + y.a, 0}; }).a;
+        const float y = __shfl_xor_sync(ALL_LANES, x, width >> 1);
+        return upper ? sum2{y, x} : sum2{x, y};
+    }
+    __device__ __forceinline__ sum2 sum(float a, float b)
+    {
+        sum2 s = sum_in_warp(a, b);
+        if (warps == 1) return s;
+        sum2 *slot = slots->half[turn ^= 1];
+        if (lane() == 0) slot[threadIdx.x / WARP] = s;
+        __syncthreads();
+        const bool upper = threadIdx.x & WARP / 2;
+        const int i = threadIdx.x % (WARP / 2);
+        const float *mine = upper ? &slot[i].b : &slot[i].a;
+        float x = i < warps ? mine[0] : 0.0f;
+        if (i + WARP / 2 < warps) x += mine[WARP];
+#pragma unroll
+        for (int o = WARP / 4; o; o >>= 1) x += __shfl_xor_sync(ALL_LANES, x, o);
+        return both(x, upper);
+    }
+    __device__ __forceinline__ float sum(float a)
+    {
+        return sum(a, 0.0f).a;
+    }
+    /* The largest, NaN if any is; NaN must be the canonical one, as max_nan makes it. */
+    __device__ __forceinline__ float max(float a)
+    {
+        if (width < WARP) {
+#pragma unroll
+            for (int o = WARP / 4; o; o >>= 1)
+                a = max_nan(a, __shfl_xor_sync(ALL_LANES, a, o & (width - 1)));
+            return a;
+        }
+        int i = __reduce_max_sync(ALL_LANES, ordered(__float_as_int(a)));
+        if (warps > 1) {
+            int *slot = (int *)slots->half[turn ^= 1];
+            if (lane() == 0) slot[threadIdx.x / WARP] = i;
+            __syncthreads();
+            i = __reduce_max_sync(ALL_LANES, slot[min(lane(), warps - 1)]);
+        }
+        return __int_as_float(ordered(i));
+    }
+    /* The bits of floats as integers of the same order, and back. */
+    __device__ static int ordered(int bits)
+    {
+        return bits ^ (bits >> 31 & INT32_MAX);
+    }
+    __device__ int count(int a)
+    {
+        return first_and_count(0, a).y;
+    }
+    /* The smallest i and the sum of n. */
+    __device__ __forceinline__ int2 first_and_count(int i, int n)
+    {
+        if (width < WARP) {
+#pragma unroll
+            for (int o = WARP / 4; o; o >>= 1) {
+                i = min(i, __shfl_xor_sync(ALL_LANES, i, o & (width - 1)));
+                const int m = __shfl_xor_sync(ALL_LANES, n, o);
+                n += o < width ? m : 0;
+            }
+            return make_int2(i, n);
+        }
+        i = __reduce_min_sync(ALL_LANES, i);
+        n = __reduce_add_sync(ALL_LANES, n);
+        if (warps == 1) return make_int2(i, n);
+        int2 *slot = (int2 *)slots->half[turn ^= 1];
+        if (lane() == 0) slot[threadIdx.x / WARP] = make_int2(i, n);
+        __syncthreads();
+        const int2 x = lane() < warps ? slot[lane()] : make_int2(INT32_MAX, 0);
+        return make_int2(__reduce_min_sync(ALL_LANES, x.x), __reduce_add_sync(ALL_LANES, x.y));
     }
     /* A double travels as its two halves. */
     __device__ double sum(double a)
@@ -72,40 +166,6 @@ struct team {
         const sum2 s = fold(split(a), sum2{0, 0},
                             [](sum2 x, sum2 y) { return split(whole(x) + whole(y)); });
         return whole(s);
-    }
-    __device__ float max(float a)
-    {
-        return fold(sum2{a, 0}, sum2{-INFINITY, 0}, [](sum2 x, sum2 y) {
-                   return sum2{max_nan(x.a, y.a), 0};
-               }).a;
-    }
-    __device__ int count(int a)
-    {
-        return __float_as_int(fold(sum2{__int_as_float(a), 0}, sum2{0, 0}, [](sum2 x, sum2 y) {
-                                  return sum2{__int_as_float(__float_as_int(x.a) +
-                                                             __float_as_int(y.a)),
-                                              0};
-                              }).a);
-    }
-    /* The smallest i and the sum of n. */
-    __device__ int2 first_and_count(int i, int n)
-    {
-        const sum2 s =
-            fold(sum2{__int_as_float(i), __int_as_float(n)}, sum2{__int_as_float(INT32_MAX), 0},
-                 [](sum2 x, sum2 y) {
-                     return sum2{__int_as_float(min(__float_as_int(x.a), __float_as_int(y.a))),
-                                 __int_as_float(__float_as_int(x.b) + __float_as_int(y.b))};
-                 });
-        return make_int2(__float_as_int(s.a), __float_as_int(s.b));
-    }
-    /* Sum over the threads of the row in this warp: no barrier. */
-    __device__ __forceinline__ sum2 part(float a, float b) const
-    {
-        for (int o = width / 2; o; o >>= 1) {
-            a += __shfl_xor_sync(ALL_LANES, a, o);
-            b += __shfl_xor_sync(ALL_LANES, b, o);
-        }
-        return sum2{a, b};
     }
     /* Makes shared memory written by the team visible to it. */
     __device__ __forceinline__ void sync() const
@@ -131,33 +191,9 @@ struct team {
     }
 };
 
-/* The entries of a thread that passed a bound, read instead of the row. */
-struct survivors {
-    const float *slot;
-    int n;
-    bool whole; /* false: some did not fit */
-
-    template <class Tile>
-    __device__ __forceinline__ survivors(const Tile &t, float bound, float *kept)
-        : slot(kept), n(0), whole(true)
-    {
-        t.each([&](float x, int, int) {
-            if (!(x >= bound)) return;
-            if (n == SLOTS) {
-                whole = false;
-                return;
-            }
-            kept[n * blockDim.x] = x;
-            n++;
-        });
-    }
-    template <class F> __device__ __forceinline__ void each(F f) const
-    {
-        for (int i = 0; i < n; i++) f(slot[i * blockDim.x], 0, 0);
-    }
-};
-
 /* --- arithmetic ------------------------------------------------------------------------------ */
+
+static const float ULP = 1.1920929e-7f; /* 2^-23 */
 
 /* Four chains of a sum, folded pairwise. */
 template <typename F> __device__ __forceinline__ F folded(const F (&s)[CHAINS])
@@ -177,20 +213,6 @@ __device__ __forceinline__ float power_of_two(float x)
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
-}
-
-/* 16 bytes from global to shared memory that need no register on the way; the thread that asked
- * for them may read them once they have arrived. */
-__device__ __forceinline__ void copy_async(uint4 *shared, const void *global)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                     (uint32_t)__cvta_generic_to_shared(shared)),
-                 "l"(global)
-                 : "memory");
-}
-__device__ __forceinline__ void copies_arrived()
-{
-    asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 #endif
