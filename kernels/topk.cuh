@@ -1,190 +1,167 @@
 /* SPDX-License-Identifier: MIT
  *
- * topk.cuh — exactly min(k, keys) largest entries of a row, the lowest indices among equals: the
- * last one selected, (t, j), and then entry i is selected if x_i > t, or x_i = t and i <= j.
+ * topk.cuh — weights of exactly min(k, keys) largest entries of a row, the lowest indices among
+ * equals. A rule says what a selected entry weighs before the weights are divided by their sum Z:
  *
- * Method: if in each of the W warps of the row ceil(k/W) of the threads' maxima reach a value, k
- * entries of the row reach it. The entries that do are few: they are listed, and an entry's rank is
- * the number of listed entries before it. Where they do not fit the list (k large, too few maxima)
- * the whole row is narrowed, by bisection on the value until little more than k entries are left,
- * then by taking off the lowest value with all its equals; if k falls among equals, their index is
- * bisected. Entries enter the list in no fixed order, which no result depends on.
+ *     begin(beta, m)   the row's scale and maximum
+ *     term(x)          p_j Z of c_j = x
+ *     norm(Z)          STAT_NORM
+ *
+ * Method: the row goes to shared memory, zeros are written while it arrives, and k weights into
+ * them: those of a short list (short_list.cuh), summed in the order of their ranks. Where too many
+ * entries compete for the list (k large, many equals) the row is searched (select.cuh) and written
+ * as a whole.
  */
 #ifndef MOSAIC_TOPK_CUH
 #define MOSAIC_TOPK_CUH
 
 #include "row.cuh"
+#include "select.cuh"
+#include "short_list.cuh"
 
-enum { BOUND_STEPS = 5, EXCESS = 16, LISTED = 4 /* entries of the list per lane */ };
-
-struct selection {
-    float t;
-    int j, taken;
-
-    __device__ __forceinline__ bool has(float x, int i) const
-    {
-        return x > t || (x == t && i <= j);
-    }
+/* k entries reach a bound that `maxima` of the tops of `warps` of a row's warps reach. */
+template <class Rule> struct topk_rule {
+    Rule weigh;
+    int k, maxima, warps;
 };
 
-/* A value that k of the maxima in this warp reach, or -inf. */
-__device__ __forceinline__ float reached(const team &g, const row_facts &row, int64_t k)
+__device__ __forceinline__ void put_stat(float *stat, uint32_t r, float m, float norm, float arg,
+                                         float count)
 {
-    const int begin = (int)threadIdx.x % WARP / g.width * g.width;
-    const unsigned lanes = ALL_LANES >> (WARP - g.width) << begin;
-    float low = fminf(fminf(row.top[0], row.top[1]), fminf(row.top[2], row.top[3]));
-    float high = fmaxf(fmaxf(row.top[0], row.top[1]), fmaxf(row.top[2], row.top[3]));
-    for (int o = g.width / 2; o; o >>= 1) {
-        low = fminf(low, __shfl_xor_sync(ALL_LANES, low, o));
-        high = fmaxf(high, __shfl_xor_sync(ALL_LANES, high, o));
+    stat += (int64_t)r * STATS;
+    stat[STAT_MAX] = m;
+    stat[STAT_NORM] = norm;
+    stat[STAT_ARG] = arg;
+    stat[STAT_COUNT] = count;
+}
+
+/* The weights of the first `taken` of the list; the first warp of the row. */
+template <typename T, class Rule, class Code>
+__device__ __forceinline__ void put_ranked(const forward_call<T> &a, const team &g,
+                                           const Rule &rule, uint32_t r, float m,
+                                           const short_list<Code> &l, int taken)
+{
+    T *p = a.p + (int64_t)r * a.n;
+    float z = 0.0f, count = 0.0f;
+    for (int e = g.rank; e < taken; e += g.width) {
+        const float w = rule.term(Code::value(l.ranked[e]));
+        z += w;
+        count += w > 0.0f;
     }
-    if (k == 1) return high;
-    if (k > CHAINS * g.width) return -INFINITY;
-    for (int step = 0; step < BOUND_STEPS; step++) {
-        const float middle = 0.5f * (low + high);
-        int count = 0;
-#pragma unroll
-        for (int i = 0; i < CHAINS; i++)
-            count += __popc(__ballot_sync(ALL_LANES, row.top[i] >= middle) & lanes);
-        if (count >= k)
-            low = middle;
-        else
-            high = middle;
+    const sum2 s = g.sum_in_warp(z, count);
+    const float inverse = 1.0f / s.a;
+    for (int e = g.rank; e < taken; e += g.width)
+        p[Code::index(l.ranked[e])] = narrow<T>(rule.term(Code::value(l.ranked[e])) * inverse);
+    if (a.stat && taken && g.rank == 0)
+        put_stat(a.stat, r, m, rule.norm(s.a), (float)Code::index(l.ranked[0]), s.b);
+}
+
+/* The whole row, for the teams that ask. */
+template <typename T, class Row, class Rule>
+__device__ __forceinline__ void put_selected(const forward_call<T> &a, const Row &t, team &g,
+                                             const Rule &rule, bool asks, uint32_t r, float m,
+                                             int k)
+{
+    const selection s = select_largest(t, g, asks, k, m, a.n);
+    float z[CHAINS] = {0, 0, 0, 0};
+    int arg = INT32_MAX, count = 0;
+    t.each([&](float x, int j, int chain) {
+        if (s.has(x, j)) z[chain] += rule.term(x);
+        if (x == m) arg = min(arg, j);
+    });
+    const float Z = g.sum(folded(z)), inverse = 1.0f / Z;
+    if (asks)
+        t.store(a.p + (int64_t)r * a.n, a.n, [&](float x, int j) {
+            const float w = s.has(x, j) ? rule.term(x) * inverse : 0.0f;
+            count += w > 0.0f;
+            return w;
+        });
+    const int2 first = g.first_and_count(arg, count);
+    if (a.stat && asks && g.rank == 0)
+        put_stat(a.stat, r, m, rule.norm(Z), (float)first.x, (float)first.y);
+}
+
+/* Shared memory of a block: the words of its threads, then the lists of its teams. */
+template <typename T, class Row, class Rule>
+__global__ void __launch_bounds__(MAX_THREADS, 1)
+    topk_forward(const forward_call<T> a, topk_rule<Rule> rule)
+{
+    typedef typename code_of<Row>::type code;
+    __shared__ team_slots slots;
+    __shared__ int came[WARP_BLOCK / 4];
+    extern __shared__ uint4 memory[];
+    team g(a.size, &slots);
+    Row t(g);
+    const int at = g.warps > 1 ? 0 : (int)threadIdx.x >> (__ffs(a.size) - 1);
+    const int capacity = list_capacity(a.size);
+    typename code::word *lists =
+        (typename code::word *)(memory + blockDim.x * (Row::items * sizeof(T) / 16));
+    lists += 2 * at * capacity;
+    const short_list<code> l = {lists, lists + capacity, came + at, capacity};
+    const uint32_t r = g.row();
+    const bool real = r < a.rows, few = rule.k <= capacity;
+    const int live = !real ? 0 : a.live ? a.live[r] : a.n;
+    const float beta = real && a.beta ? a.beta[r] : 1.0f;
+    T *p = a.p + (int64_t)r * a.n;
+    t.fetch(a.c + (int64_t)r * a.n, live, memory + threadIdx.x);
+    if (real && few) t.clear(p, a.n);
+    empty_list(g, l);
+    t.arrive(live);
+    float top[Row::tops];
+    t.maxima(top);
+    const sum2 s = find_bound(g, top, rule.maxima, rule.warps);
+    const float m = s.a, bound = fmaxf(s.b, LOWEST);
+    const bool broken = !(m < INFINITY), idle = broken || m == -INFINITY;
+    const bool asks = !idle && few && (s.b > -INFINITY || live <= capacity);
+    bool found = false;
+    rule.weigh.begin(beta, idle ? 0.0f : m);
+    if (g.any(asks)) {
+        int n;
+        found = list_entries(t, g, asks ? bound : INFINITY, l, &n) && asks;
+        const int taken = found ? min(rule.k, n) : 0;
+        rank_list(g, l, found ? n : 0, taken);
+        if (g.rank < WARP) put_ranked(a, g, rule.weigh, r, m, l, taken);
     }
-    return low;
-}
-
-/* A team's list: `capacity` values, their indices, and how many. */
-struct short_list {
-    float *x;
-    int *j, *n, capacity;
-};
-
-/* The selection from the entries >= low, of which there are at least s->taken, for the teams that
- * ask. False if the list did not hold them. */
-template <class Tile>
-__device__ bool rank_list(const Tile &t, team &g, bool asks, float low, const short_list &l,
-                          selection *s)
-{
-    if (g.rank == 0) *l.n = 0;
-    g.sync();
-    t.each([&](float x, int j, int) {
-        if (!(x >= low) || !asks) return;
-        const int i = atomicAdd(l.n, 1);
-        if (i < l.capacity) l.x[i] = x, l.j[i] = j;
-    });
-    g.sync();
-    const int n = *l.n;
-    if (asks && n <= l.capacity)
-        for (int e = g.rank; e < n; e += g.size) {
-            const float x = l.x[e];
-            const int j = l.j[e];
-            int before = 0;
-            for (int i = 0; i < n; i++) before += l.x[i] > x || (l.x[i] == x && l.j[i] < j);
-            if (before == s->taken - 1) l.n[1] = __float_as_int(x), l.n[2] = j;
-        }
-    g.sync();
-    if (!asks || n > l.capacity) return false;
-    s->t = __int_as_float(l.n[1]), s->j = l.n[2];
-    return true;
-}
-
-/* The lowest value >= low and how many entries equal it. */
-template <class Source> __device__ sum2 lowest(const Source &t, team &g, float low)
-{
-    sum2 s = {INFINITY, 0.0f};
-    t.each([&](float x, int, int) {
-        if (!(x >= low) || x > s.a) return;
-        s.b = x < s.a ? 1.0f : s.b + 1.0f;
-        s.a = x;
-    });
-    return g.fold(s, sum2{INFINITY, 0.0f}, [](sum2 x, sum2 y) {
-        return sum2{fminf(x.a, y.a), (x.a <= y.a ? x.b : 0.0f) + (y.a <= x.a ? y.b : 0.0f)};
-    });
-}
-
-/* The index of the entry number `need` among those equal to t, for the teams that ask. */
-template <class Source>
-__device__ int index_of(const Source &t, team &g, bool asks, int need, int n, float value)
-{
-    int low = -1, high = n - 1;
-    while (g.any(asks && high - low > 1)) {
-        const int middle = low + (high - low) / 2;
-        int count = 0;
-        t.each([&](float x, int j, int) { count += x == value && j <= middle; });
-        if (g.count(count) >= need)
-            high = middle;
-        else
-            low = middle;
+    if (real && idle) {
+        t.store(p, a.n, [&](float, int j) { return broken && j < live ? NAN : 0.0f; });
+        const float none = broken ? NAN : 0.0f;
+        if (a.stat && g.rank == 0) put_stat(a.stat, r, none, none, -1.0f, 0.0f);
     }
-    return high;
+    const bool left = !idle && !found;
+    if (g.any(left)) put_selected(a, t, g, rule.weigh, left, r, m, rule.k);
 }
 
-/* Narrow the `count` entries >= low to s->taken of them, for the teams that ask. */
-template <class Source>
-__device__ void narrow_to(const Source &t, team &g, bool asks, float low, int count, int n,
-                          selection *s)
+template <typename T, class Row, class Rule>
+status launch_topk(const forward_call<T> &f, const Rule &weigh, int k, void *stream,
+                   const char *what)
 {
-    float high = 0.0f;
-    int need = 0;
-    bool open = asks, tied = false;
-    for (int step = 0; g.any(open); step++) {
-        const float middle = 0.5f * (low + high);
-        const bool halve = open && count - s->taken > EXCESS && middle > low && middle < high;
-        if (step % 4 < 3 && g.any(halve)) {
-            int above = 0;
-            t.each([&](float x, int, int) { above += x >= middle; });
-            above = g.count(above);
-            if (halve && above >= s->taken)
-                low = middle, count = above;
-            else if (halve)
-                high = middle;
-            continue;
-        }
-        const sum2 edge = lowest(t, g, low);
-        const int equal = (int)edge.b;
-        if (!open) continue;
-        if (count - equal < s->taken) {
-            s->t = edge.a;
-            need = s->taken - (count - equal);
-            tied = need < equal;
-            open = false;
-        } else {
-            count -= equal;
-            low = __int_as_float(__float_as_int(edge.a) - 1); /* edge < 0: the next float above */
-        }
-    }
-    if (!g.any(tied)) return;
-    const int j = index_of(t, g, tied, need, n, s->t);
-    if (tied) s->j = j;
+    /* the list is shortest if all of few warps, or half of many, reach the bound */
+    const int warps = f.size > WARP ? f.size / WARP : 1;
+    const int maxima = (int)ceil_div(warps < 8 ? k : 2 * (int64_t)k, warps);
+    const topk_rule<Rule> rule = {weigh, k, maxima, (int)ceil_div(k, maxima)};
+    const int64_t lists = 2 * (int64_t)sizeof(typename code_of<Row>::type::word);
+    const int64_t bytes = ceil_div(lists * list_capacity(f.size), f.size);
+    return launch_rows(topk_forward<T, Row, Rule>, f, rule, Row::items * sizeof(T) + (size_t)bytes,
+                       stream, what);
 }
 
-template <class Tile>
-__device__ selection select_largest(const Tile &t, team &g, const row_facts &row, int64_t k, int n)
+template <typename T, class Rule> status topk_rows(const args *a, const char *what, Rule weigh)
 {
-    __shared__ float listed_x[LISTED * WARP_BLOCK];
-    __shared__ int listed_j[LISTED * WARP_BLOCK], listed_n[3 * WARP_BLOCK / 4];
-    const int at = (int)threadIdx.x / g.size;
-    const int capacity = LISTED * (g.warps > 1 ? WARP_BLOCK : g.width);
-    const short_list l = {listed_x + at * capacity, listed_j + at * capacity, listed_n + 3 * at,
-                          capacity};
-    float bound = reached(g, row, (k + g.warps - 1) / g.warps);
-    if (g.warps > 1) bound = -g.max(-bound);
-    selection s = {-3.40282347e+38f, INT32_MAX, (int)k};
-    const bool found =
-        rank_list(t, g, !row.idle && bound > -INFINITY && k <= capacity, bound, l, &s);
-    if (!g.any(!row.idle && !found)) return s;
-    int keys = 0;
-    float least = 0.0f;
-    t.each([&](float x, int, int) {
-        keys += x > -INFINITY;
-        if (x > -INFINITY) least = fminf(least, x);
-    });
-    keys = g.count(keys);
-    least = -g.max(-least);
-    if (!found) s.taken = (int)(k < keys ? k : keys);
-    narrow_to(t, g, !row.idle && !found && k < keys, least, keys, n, &s);
-    return s;
+    enum { W = pack<T>::width };
+    if (a->p.k < 1) return fail(ERR_ARG, "%s: k is %lld: expected k >= 1", what, (long long)a->p.k);
+    forward_call<T> f = {IN(T, 0), IN(float, 1),     OUT(T, 0),   OUT(float, 1),
+                         a->live,  (uint32_t)a->d.R, (int)a->d.N, MAX_THREADS};
+    if (a->need) return *a->need = 0, OK;
+    TRY(rows_fit(what, a));
+    if (!f.rows) return OK;
+    const int k = (int)(a->p.k < f.n ? a->p.k : f.n);
+    if (f.n > LONGEST) return launch_topk<T, distant_row<T>>(f, weigh, k, a->stream, what);
+    f.size = team_size(f.n, WORDS * W);
+    if (!rows_aligned<T>(f.n, f.c, f.p))
+        return launch_topk<T, shared_row<T, 1, WORDS>>(f, weigh, k, a->stream, what);
+    /* four threads have too few maxima unless every word counts */
+    if (f.size == 4) return launch_topk<T, shared_row<T, W, WORDS>>(f, weigh, k, a->stream, what);
+    return launch_topk<T, shared_row<T, W, WORDS / 2>>(f, weigh, k, a->stream, what);
 }
 
 #endif

@@ -11,42 +11,26 @@
 #include "topk.cuh"
 
 struct topk_softmax_rule {
-    enum { keeps_list = 0, shifted = 1 };
-    int64_t count;
-    int n;
-    float k, inverse, log_z;
-    selection s;
+    float k, m;
 
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    __device__ __forceinline__ void begin(float beta, float most)
     {
-        float z[CHAINS] = {0, 0, 0, 0};
-        k = clamp_scale((float)(1.4426950408889634 * row.beta * row.beta));
-        s = select_largest(t, g, row, count, n);
-        t.each([&](float x, int j, int chain) {
-            if (s.has(x, j)) z[chain] += power_of_two(k * x);
-        });
-        const float Z = g.sum(folded(z));
-        inverse = 1.0f / Z;
-        log_z = logf(Z);
+        k = clamp_scale((float)(1.4426950408889634 * beta * beta));
+        m = most;
     }
-    __device__ float weight(float x, int j) const
+    __device__ __forceinline__ float term(float x) const
     {
-        return s.has(x, j) ? power_of_two(k * x) * inverse : 0.0f;
+        return power_of_two(k * (x - m));
     }
-    __device__ float norm() const
+    __device__ __forceinline__ float norm(float Z) const
     {
-        return log_z;
+        return logf(Z);
     }
 };
 
 extern "C" status topk_softmax_rows(const args *a)
 {
-    topk_softmax_rule rule = {};
-    if (a->p.k < 1)
-        return fail(ERR_ARG, "topk_softmax: k is %lld: expected k >= 1", (long long)a->p.k);
-    rule.count = a->p.k;
-    rule.n = (int)a->d.N;
-    return BY_TYPE(a->type, "topk_softmax", forward_rows, a, "topk_softmax", rule);
+    return BY_TYPE(a->type, "topk_softmax", topk_rows, a, "topk_softmax", topk_softmax_rule());
 }
 
 extern "C" status topk_softmax_grad_rows(const args *a)

@@ -10,35 +10,22 @@
 #include "topk.cuh"
 
 struct topk_uniform_rule {
-    enum { keeps_list = 0, shifted = 1 };
-    int64_t count;
-    int n;
-    float share;
-    selection s;
-
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    __device__ __forceinline__ void begin(float, float)
     {
-        s = select_largest(t, g, row, count, n);
-        share = 1.0f / (float)s.taken;
     }
-    __device__ float weight(float x, int j) const
+    __device__ __forceinline__ float term(float) const
     {
-        return s.has(x, j) ? share : 0.0f;
+        return 1.0f;
     }
-    __device__ float norm() const
+    __device__ __forceinline__ float norm(float taken) const
     {
-        return (float)s.taken;
+        return taken;
     }
 };
 
 extern "C" status topk_uniform_rows(const args *a)
 {
-    topk_uniform_rule rule = {};
-    if (a->p.k < 1)
-        return fail(ERR_ARG, "topk_uniform: k is %lld: expected k >= 1", (long long)a->p.k);
-    rule.count = a->p.k;
-    rule.n = (int)a->d.N;
-    return BY_TYPE(a->type, "topk_uniform", forward_rows, a, "topk_uniform", rule);
+    return BY_TYPE(a->type, "topk_uniform", topk_rows, a, "topk_uniform", topk_uniform_rule());
 }
 
 /* One block per row: zeros; NaN over the live entries of a row whose statistics are NaN. */
