@@ -8,11 +8,10 @@
  * that are read again in every pass. A rule:
  *
  *     begin(row)              constants that need no pass
- *     key(p)                  what is held in place of p: a function of p that passes share
- *     has(key)                p > 0
- *     solve(pair, team, row)  finds the row's constants
- *     grad(key, G, j, slope)  dc_j; adds the share of the entry in dbeta to *slope
- *     dbeta(sum)              from the sum of those shares
+ *     key(p)                  what the first pass leaves in place of p: 0 where p is
+ *     solve(pair, team, row)  finds the row's constants; its last pass is pair.first
+ *     grad(key, G, j)         dc_j
+ *     dbeta(row)              its sums are taken by solve
  *
  * G is read as 0 where p = 0: keys without weight may hold anything there. Sums of G are taken
  * relative to G at STAT_ARG, the reference key: where it holds nearly all the weight the others'
@@ -27,7 +26,7 @@
 struct grad_facts {
     float beta, norm, p_max, G_max;
     int arg;
-    int64_t r;
+    uint32_t r;
     bool real, broken; /* a row at all; a NaN row */
 };
 
@@ -41,6 +40,7 @@ template <typename T, int W, class Rule> struct resident_pair {
     __device__ resident_pair(const team &g, const Rule &rule_) : rule(rule_), p(g)
     {
     }
+    /* Both are on their way: `arrived` before the first pass. */
     __device__ __forceinline__ void open(const T *p_row, const T *g_row, int live, uint4 *memory)
     {
         if constexpr (W > 1) {
@@ -50,26 +50,25 @@ template <typename T, int W, class Rule> struct resident_pair {
             kept = (T *)memory + threadIdx.x;
 #pragma unroll
             for (int v = 0; v < packs; v++)
-                if (p.first + v * p.step < live)
-                    kept[v * blockDim.x] = g_row[p.first + v * p.step];
+                if (p.first + v * p.step < live) kept[v * blockDim.x] = g_row[p.first + v * p.step];
         }
+        const T *from = p_row + p.first;
 #pragma unroll
-        for (int v = 0; v < packs; v++) {
-            const int j = p.first + v * p.step;
-            if constexpr (W > 1) {
-                uint4 raw = make_uint4(0, 0, 0, 0);
-                if (j < live) raw = __ldcs((const uint4 *)(p_row + j));
-                unpack(raw, p.x + v * W, T());
-                if (j + W > live)
-#pragma unroll
-                    for (int i = 0; i < W; i++)
-                        if (j + i >= live) p.x[v * W + i] = 0.0f;
-            } else {
-                p.x[v] = j < live ? widen(p_row[j]) : 0.0f;
-            }
+        for (int v = 0; v < packs; v++, from += p.step) {
+            const bool there = p.first + v * p.step < live;
+            if constexpr (W > 1)
+                unpack(there ? __ldcs((const uint4 *)from) : make_uint4(0, 0, 0, 0), p.x + v * W,
+                       T());
+            else
+                p.x[v] = there ? widen(*from) : 0.0f;
         }
+        if (live % W == 0) return;
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++) p.x[i] = rule.key(p.x[i]);
+        for (int i = 0; i < ITEMS; i++)
+            if (p.first + i / W * p.step + i % W >= live) p.x[i] = 0.0f;
+    }
+    __device__ __forceinline__ void arrived() const
+    {
         copies_arrived();
     }
     __device__ __forceinline__ void forget()
@@ -84,10 +83,19 @@ template <typename T, int W, class Rule> struct resident_pair {
             G[0] = widen(kept[v * blockDim.x]);
 #pragma unroll
         for (int i = 0; i < W; i++)
-            if (!rule.has(p.x[v * W + i])) G[i] = 0.0f;
+            if (!(p.x[v * W + i] > 0.0f)) G[i] = 0.0f;
     }
-    /* f(key, G_j, j, chain) */
-    template <class F> __device__ __forceinline__ void each(F f) const
+    /* f(p, key, G_j, j, chain), once */
+    template <class F> __device__ __forceinline__ void first(F f)
+    {
+        raw([&](float &x, float G, int j, int chain) {
+            const float key = rule.key(x);
+            f(x, key, G, j, chain);
+            x = key;
+        });
+    }
+    /* f(p, G_j, j, chain), before `first` */
+    template <class F> __device__ __forceinline__ void raw(F f)
     {
 #pragma unroll
         for (int v = 0; v < packs; v++) {
@@ -107,7 +115,7 @@ template <typename T, int W, class Rule> struct resident_pair {
             pack_at(v, G);
 #pragma unroll
             for (int i = 0; i < W; i++)
-                G[i] = f(p.x[v * W + i], G[i], j + i, (v * W + i) % CHAINS);
+                G[i] = f(p.x[v * W + i], G[i], j + i);
             if (j < n) {
                 if constexpr (W == 1)
                     row[j] = narrow<T>(G[0]);
@@ -122,39 +130,46 @@ template <typename T, class Rule> struct streamed_pair {
     enum { unroll = 4 };
     const Rule &rule;
     const T *p_row, *g_row;
-    int live, first, step;
+    int live, start, step;
 
     __device__ streamed_pair(const team &g, const Rule &rule_)
-        : rule(rule_), first(g.rank), step(g.size)
+        : rule(rule_), start(g.rank), step(g.size)
     {
     }
     __device__ __forceinline__ void open(const T *p_row_, const T *g_row_, int live_, uint4 *)
     {
         p_row = p_row_, g_row = g_row_, live = live_;
     }
+    __device__ __forceinline__ void arrived() const
+    {
+    }
     __device__ __forceinline__ void forget()
     {
     }
-    template <class F> __device__ __forceinline__ void each(F f) const
+    template <class F> __device__ __forceinline__ void raw(F f) const
     {
-        for (int64_t j = first; j < live; j += unroll * step) {
-            float x[unroll], G[unroll];
+        for (int64_t j = start; j < live; j += unroll * step) {
+            float p[unroll], G[unroll];
 #pragma unroll
             for (int i = 0; i < unroll; i++) {
                 const int64_t k = j + i * step;
-                x[i] = rule.key(k < live ? widen(p_row[k]) : 0.0f);
-                G[i] = k < live && rule.has(x[i]) ? widen(g_row[k]) : 0.0f;
+                p[i] = k < live ? widen(p_row[k]) : 0.0f;
+                G[i] = k < live && p[i] > 0.0f ? widen(g_row[k]) : 0.0f;
             }
 #pragma unroll
-            for (int i = 0; i < unroll; i++) f(x[i], G[i], (int)(j + i * step), i % CHAINS);
+            for (int i = 0; i < unroll; i++)
+                f(p[i], G[i], (int)(j + i * step), i % CHAINS);
         }
+    }
+    template <class F> __device__ __forceinline__ void first(F f) const
+    {
+        raw([&](float p, float G, int j, int chain) { f(p, rule.key(p), G, j, chain); });
     }
     template <class F> __device__ __forceinline__ void store(T *out, int n, F f) const
     {
-        for (int64_t j = first; j < n; j += step) {
-            const float x = rule.key(j < live ? widen(p_row[j]) : 0.0f);
-            const float G = rule.has(x) ? widen(g_row[j]) : 0.0f;
-            out[j] = narrow<T>(f(x, G, (int)j, 0));
+        for (int64_t j = start; j < n; j += step) {
+            const float p = j < live ? widen(p_row[j]) : 0.0f;
+            out[j] = narrow<T>(f(rule.key(p), p > 0.0f ? widen(g_row[j]) : 0.0f, (int)j));
         }
     }
 };
@@ -167,7 +182,7 @@ template <typename T> struct backward_call {
     T *dc;
     float *dbeta;
     const int32_t *live;
-    int64_t rows;
+    uint32_t rows;
     int n, size;
 };
 
@@ -180,43 +195,42 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
     Rule rule = constants;
     team g(a.size, &slots);
     Pair t(g, rule);
-    const int64_t r = blockIdx.x * (int64_t)(blockDim.x / a.size) + threadIdx.x / a.size;
+    const uint32_t r = g.row();
     const bool real = r < a.rows;
-    const int64_t at = real ? r * a.n : 0;
-    const float *stat = a.stat + (real ? r * STATS : 0);
+    const int64_t at = real ? (int64_t)r * a.n : 0;
+    const float *stat = a.stat + (real ? (int64_t)r * STATS : 0);
     const int live = !real ? 0 : a.live ? a.live[r] : a.n;
-    const int arg = real ? (int)stat[STAT_ARG] : -1;
-    const bool broken = isnan(stat[STAT_MAX]), idle = broken || arg < 0;
+    const float top = stat[STAT_MAX], norm = stat[STAT_NORM];
+    const int arg = real ? (int)stat[STAT_ARG] : -1, ref = max(arg, 0);
+    t.open(a.p + at, a.dp + at, live, memory);
+    const float p_ref = widen(a.p[at + ref]), G_ref = widen(a.dp[at + ref]);
+    const bool broken = isnan(top), idle = broken || arg < 0;
     const grad_facts row = {real && a.beta ? a.beta[r] : 1.0f,
-                            idle ? 1.0f : stat[STAT_NORM],
-                            idle ? 1.0f : widen(a.p[at + arg]),
-                            idle ? 0.0f : widen(a.dp[at + arg]),
+                            idle ? 1.0f : norm,
+                            idle ? 1.0f : p_ref,
+                            idle ? 0.0f : G_ref,
                             arg,
                             r,
                             real,
                             broken};
     rule.begin(row);
-    t.open(a.p + at, a.dp + at, idle ? 0 : live, memory);
+    t.arrived();
     rule.solve(t, g, row);
     t.forget();
     T *dc = a.dc + at;
-    float slope[CHAINS] = {0, 0, 0, 0};
     if (real && idle)
         for (int j = g.rank; j < a.n; j += g.size)
             dc[j] = narrow<T>(broken && j < live ? NAN : 0.0f);
     else if (real)
-        t.store(dc, a.n, [&](float key, float G, int j, int chain) {
-            return rule.grad(key, G, j, slope + chain);
-        });
-    if (!a.dbeta) return;
-    const float sum = g.sum(folded(slope));
-    if (real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : rule.dbeta(sum);
+        t.store(dc, a.n, [&](float key, float G, int j) { return rule.grad(key, G, j); });
+    if (a.dbeta && real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : rule.dbeta(row);
 }
 
 template <typename T, class Rule> status backward_rows(const args *a, const char *what, Rule rule)
 {
-    backward_call<T> b = {IN(float, 0),  IN(T, 1), IN(float, 2), IN(T, 3),    OUT(T, 0),
-                          OUT(float, 1), a->live,  a->d.R,       (int)a->d.N, team_size(a->d.N)};
+    backward_call<T> b = {IN(float, 0), IN(T, 1),         IN(float, 2), IN(T, 3),
+                          OUT(T, 0),    OUT(float, 1),    a->live,      (uint32_t)a->d.R,
+                          (int)a->d.N,  team_size(a->d.N)};
     enum { W = pack<T>::width };
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
@@ -233,7 +247,34 @@ template <typename T, class Rule> status backward_rows(const args *a, const char
                        a->stream, what);
 }
 
+/* The key of the smallest weight, where alpha-entmax above 2 answers most; p = 1 if it is none. */
+struct least_key {
+    float p, G;
+    int j;
+};
+
+template <class Pair> __device__ least_key find_least(Pair &t, team &g)
+{
+    float p = INFINITY, G = 0.0f;
+    int at = INT32_MAX;
+    t.raw([&](float x, float G_j, int j, int) {
+        if (!(x > 0.0f && x < p)) return;
+        p = x, G = G_j, at = j;
+    });
+    const float least = -g.max(-p);
+    const int j = g.first_and_count(p == least ? at : INT32_MAX, 0).x;
+    return least_key{fminf(least, 1.0f), g.sum(at == j ? G : 0.0f), j};
+}
+
 /* --- what normalised ReLU and ReLUmax share -------------------------------------------------- */
+
+/* 1/x to 2^-40, without the call that a division is; not finite where x is 0, infinite or NaN. */
+__device__ __forceinline__ double reciprocal(double x)
+{
+    double y;
+    asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
+    return fma(y, fma(-x, y, 1.0), y);
+}
 
 /* With the reference key's G_ref and sums over the support,
  *     gap = sum p (G - G_ref) + G_ref (sum p - 1) = sum p G - G_ref
@@ -243,11 +284,11 @@ struct centred {
     double gap, plain, weighted;
 };
 
-template <class Pair> __device__ centred centre(const Pair &t, team &g, float ref_G)
+template <class Pair> __device__ centred centre(Pair &t, team &g, float ref_G)
 {
     double pG = 0, P = 0, sum = 0;
     int count = 0;
-    t.each([&](float p, float G, int, int) {
+    t.first([&](float p, float, float G, int, int) {
         if (!(p > 0.0f)) return;
         const double d = G - ref_G;
         pG += p * d;

@@ -3,7 +3,7 @@
  * learned.cuh — the backward of alpha-entmax with the gradient of alpha, for any alpha > 1.
  *
  *     g_j = w_j (G_j - sum_i w_i G_i / W),   w = p^(2-alpha),   dc = beta^2 g,
- *     dbeta = (2/beta) sum_j g_j omega ((p_j/p_max)^a - 1) / a,   a = alpha-1
+ *     dbeta = (2/beta) omega / (a p_max^a) sum_j p_j (G_j - sum_i w_i G_i / W),   a = alpha-1
  *     dalpha = sum_j G_j dp_j/dalpha
  *
  * With L = ln p, y_j = L_j^2 q(-a L_j), q(u) = (e^u - 1 - u)/u^2, and bars for means under p,
@@ -23,47 +23,41 @@ __device__ static double second_order(double u)
 {
     if (u > 0.5) return (expm1(u) - u) / (u * u);
     double q = 0.0;
-    for (int k = 16; k >= 2; k--) q = (q * u + 1.0) / k;
+    for (int k = 16; k >= 2; k--)
+        q = (q * u + 1.0) / k;
     return q;
 }
 
 struct learned_rule {
     double a;
     float *dalpha;
-    double b2, omega, p_max, w_ref, share, ref_g, factor;
+    double b2, w_ref, share, ref_g, moment;
     float ref_G;
     int ref;
 
     __device__ void begin(const grad_facts &row)
     {
         b2 = (double)row.beta * row.beta;
-        p_max = row.p_max;
-        factor = 2.0 / row.beta * row.norm / a;
         ref = row.arg, ref_G = row.G_max;
-        w_ref = pow(p_max, 1 - a);
+        w_ref = pow((double)row.p_max, 1 - a);
     }
     __device__ __forceinline__ float key(float p) const
     {
         return p;
     }
-    __device__ __forceinline__ bool has(float p) const
-    {
-        return p > 0.0f;
-    }
-    template <class Pair>
-    __device__ void alpha_grad(const Pair &t, team &g, const grad_facts &row) const
+    template <class Pair> __device__ void alpha_grad(Pair &t, team &g, const grad_facts &row) const
     {
         double Lbar = 0, ybar = 0, total = 0;
-        t.each([&](float p, float, int, int) {
-            if (!has(p)) return;
+        t.raw([&](float p, float, int, int) {
+            if (!(p > 0.0f)) return;
             const double L = log((double)p);
             Lbar += p * L;
             ybar += p * (L * L * second_order(-a * L));
         });
         Lbar = g.sum(Lbar), ybar = g.sum(ybar);
         const double scale = 1 - a * Lbar;
-        t.each([&](float p, float G, int, int) {
-            if (!has(p)) return;
+        t.raw([&](float p, float G, int, int) {
+            if (!(p > 0.0f)) return;
             const double L = log((double)p), y = L * L * second_order(-a * L);
             total += ((double)G - row.G_max) * p * ((ybar - y) * scale - a * (L - Lbar) * ybar);
         });
@@ -71,49 +65,39 @@ struct learned_rule {
         if (row.real && g.rank == 0)
             dalpha[row.r] = row.broken ? NAN : row.arg < 0 ? 0.0f : (float)total;
     }
-    template <class Pair> __device__ void find_smallest(const Pair &t, team &g)
+    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &row)
     {
-        float least = -INFINITY, G = 0.0f;
-        int first = INT32_MAX;
-        t.each([&](float p, float, int, int) {
-            if (has(p)) least = fmaxf(least, -p);
-        });
-        least = -g.max(least);
-        t.each([&](float p, float, int j, int) {
-            if (p == least) first = min(first, j);
-        });
-        ref = g.first_and_count(first, 0).x;
-        t.each([&](float, float G_j, int j, int) {
-            if (j == ref) G = G_j;
-        });
-        ref_G = g.sum(G);
-        w_ref = pow((double)least, 1 - a);
-    }
-    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
-    {
-        double A = 0, V = 0;
-        if (a > 1) find_smallest(t, g);
-        t.each([&](float p, float G, int j, int) {
-            if (!has(p) || j == ref) return;
+        double A = 0, V = 0, pd = 0, P = 0;
+        if (a > 1) {
+            const least_key least = find_least(t, g);
+            ref = least.j, ref_G = least.G;
+            w_ref = pow((double)least.p, 1 - a);
+        }
+        t.raw([&](float p, float G, int j, int) {
+            if (!(p > 0.0f)) return;
+            const double d = (double)G - ref_G;
+            pd += p * d;
+            P += p;
+            if (j == ref) return;
             const double w = pow((double)p, 1 - a);
-            A += w * ((double)G - ref_G);
+            A += w * d;
             V += w;
         });
-        A = g.sum(A), V = g.sum(V);
+        A = g.sum(A), V = g.sum(V), pd = g.sum(pd), P = g.sum(P);
         share = A / (w_ref + V);
         ref_g = -A / (1 + V / w_ref);
+        moment = pd - share * P;
         alpha_grad(t, g, row);
     }
-    __device__ __forceinline__ float grad(float p, float G, int j, float *slope) const
+    __device__ __forceinline__ float grad(float p, float G, int j) const
     {
-        if (!has(p)) return 0.0f;
-        const double d = j == ref ? ref_g : pow((double)p, 1 - a) * (((double)G - ref_G) - share);
-        *slope += (float)(d * expm1(a * log(p / p_max)));
-        return (float)(b2 * d);
+        if (!(p > 0.0f)) return 0.0f;
+        return (float)(b2 *
+                       (j == ref ? ref_g : pow((double)p, 1 - a) * (((double)G - ref_G) - share)));
     }
-    __device__ float dbeta(float sum) const
+    __device__ float dbeta(const grad_facts &row) const
     {
-        return (float)(factor * sum);
+        return (float)(2.0 / row.beta * row.norm / a / pow((double)row.p_max, a) * moment);
     }
 };
 

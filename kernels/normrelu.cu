@@ -33,7 +33,7 @@ __device__ static line line_of(normrelu_form form, double slope, double offset, 
 
 /* rising: A > 0, where a_j over the largest is in 0 ... 1 by saturation, which takes -inf too. */
 template <bool rising> struct normrelu_rule {
-    enum { keeps_list = 0, shifted = 0 };
+    enum { compact = 0, shifted = 0 };
     double slope, offset;
     normrelu_form form;
     empty_rule empty;
@@ -51,13 +51,15 @@ template <bool rising> struct normrelu_rule {
         float s[CHAINS] = {0, 0, 0, 0};
         int keys = 0;
         const line l = line_of(form, slope, offset, row.beta);
-        t = (float)(-l.b / l.A);
+        t = (float)(-l.b * reciprocal(l.A));
         if (!(fabsf(t) < 1e30f)) t = 0.0f; /* no threshold within reach */
         const double rest = l.A * t + l.b, most = l.A * row.m + l.b;
-        /* the unit of a: the largest, unless A over it would overflow */
-        const double unit = rising ? fmax(most, l.A * 1e-38) : 1.0;
-        A = (float)(l.A / unit);
-        B = rising && !(most > 0) ? -INFINITY : (float)(rest / unit);
+        /* the unit of a: the largest, times a power of two where A over it would overflow */
+        const double unit = !rising ? 1.0 : most > l.A * 1e-38 ? most : most * 0x1p64;
+        const double inverse = rising ? reciprocal(unit) : 1.0;
+        A = (float)(l.A * inverse);
+        B = (float)(rest * inverse);
+        if (rising && !(most > 0)) A = 0.0f, B = -INFINITY;
         tile.each([&](float x, int, int chain) { s[chain] += activation(x); });
         const float sum = g.sum(folded(s));
         const bool none = !row.idle && !(sum > 0.0f);
@@ -90,38 +92,35 @@ template <bool rising> struct normrelu_rule {
 struct normrelu_grad_rule {
     double steepness, offset;
     normrelu_form form;
+    double over_S;
     float scale, gap, ref_G, slope;
 
     __device__ void begin(const grad_facts &row)
     {
-        const float S = row.norm;
-        scale = S > 0.0f ? (float)line_of(form, steepness, offset, row.beta).A / S : 0.0f;
+        const double A = line_of(form, steepness, offset, row.beta).A;
+        over_S = row.norm > 0.0f ? reciprocal(row.norm) : 0.0;
+        scale = fminf((float)(A * over_S), 3.40282347e+38f); /* times 0 it is 0 */
         ref_G = row.G_max;
     }
     __device__ __forceinline__ float key(float p) const
     {
         return p;
     }
-    __device__ __forceinline__ bool has(float p) const
-    {
-        return p > 0.0f;
-    }
-    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
+    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &row)
     {
         const centred c = centre(t, g, ref_G);
-        const double beta = row.beta, S = row.norm;
+        const double beta = row.beta, lift = row.norm * c.weighted - c.plain;
         double sum = 0;
-        if (form == NORMRELU_PAPER) sum = 2 / beta * (S * c.weighted - c.plain);
-        if (form == NORMRELU_CODE_MATRIX)
-            sum = 4 / beta * (S * c.weighted - c.plain) + 4 * beta * c.plain;
+        if (form == NORMRELU_PAPER) sum = 2 * reciprocal(beta) * lift;
+        if (form == NORMRELU_CODE_MATRIX) sum = 4 * reciprocal(beta) * lift + 4 * beta * c.plain;
         gap = (float)c.gap;
-        slope = S > 0 ? (float)(sum / S) : 0.0f;
+        slope = (float)(sum * over_S);
     }
-    __device__ __forceinline__ float grad(float p, float G, int, float *) const
+    __device__ __forceinline__ float grad(float p, float G, int) const
     {
-        return has(p) ? scale * ((G - ref_G) - gap) : 0.0f;
+        return p > 0.0f ? scale * ((G - ref_G) - gap) : 0.0f;
     }
-    __device__ float dbeta(float) const
+    __device__ float dbeta(const grad_facts &) const
     {
         return slope;
     }

@@ -13,8 +13,8 @@
 #include "grad.cuh"
 
 struct relumax_rule {
-    enum { keeps_list = 0, shifted = 1 };
-    double b;
+    enum { compact = 0, shifted = 1 };
+    double b, over_b;
     float k, rest, inverse, S;
     int power;
 
@@ -26,7 +26,7 @@ struct relumax_rule {
     {
         float s[CHAINS] = {0, 0, 0, 0};
         const double b2 = (double)row.beta * row.beta;
-        const double steep = (power == 4 ? b2 * b2 : b2) / b;
+        const double steep = (power == 4 ? b2 * b2 : b2) * over_b;
         k = clamp_scale((float)steep);
         rest = k == (float)steep ? (float)(steep - k) : 0.0f;
         t.each([&](float x, int, int chain) { s[chain] += activation(x); });
@@ -59,22 +59,19 @@ struct relumax_grad_rule {
     {
         return p;
     }
-    __device__ __forceinline__ bool has(float p) const
-    {
-        return p > 0.0f;
-    }
-    template <class Pair> __device__ void solve(const Pair &t, team &g, const grad_facts &row)
+    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &row)
     {
         const centred c = centre(t, g, ref_G);
         gap = (float)c.gap;
         anchor = (float)(-c.gap - c.plain);
-        slope = (float)(power / (double)row.beta * (c.weighted - b / row.norm * c.plain));
+        slope = (float)(power * reciprocal(row.beta) *
+                        (c.weighted - b * reciprocal(row.norm) * c.plain));
     }
-    __device__ __forceinline__ float grad(float p, float G, int j, float *) const
+    __device__ __forceinline__ float grad(float p, float G, int j) const
     {
-        return scale * (j == arg ? anchor : has(p) ? (G - ref_G) - gap : 0.0f);
+        return scale * (j == arg ? anchor : p > 0.0f ? (G - ref_G) - gap : 0.0f);
     }
-    __device__ float dbeta(float) const
+    __device__ float dbeta(const grad_facts &) const
     {
         return slope;
     }
@@ -94,6 +91,7 @@ extern "C" status relumax_rows(const args *a)
     relumax_rule rule = {};
     TRY(check("relumax", &a->p));
     rule.b = (float)a->p.relumax_b;
+    rule.over_b = 1 / rule.b;
     rule.power = a->p.relumax_power;
     return BY_TYPE(a->type, "relumax", forward_rows, a, "relumax", rule);
 }
