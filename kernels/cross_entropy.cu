@@ -6,13 +6,17 @@
  *
  * z (R, V), target (R) -> loss, lse (R). A target outside 0..V-1 (the code is -1) is not scored:
  * its loss and its row of dz are 0, its lse is not. One read of z, with a running maximum and sum
- * per thread, the next packs in flight; the backward is one read and one write. Packs are cut from
- * the 16-byte frame in which a row lies, so that any V runs at speed. dz may be z. NaN or +inf in a
- * row: its loss is NaN. Source: model 2.1.
+ * per thread, the next packs in flight; the backward is one read and one write. A row is cut into
+ * packs at 16-byte boundaries, so that any V runs at speed; the order of its sum depends on how it
+ * lies to them. Short rows are cut as one stretch of many, which a block brings to shared memory,
+ * and have one order. dz may be z. NaN or +inf in a row: its loss is NaN. Source: model 2.1.
  */
 #include "stage.cuh"
 
-enum { THREADS = 256, AHEAD = 16, NARROW = 2048 }; /* AHEAD: elements in flight per thread */
+enum { THREADS = 256, AHEAD = 4 };   /* AHEAD: packs in flight per thread               */
+enum { SHORT = 512, NARROW = 2048 }; /* V to which many rows, one row, share a warp      */
+enum { PART = 40 };                  /* elements per lane of a short row                */
+enum { STRETCH = 8192 };             /* elements of a block of the backward, short rows  */
 static const float LOG2_E = 1.44269504f;
 
 /* sum_v exp(z_v) = s exp(m) */
@@ -34,75 +38,96 @@ __device__ static float rescaled(running x, float m)
     return x.m == -INFINITY && m == m ? 0 : x.s * exponential(x.m - m);
 }
 
-/* Over the blockDim.x threads of a row, a team or the block. */
+/* Over `lanes` neighbouring lanes. */
+__device__ static running team_join(running x, int lanes)
+{
+    const float m = team_max(x.m, lanes);
+    return running{m, team_sum(rescaled(x, m), lanes)};
+}
+
+/* Over the blockDim.x threads of a row, a warp or the block. */
 __device__ static running row_join(running x)
 {
     __shared__ running room[WARP];
-    const int lanes = blockDim.x < WARP ? (int)blockDim.x : (int)WARP, lane = threadIdx.x % WARP;
-    float m = team_max(x.m, lanes);
-    x = running{m, team_sum(rescaled(x, m), lanes)};
+    const int lane = threadIdx.x % WARP;
+    x = team_join(x, WARP);
     if (blockDim.x <= WARP) return x;
     if (lane == 0) room[threadIdx.x / WARP] = x;
     __syncthreads();
-    x = lane < (int)blockDim.x / WARP ? room[lane] : running{-INFINITY, 0};
-    m = team_max(x.m, WARP);
-    return running{m, team_sum(rescaled(x, m), WARP)};
+    return team_join(lane < (int)blockDim.x / WARP ? room[lane] : running{-INFINITY, 0}, WARP);
 }
 
-/* Elements [j, j + width) of the frame of a row of V; those outside are `absent`. */
-template <typename T>
-__device__ static packed<T> load_framed(const T *row, int j, int V, float absent)
-{
-    __align__(16) T e[packed<T>::width];
-    if (j >= 0) return load_some(row + j, V - j, true, absent);
+/* A stretch of elements from p on: `head` of them, packs of 16 aligned bytes, a tail. */
+template <typename T> struct stretch {
+    enum { VEC = packed<T>::width };
+    const T *p;
+    int head, packs, edges; /* elements, packs, elements outside of packs */
+    __device__ stretch(const T *p_, int count) : p(p_)
+    {
+        head = min(count, outset() ? VEC - outset() : 0);
+        packs = (count - head) / VEC;
+        edges = count - packs * VEC;
+    }
+    /* Elements between the 16-byte boundary and p. */
+    __device__ int outset() const
+    {
+        return (int)((uintptr_t)p % 16 / sizeof(T));
+    }
+    /* Where a pack begins, and where the i-th element outside of them is. */
+    __device__ int at(int pack) const
+    {
+        return head + pack * VEC;
+    }
+    __device__ int edge(int i) const
+    {
+        return i < head ? i : i + packs * VEC;
+    }
+    __device__ packed<T> get(int pack, float absent) const
+    {
+        if (pack < packs) return packed<T>{*(const uint4 *)(p + at(pack))};
+        float x[VEC];
 #pragma unroll
-    for (int k = 0; k < packed<T>::width; k++)
-        e[k] = j + k >= 0 && j + k < V ? row[j + k] : narrow<T>(absent);
-    return packed<T>{*(const uint4 *)e};
-}
+        for (int k = 0; k < VEC; k++)
+            x[k] = absent;
+        return packed_of<T>(x);
+    }
+};
 
-template <typename T> __device__ static int frame_start(const T *row)
-{
-    return -(int)((uintptr_t)row % 16 / sizeof(T));
-}
-
-template <typename T, int UNROLL>
+template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     cross_entropy_kernel(const T *z, const int32_t *target, float *loss, float *lse, int64_t R,
                          int V)
 {
     enum { VEC = packed<T>::width };
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
-    const int width = row < R ? V : 0; /* every lane of a warp takes part in its sums */
-    const int step = (int)blockDim.x * VEC;
     const T *p = z + row * V;
-    packed<T> next[UNROLL];
+    const stretch<T> all(p, row < R ? V : 0); /* every lane of a warp takes part in its sums */
+    packed<T> next[AHEAD];
     running x = {-INFINITY, 0};
-    int j = frame_start(p) + (int)threadIdx.x * VEC;
 #pragma unroll
-    for (int u = 0; u < UNROLL; u++)
-        next[u] = load_framed(p, j + u * step, width, -INFINITY);
-    for (; j < width; j += UNROLL * step) {
-        packed<T> r[UNROLL];
+    for (int u = 0; u < AHEAD; u++)
+        next[u] = all.get((int)(threadIdx.x + u * blockDim.x), -INFINITY);
+    if ((int)threadIdx.x < all.edges) x = running{widen(p[all.edge(threadIdx.x)]), 1};
+    for (int i = threadIdx.x; i < all.packs; i += AHEAD * blockDim.x) {
+        packed<T> r[AHEAD];
         float m = x.m;
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++) {
+        for (int u = 0; u < AHEAD; u++) {
             r[u] = next[u];
-            next[u] = load_framed(p, j + (UNROLL + u) * step, width, -INFINITY);
+            next[u] = all.get((int)(i + (AHEAD + u) * blockDim.x), -INFINITY);
         }
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++)
+        for (int u = 0; u < AHEAD; u++)
 #pragma unroll
             for (int k = 0; k < VEC; k++)
                 m = max_nan(m, r[u][k]);
-        if (m == -INFINITY) continue;
         float s = x.s * exponential(x.m - m);
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++)
+        for (int u = 0; u < AHEAD; u++)
 #pragma unroll
             for (int k = 0; k < VEC; k++)
                 s += exponential(r[u][k] - m);
-        x = running{m, s};
+        x = running{m, m == -INFINITY ? 0 : s};
     }
     x = row_join(x);
     if (threadIdx.x == 0 && row < R) {
@@ -114,7 +139,26 @@ static __global__ void __launch_bounds__(THREADS)
     }
 }
 
-template <typename T, int UNROLL>
+/* What the backward wants of a row; target -1: not scored. */
+struct __align__(16) scored
+{
+    float lse, g;
+    int target;
+};
+__device__ static scored scored_row(const int32_t *target, const float *lse, const float *dloss,
+                                    int64_t row, int V)
+{
+    const int t = target[row];
+    const bool known = t >= 0 && t < V;
+    return scored{lse[row], known ? dloss[row] : 0, known ? t : -1};
+}
+__device__ static float slope(float z, const scored &row, int v)
+{
+    const float w = exponential(z - row.lse);
+    return row.target < 0 ? 0 : row.g * (v == row.target ? w - 1 : w);
+}
+
+template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     cross_entropy_grad_kernel(const T *z, const int32_t *target, const float *lse,
                               const float *dloss, T *dz, int64_t R, int V, bool same_frame)
@@ -122,47 +166,167 @@ static __global__ void __launch_bounds__(THREADS)
     enum { VEC = packed<T>::width };
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
     if (row >= R) return;
-    const int step = (int)blockDim.x * VEC, t = target[row];
-    const T *p = z + row * V;
+    const stretch<T> all(z + row * V, V);
     T *d = dz + row * V;
-    const bool scored = t >= 0 && t < V;
-    const float l = lse[row], g = scored ? dloss[row] : 0;
-    for (int j = frame_start(p) + (int)threadIdx.x * VEC; j < V; j += UNROLL * step) {
-        packed<T> r[UNROLL];
+    const scored facts = scored_row(target, lse, dloss, row, V);
+    if ((int)threadIdx.x < all.edges) {
+        const int v = all.edge(threadIdx.x);
+        d[v] = narrow<T>(slope(widen(all.p[v]), facts, v));
+    }
+    for (int i = threadIdx.x; i < all.packs; i += AHEAD * blockDim.x) {
+        packed<T> r[AHEAD];
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++)
-            r[u] = load_framed(p, j + u * step, V, 0);
+        for (int u = 0; u < AHEAD; u++)
+            r[u] = all.get((int)(i + u * blockDim.x), 0);
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++) {
-            const int at = j + u * step;
+        for (int u = 0; u < AHEAD; u++) {
+            const int pack = (int)(i + u * blockDim.x), v = all.at(pack);
             float o[VEC];
 #pragma unroll
-            for (int k = 0; k < VEC; k++) {
-                const float w = exponential(r[u][k] - l);
-                o[k] = scored ? g * (at + k == t ? w - 1 : w) : 0;
-            }
-            if (at >= 0) {
-                store_some(d + at, packed_of<T>(o), V - at, same_frame);
-                continue;
-            }
-#pragma unroll
             for (int k = 0; k < VEC; k++)
-                if (at + k >= 0 && at + k < V) d[at + k] = narrow<T>(o[k]);
+                o[k] = slope(r[u][k], facts, v + k);
+            if (pack < all.packs) store_some(d + v, packed_of<T>(o), VEC, same_frame);
         }
     }
 }
 
-/* A team of lanes per row while rows are short, a block per row above. */
-template <typename T> static dim3 threads_of(int64_t V)
+/* N values added. */
+template <int N> __device__ static running added(running x, const float (&v)[N])
 {
-    const int lanes = team_lanes(V / packed<T>::width + 2);
-    return V <= NARROW ? dim3(lanes, THREADS / lanes) : dim3(THREADS);
+    float m = x.m;
+#pragma unroll
+    for (int u = 0; u < N; u++)
+        m = max_nan(m, v[u]);
+    float s = x.s * exponential(x.m - m);
+#pragma unroll
+    for (int u = 0; u < N; u++)
+        s += exponential(v[u] - m);
+    return running{m, m == -INFINITY ? 0 : s};
 }
 
-/* Whether a row is at most one pack per lane, whatever its frame. */
-template <typename T> static bool is_short(int64_t V)
+/* Quads of a short row in shared memory, V values and then -inf: an odd multiple of `lanes`, so
+ * that the lanes of a warp, a quad each, read different banks. */
+static int quads_of(int V, int lanes)
 {
-    return V / packed<T>::width + 2 <= WARP;
+    const int quads = (V + 3) / 4;
+    return quads + ((lanes - quads) & (2 * lanes - 1));
+}
+
+/* Brings rows of V to room[][width], a stretch cut into packs; in quads where the rows allow it:
+ * single stores of packs meet in the same banks. */
+template <typename T>
+__device__ static void bring(float *room, const stretch<T> &all, int V, int width)
+{
+    enum { VEC = packed<T>::width };
+    const float by_V = 1 / (float)V;
+    const bool quads = V % 4 == 0 && all.outset() == 0;
+#pragma unroll 4
+    for (int i = threadIdx.x; i < all.packs && quads; i += THREADS) {
+        const packed<T> x = all.get(i, 0);
+#pragma unroll
+        for (int k = 0; k < VEC; k += 4) {
+            const int e = i * VEC + k, r = (int)(((float)e + 0.5f) * by_V);
+            *(float4 *)(room + e + r * (width - V)) =
+                make_float4(x[k], x[k + 1], x[k + 2], x[k + 3]);
+        }
+    }
+    for (int i = threadIdx.x; i < all.packs && !quads; i += THREADS) {
+        const packed<T> x = all.get(i, 0);
+        const int e = all.at(i), r = (int)(((float)e + 0.5f) * by_V);
+        float *to = room + e + r * (width - V);
+        int left = (r + 1) * V - e; /* in this row */
+#pragma unroll
+        for (int k = 0; k < VEC; k++) {
+            if (k == left) left += V, to += width - V;
+            to[k] = x[k];
+        }
+    }
+    if ((int)threadIdx.x < all.edges) {
+        const int e = all.edge(threadIdx.x);
+        room[e / V * width + e % V] = widen(all.p[e]);
+    }
+}
+
+/* THREADS >> shift rows a block, brought to shared memory as one stretch; 1 << shift lanes a row.
+ */
+template <typename T>
+static __global__ void __launch_bounds__(THREADS)
+    cross_entropy_short_kernel(const T *z, const int32_t *target, float *loss, float *lse,
+                               int64_t R, int V, int shift, int quads)
+{
+    extern __shared__ float4 room[];
+    const int lanes = 1 << shift, r = threadIdx.x >> shift, lane = threadIdx.x & (lanes - 1);
+    const int64_t first = (int64_t)blockIdx.x * (THREADS >> shift);
+    const int rows = (int)min(R - first, (int64_t)(THREADS >> shift));
+    const int t = r < rows ? target[first + r] : -1;
+    const float4 *row = room + r * quads;
+    for (int v = V + lane; v < 4 * quads; v += lanes)
+        ((float *)row)[v] = -INFINITY;
+    bring((float *)room, stretch<T>(z + first * V, rows * V), V, 4 * quads);
+    __syncthreads();
+    running x = {-INFINITY, 0};
+    int q = lane;
+    for (; q + lanes < quads; q += 2 * lanes) {
+        const float4 a = row[q], b = row[q + lanes];
+        const float v[] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+        x = added(x, v);
+    }
+    const float v[] = {row[q].x, row[q].y, row[q].z, row[q].w};
+    x = team_join(added(x, v), lanes);
+    if (lane == 0 && r < rows) {
+        const float log_s = logf(x.s);
+        loss[first + r] = t >= 0 && t < V ? x.m - ((const float *)row)[t] + log_s : 0;
+        if (lse) lse[first + r] = x.m + log_s;
+    }
+}
+
+/* `rows` rows a block, as one stretch. */
+template <typename T>
+static __global__ void __launch_bounds__(THREADS)
+    cross_entropy_grad_short_kernel(const T *z, const int32_t *target, const float *lse,
+                                    const float *dloss, T *dz, int64_t R, int V, int rows,
+                                    bool same_frame)
+{
+    enum { VEC = packed<T>::width };
+    extern __shared__ scored facts[];
+    const int64_t first = (int64_t)blockIdx.x * rows;
+    const int here = (int)min(R - first, (int64_t)rows);
+    const stretch<T> all(z + first * V, here * V);
+    T *d = dz + first * V;
+    for (int r = threadIdx.x; r < here; r += THREADS)
+        facts[r] = scored_row(target, lse, dloss, first + r, V);
+    __syncthreads();
+    if ((int)threadIdx.x < all.edges) {
+        const int e = all.edge(threadIdx.x);
+        d[e] = narrow<T>(slope(widen(all.p[e]), facts[e / V], e % V));
+    }
+    for (int i = threadIdx.x; i < all.packs; i += AHEAD * THREADS) {
+        packed<T> x[AHEAD];
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++)
+            x[u] = all.get(i + u * THREADS, 0);
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) {
+            const int pack = i + u * THREADS, e = all.at(pack);
+            if (pack >= all.packs) break;
+            unsigned r = (unsigned)e / (unsigned)V;
+            int v = e - (int)r * V;
+            scored row = facts[r];
+            float o[VEC];
+#pragma unroll
+            for (int k = 0; k < VEC; k++, v++) {
+                if (v == V) v = 0, row = facts[++r];
+                o[k] = slope(x[u][k], row, v);
+            }
+            store_some(d + e, packed_of<T>(o), VEC, same_frame);
+        }
+    }
+}
+
+/* A warp per row while rows are narrow, a block per row above. */
+static dim3 threads_of(int64_t V)
+{
+    return V <= NARROW ? dim3(WARP, THREADS / WARP) : dim3(THREADS);
 }
 
 static status check(const char *what, const args *a)
@@ -172,32 +336,49 @@ static status check(const char *what, const args *a)
 
 template <typename T> static status run(const args *a)
 {
-    enum { UNROLL = AHEAD / packed<T>::width };
     const int64_t R = a->d.R, V = a->d.V;
-    const dim3 threads = threads_of<T>(V);
-    const auto kernel =
-        is_short<T>(V) ? cross_entropy_kernel<T, 1> : cross_entropy_kernel<T, UNROLL>;
+    const dim3 threads = threads_of(V);
+    const T *z = IN(T, 0);
+    const int32_t *target = IN(int32_t, 1);
+    float *loss = OUT(float, 0), *lse = OUT(float, 1);
     if (R == 0) return OK;
     TRY(check("cross_entropy", a));
-    kernel<<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
-        IN(T, 0), IN(int32_t, 1), OUT(float, 0), OUT(float, 1), R, (int)V);
+    if (V <= SHORT) {
+        int shift = 0;
+        while (PART << shift < V)
+            shift++;
+        const int rows = THREADS >> shift, quads = quads_of((int)V, 1 << shift);
+        cross_entropy_short_kernel<T>
+            <<<(unsigned)ceil_div(R, rows), THREADS, sizeof(float4) * rows * quads, stream_of(a)>>>(
+                z, target, loss, lse, R, (int)V, shift, quads);
+    } else {
+        cross_entropy_kernel<T><<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
+            z, target, loss, lse, R, (int)V);
+    }
     return launched("cross_entropy");
 }
 
 template <typename T> static status run_grad(const args *a)
 {
-    enum { UNROLL = AHEAD / packed<T>::width };
     const int64_t R = a->d.R, V = a->d.V;
-    const dim3 threads = threads_of<T>(V);
-    const auto kernel =
-        is_short<T>(V) ? cross_entropy_grad_kernel<T, 1> : cross_entropy_grad_kernel<T, UNROLL>;
+    const dim3 threads = threads_of(V);
     const T *z = IN(T, 0);
+    const int32_t *target = IN(int32_t, 1);
+    const float *lse = IN(float, 2), *dloss = IN(float, 3);
     T *dz = OUT(T, 0);
+    const bool same_frame = (uintptr_t)z % 16 == (uintptr_t)dz % 16;
     if (R == 0) return OK;
     TRY(check("cross_entropy_grad", a));
-    kernel<<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
-        z, IN(int32_t, 1), IN(float, 2), IN(float, 3), dz, R, (int)V,
-        (uintptr_t)z % 16 == (uintptr_t)dz % 16);
+    if (V <= SHORT) {
+        const int rows = V > 8 ? STRETCH / (int)V : STRETCH / 8;
+        cross_entropy_grad_short_kernel<T>
+            <<<(unsigned)ceil_div(R, rows), THREADS, sizeof(scored) * rows, stream_of(a)>>>(
+                z, target, lse, dloss, dz, R, (int)V, rows, same_frame);
+    } else {
+        cross_entropy_grad_kernel<T>
+            <<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
+                z, target, lse, dloss, dz, R, (int)V, same_frame);
+    }
     return launched("cross_entropy_grad");
 }
 

@@ -49,21 +49,22 @@ static __global__ void __launch_bounds__(THREADS)
     position[r] = (int32_t)r;
 }
 
-/* start[v] = first sorted position with key >= v, v <= V. */
+/* start[v] = first sorted position with key >= v, v <= V: a warp narrows it down 32 parts at once. */
 static __global__ void __launch_bounds__(THREADS)
     starts_kernel(const uint32_t *key, int32_t *start, int64_t R, int64_t V)
 {
-    const int64_t v = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    const int64_t v = (int64_t)blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
     if (v > V) return;
     int64_t low = 0, high = R;
     while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (key[middle] < v)
-            low = middle + 1;
-        else
-            high = middle;
+        const int64_t step = (high - low + WARP - 1) / WARP;
+        const int64_t at = low + threadIdx.x % WARP * step;
+        const int less = __popc(__ballot_sync(ALL_LANES, at < high && key[at] < v));
+        if (less == 0) break;
+        high = min(high, low + less * step);
+        low += (less - 1) * step + 1;
     }
-    start[v] = (int32_t)low;
+    if (threadIdx.x % WARP == 0) start[v] = (int32_t)low;
 }
 
 /* Column sums of the rows dx[position[i]], first <= i < last, at this thread's pack. */
@@ -101,8 +102,10 @@ static __global__ void __launch_bounds__(THREADS)
         float sum[VEC] = {0};
         add_rows(sum, dx, position, (int)(begin > first ? begin : first),
                  (int)(end < last ? end : last), C, c, wide);
-        for (int k = 0; k < VEC && c + k < C; k++)
-            partial[((int64_t)blockIdx.x * 2 + side) * C + c + k] = sum[k];
+        float *p = partial + ((int64_t)blockIdx.x * 2 + side) * C + c;
+#pragma unroll
+        for (int k = 0; k < VEC; k += 4)
+            store_some(p + k, packed_of<float>(sum + k), C - c - k, wide);
     }
 }
 
@@ -126,8 +129,12 @@ static __global__ void __launch_bounds__(THREADS)
             const int side = first >= tile * TILE;
             const float *p = partial + ((int64_t)tile * 2 + side) * C + c;
 #pragma unroll
-            for (int k = 0; k < VEC; k++)
-                if (c + k < C) sum[k] += p[k];
+            for (int k = 0; k < VEC; k += 4) {
+                const packed<float> f = load_some(p + k, C - c - k, wide);
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+                    sum[k + j] += f[j];
+            }
         }
     }
     store_some(dw + v * C + c, packed_of<T>(sum), C - c, wide);
@@ -215,8 +222,8 @@ template <typename T> static status run_grad(const args *a, sorted s)
                                                  key_bits(V), stream),
                  "embedding_grad: sort");
     }
-    starts_kernel<<<(unsigned)ceil_div(V + 1, THREADS), THREADS, 0, stream>>>(s.key_sorted, s.start,
-                                                                              R, V);
+    starts_kernel<<<(unsigned)ceil_div(V + 1, THREADS / WARP), THREADS, 0, stream>>>(s.key_sorted,
+                                                                                     s.start, R, V);
     if (R > 0)
         tiles_kernel<T><<<dim3((unsigned)ceil_div(R, TILE), slabs), THREADS, 0, stream>>>(
             dx, s.key_sorted, s.start, s.position_sorted, s.partial, R, C, V, wide);

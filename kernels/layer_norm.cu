@@ -10,16 +10,18 @@
  * Forward: a team of lanes or a block holds a row in registers, one read and one write, variance
  * about the mean; what exceeds 8 packs for each of 512 threads is read again from the cache.
  * Backward: a block owns a slab of columns for many rows and keeps its part of dw and db in
- * registers, and loads a row while it sums the one before; one slab makes the row sums itself, more
- * slabs take them from a pass before. The parts of the blocks are added in order.
+ * registers. Short rows are loaded to registers while the row before is summed; long ones, where a
+ * block is one row and few blocks fit, come by way of shared memory. One slab makes the row sums
+ * itself, more slabs take them from a pass before. The parts of the blocks are added in order.
  * Source: Ba et al. 2016.
  */
 #include "stage.cuh"
 
 enum { ROW_THREADS = 512, MOST_HELD = 8, THREADS = 256, GRAD_COLS = 8 };
-/* The backward runs as many blocks as 24 warps on each of 132 multiprocessors are, on every device,
- * so that the order of the sums is the same; its registers are bounded to let them in. */
-enum { UNITS = 132, RESIDENT = 24 * WARP };
+/* The backward of rows longer than LONG takes them from a ring of STAGES slots. It runs as many
+ * blocks as so many warps on each of 132 multiprocessors are, on every device, so that the order of
+ * the sums is the same; its registers are bounded to let them in. */
+enum { LONG = 1024, STAGES = 2, UNITS = 132, FEW_WARPS = 24, RING_WARPS = 32 };
 
 /* A row of which each thread keeps its first HELD packs. */
 template <typename T, int HELD> struct held_row {
@@ -59,24 +61,26 @@ static __global__ void __launch_bounds__(ROW_THREADS)
                       int64_t R, int64_t C, float eps, bool wide)
 {
     enum { VEC = packed<T>::width };
-    __shared__ float2 room[2][WARP];
+    __shared__ float room[2][1][WARP / 2];
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
     const int64_t width = row < R ? C : 0; /* every lane of a warp takes part in its sums */
     held_row<T, HELD> h;
     h.read(x + row * C, width, wide);
-    float sum = 0, square = 0;
+    float sum[1] = {0}, square[1] = {0};
     h.each([&](const packed<T> &p, int64_t) {
 #pragma unroll
         for (int k = 0; k < VEC; k++)
-            sum += p[k];
+            sum[0] += p[k];
     });
-    const float mu = row_sum(make_float2(sum, 0), room, 0).x / (float)C;
+    row_sums(sum, room, 0);
+    const float mu = sum[0] / (float)C;
     h.each([&](const packed<T> &p, int64_t c) {
 #pragma unroll
         for (int k = 0; k < VEC; k++)
-            square += c + k < C ? (p[k] - mu) * (p[k] - mu) : 0;
+            square[0] += c + k < C ? (p[k] - mu) * (p[k] - mu) : 0;
     });
-    const float r = 1 / sqrtf(row_sum(make_float2(square, 0), room, 1).x / (float)C + eps);
+    row_sums(square, room, 1);
+    const float r = 1 / sqrtf(square[0] / (float)C + eps);
     h.each([&](const packed<T> &p, int64_t c) {
         const packed<float> none = {};
         float o[VEC];
@@ -103,22 +107,22 @@ static __global__ void __launch_bounds__(ROW_THREADS)
                     float2 *sums, int64_t C, bool wide)
 {
     enum { VEC = packed<T>::width };
-    __shared__ float2 room[2][WARP];
+    __shared__ float room[2][2][WARP / 2];
     const int64_t row = blockIdx.x;
     const float mu = mean[row], r = rstd[row];
-    float2 s = make_float2(0, 0);
+    float s[2] = {0, 0};
     for (int64_t c = (int64_t)threadIdx.x * VEC; c < C; c += (int64_t)blockDim.x * VEC) {
         const packed<T> px = load_some(x + row * C + c, C - c, wide);
         const packed<T> pd = load_some(dy + row * C + c, C - c, wide);
 #pragma unroll
         for (int k = 0; k < VEC; k++) {
             const float e = c + k < C ? w[c + k] * pd[k] : 0;
-            s.x += e;
-            s.y += e * (px[k] - mu) * r;
+            s[0] += e;
+            s[1] += e * (px[k] - mu) * r;
         }
     }
-    s = row_sum(s, room, 0);
-    if (threadIdx.x == 0) sums[row] = s;
+    row_sums(s, room, 0);
+    if (threadIdx.x == 0) sums[row] = make_float2(s[0], s[1]);
 }
 
 /* The packs of one row at this thread's columns, with its mean and rstd. */
@@ -143,7 +147,8 @@ template <typename T, int HELD> struct row_pair {
  * first added in `fold`, [blockDim.y][2][blockDim.x * GRAD_COLS] of shared memory. */
 template <int VEC, int HELD>
 __device__ static void leave(float *mine, float *fold, const float (&dw)[HELD][VEC],
-                             const float (&db)[HELD][VEC], const int64_t (&col)[HELD], int64_t C)
+                             const float (&db)[HELD][VEC], int64_t col, int step, const int *left,
+                             int64_t C)
 {
     const int width = blockDim.x * GRAD_COLS;
 #pragma unroll
@@ -151,11 +156,11 @@ __device__ static void leave(float *mine, float *fold, const float (&dw)[HELD][V
 #pragma unroll
         for (int k = 0; k < VEC; k++)
             if (blockDim.y > 1) {
-                float *f = fold + threadIdx.y * 2 * width + col[i] + k;
+                float *f = fold + threadIdx.y * 2 * width + col + i * step + k;
                 f[0] = dw[i][k], f[width] = db[i][k];
-            } else if (col[i] + k < C) {
-                mine[col[i] + k] = dw[i][k];
-                mine[C + col[i] + k] = db[i][k];
+            } else if (k < left[i]) {
+                float *f = mine + col + i * step + k;
+                f[0] = dw[i][k], f[C] = db[i][k];
             }
     if (blockDim.y == 1) return;
     __syncthreads();
@@ -167,24 +172,24 @@ __device__ static void leave(float *mine, float *fold, const float (&dw)[HELD][V
     }
 }
 
-/* Every gridDim.x * blockDim.y-th row of the slab blockIdx.y. sums NULL: the slab is the row.
- * part: what `leave` leaves of every block. */
+/* Every gridDim.x * blockDim.y-th row, of at most LONG columns. part: what `leave` leaves of every
+ * block. */
 template <typename T>
-static __global__ void __launch_bounds__(RESIDENT)
+static __global__ void __launch_bounds__(FEW_WARPS * WARP)
     layer_norm_grad_kernel(const T *x, const float *w, const float *mean, const float *rstd,
-                           const T *dy, const float2 *sums, T *dx, float *part, int64_t R,
-                           int64_t C, bool wide)
+                           const T *dy, T *dx, float *part, int64_t R, int64_t C, bool wide)
 {
     enum { VEC = packed<T>::width, HELD = GRAD_COLS / VEC };
-    __shared__ float2 room[2][WARP];
+    __shared__ float room[2][2][WARP / 2];
     extern __shared__ float fold[];
     float pw[HELD][VEC], dw[HELD][VEC], db[HELD][VEC];
     const int64_t stride = (int64_t)gridDim.x * blockDim.y;
     int64_t col[HELD];
+    const float by_C = 1 / (float)C;
     int turn = 0;
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
-        col[i] = (((int64_t)blockIdx.y * HELD + i) * blockDim.x + threadIdx.x) * VEC;
+        col[i] = ((int64_t)i * blockDim.x + threadIdx.x) * VEC;
 #pragma unroll
         for (int k = 0; k < VEC; k++) {
             pw[i][k] = col[i] + k < C ? w[col[i] + k] : 0;
@@ -197,31 +202,138 @@ static __global__ void __launch_bounds__(RESIDENT)
         const row_pair<T, HELD> now = next;
         const int64_t row = row0 + threadIdx.y;
         next.read(x, dy, mean, rstd, row + stride, R, C, col, wide);
-        float2 s = make_float2(0, 0);
+        float s[2] = {0, 0};
 #pragma unroll
         for (int i = 0; i < HELD; i++)
 #pragma unroll
             for (int k = 0; k < VEC; k++) {
                 const float h = (now.x[i][k] - now.mu) * now.r, e = pw[i][k] * now.dy[i][k];
-                s.x += e;
-                s.y += e * h;
+                s[0] += e;
+                s[1] += e * h;
                 dw[i][k] += h * now.dy[i][k];
                 db[i][k] += now.dy[i][k];
             }
-        s = sums ? sums[row] : row_sum(s, room, turn);
-        const float a = s.x / (float)C, b = s.y / (float)C;
+        row_sums(s, room, turn);
+        const float a = -now.r * s[0] * by_C, b = -now.r * now.r * s[1] * by_C;
 #pragma unroll
         for (int i = 0; i < HELD; i++) {
             float o[VEC];
 #pragma unroll
-            for (int k = 0; k < VEC; k++) {
-                const float h = (now.x[i][k] - now.mu) * now.r;
-                o[k] = now.r * (pw[i][k] * now.dy[i][k] - a - h * b);
-            }
+            for (int k = 0; k < VEC; k++)
+                o[k] = (now.x[i][k] - now.mu) * b + (pw[i][k] * now.dy[i][k] * now.r + a);
             store_some(dx + row * C + col[i], packed_of<T>(o), row < R ? C - col[i] : 0, wide);
         }
     }
-    leave<VEC, HELD>(part + (int64_t)blockIdx.x * 2 * C, fold, dw, db, col, C);
+    int left[HELD];
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
+        left[i] = (int)min(C - col[i], (int64_t)VEC);
+    leave<VEC, HELD>(part + (int64_t)blockIdx.x * 2 * C, fold, dw, db, col[0], blockDim.x * VEC,
+                     left, C);
+}
+
+/* A thread's packs of x and dy of the rows to come, in STAGES slots of shared memory. */
+template <typename T> struct incoming {
+    enum { VEC = packed<T>::width, HELD = GRAD_COLS / VEC };
+    uint4 *slot; /* [STAGES][2][HELD][threads], from this thread's place on */
+    int threads, step, next;
+    const T *x, *dy; /* the first pack of the row asked for next */
+    bool wide;
+
+    __device__ uint4 *place(int stage, int tensor, int i) const
+    {
+        return slot + ((stage * 2 + tensor) * HELD + i) * threads;
+    }
+    /* Ask for the packs of a row, of which left[] columns exist, and move on by `stride`. */
+    __device__ void ask(const int *left, bool exists, int64_t stride)
+    {
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            uint4 *px = place(next, 0, i), *pd = place(next, 1, i);
+            if (wide && exists && left[i] > 0) {
+                copy_async(px, x + i * step);
+                copy_async(pd, dy + i * step);
+            } else {
+                *px = load_some(x + i * step, exists ? left[i] : 0, false).raw;
+                *pd = load_some(dy + i * step, exists ? left[i] : 0, false).raw;
+            }
+        }
+        close_group();
+        x += stride, dy += stride;
+        next = next == STAGES - 1 ? 0 : next + 1;
+    }
+};
+
+/* Every gridDim.x-th row of the slab blockIdx.y, for rows wider than LONG. sums NULL: the slab is
+ * the row. part: what `leave` leaves of every block. */
+template <typename T>
+static __global__ void __launch_bounds__(ROW_THREADS, RING_WARPS * WARP / ROW_THREADS)
+    layer_norm_grad_ring_kernel(const T *x, const float *w, const float *mean, const float *rstd,
+                                const T *dy, const float2 *sums, T *dx, float *part, int64_t R,
+                                int64_t C, bool wide)
+{
+    enum { VEC = packed<T>::width, HELD = GRAD_COLS / VEC };
+    __shared__ float room[2][2][WARP / 2];
+    extern __shared__ uint4 ring[];
+    float pw[HELD][VEC], dw[HELD][VEC], db[HELD][VEC];
+    const int64_t rows = gridDim.x;
+    const int64_t col = ((int64_t)blockIdx.y * HELD * blockDim.x + threadIdx.x) * VEC;
+    const int step = blockDim.x * VEC;
+    int64_t row = blockIdx.x;
+    int turn = 0, now = 0, left[HELD];
+#pragma unroll
+    for (int i = 0; i < HELD; i++) {
+        left[i] = (int)min(C - col - i * step, (int64_t)VEC);
+#pragma unroll
+        for (int k = 0; k < VEC; k++) {
+            pw[i][k] = k < left[i] ? w[col + i * step + k] : 0;
+            dw[i][k] = db[i][k] = 0;
+        }
+    }
+    const int64_t at = row * C + col;
+    incoming<T> in = {ring + threadIdx.x, (int)blockDim.x, step, 0, x + at, dy + at, wide};
+    for (int s = 0; s + 1 < STAGES; s++)
+        in.ask(left, row + s * rows < R, rows * C);
+    T *to = dx + at;
+    const float by_C = 1 / (float)C;
+    float next_mu = row < R ? mean[row] : 0, next_r = row < R ? rstd[row] : 0;
+    for (; row < R; row += rows, to += rows * C, turn ^= 1) {
+        const float mu = next_mu, r = next_r;
+        float s[2] = {0, 0};
+        groups_arrived<STAGES - 2>();
+        next_mu = row + rows < R ? mean[row + rows] : 0;
+        next_r = row + rows < R ? rstd[row + rows] : 0;
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            const packed<T> px = {*in.place(now, 0, i)}, pd = {*in.place(now, 1, i)};
+#pragma unroll
+            for (int k = 0; k < VEC; k++) {
+                const float h = (px[k] - mu) * r, e = pw[i][k] * pd[k];
+                s[0] += e;
+                s[1] += e * h;
+                dw[i][k] += h * pd[k];
+                db[i][k] += pd[k];
+            }
+        }
+        in.ask(left, row + (STAGES - 1) * rows < R, rows * C); /* to where the row before lay */
+        if (sums)
+            s[0] = sums[row].x, s[1] = sums[row].y;
+        else
+            row_sums(s, room, turn);
+        const float a = -r * s[0] * by_C, b = -r * r * s[1] * by_C;
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            const packed<T> px = {*in.place(now, 0, i)}, pd = {*in.place(now, 1, i)};
+            float o[VEC];
+#pragma unroll
+            for (int k = 0; k < VEC; k++) {
+                o[k] = (px[k] - mu) * b + (pw[i][k] * pd[k] * r + a);
+            }
+            store_some(to + i * step, packed_of<T>(o), left[i], wide);
+        }
+        now = now == STAGES - 1 ? 0 : now + 1;
+    }
+    leave<VEC, HELD>(part + (int64_t)blockIdx.x * 2 * C, NULL, dw, db, col, step, left, C);
 }
 
 template <typename T> static status run(const args *a)
@@ -253,12 +365,12 @@ extern "C" status layer_norm_registers(const args *a)
     return BY_TYPE(a->type, "layer_norm", run, a);
 }
 
-/* The launch of the backward, the same for every type. */
+/* The launch of the backward. */
 typedef struct plan {
     dim3 threads;
     int blocks;
     int64_t slabs;
-    size_t fold, part, bytes; /* shared memory; scratch of the partial sums; all scratch */
+    size_t shared, part, bytes; /* shared memory; scratch of the partial sums; all scratch */
 } plan;
 
 static plan plan_of(const args *a)
@@ -270,8 +382,11 @@ static plan plan_of(const args *a)
     plan p;
     p.threads = tx <= WARP ? dim3(tx, THREADS / tx) : dim3(tx);
     p.slabs = ceil_div(C, GRAD_COLS * tx);
-    p.fold = p.threads.y > 1 ? sizeof(float) * 2 * GRAD_COLS * THREADS : 0;
-    const int most = UNITS * (RESIDENT / (int)(p.threads.x * p.threads.y));
+    p.shared = C > LONG          ? dtype_size(a->type) * STAGES * 2 * GRAD_COLS * (size_t)tx
+               : p.threads.y > 1 ? sizeof(float) * 2 * GRAD_COLS * THREADS
+                                 : 0;
+    const int warps = C > LONG ? RING_WARPS : FEW_WARPS;
+    const int most = UNITS * (warps * WARP / (int)(p.threads.x * p.threads.y));
     const int64_t rows = ceil_div(R, p.threads.y);
     p.blocks = rows < most ? (int)rows : most;
     p.part = padded(sizeof(float) * 2 * (size_t)(C * p.blocks));
@@ -294,11 +409,17 @@ template <typename T> static status run_grad(const args *a)
     if (R > 0 && sums)
         row_sums_kernel<T>
             <<<(unsigned)R, ROW_THREADS, 0, stream>>>(x, w, mean, rstd, dy, sums, C, wide);
-    if (R > 0)
-        layer_norm_grad_kernel<T><<<dim3(p.blocks, (unsigned)p.slabs), p.threads, p.fold, stream>>>(
+    const dim3 blocks(p.blocks, (unsigned)p.slabs);
+    CUDA_TRY(cudaFuncSetAttribute(layer_norm_grad_ring_kernel<T>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10),
+             "layer_norm_grad: shared memory");
+    if (R > 0 && C > LONG)
+        layer_norm_grad_ring_kernel<T><<<blocks, p.threads, p.shared, stream>>>(
             x, w, mean, rstd, dy, sums, dx, part, R, C, wide);
-    if (a->out[1]) sum_columns(OUT(float, 1), part, p.blocks, C, 2 * C, stream);
-    if (a->out[2]) sum_columns(OUT(float, 2), part + C, p.blocks, C, 2 * C, stream);
+    else if (R > 0)
+        layer_norm_grad_kernel<T><<<blocks, p.threads, p.shared, stream>>>(
+            x, w, mean, rstd, dy, dx, part, R, C, wide);
+    sum_columns(OUT(float, 1), OUT(float, 2), part, p.blocks, C, stream);
     return launched("layer_norm_grad");
 }
 

@@ -104,22 +104,45 @@ static inline norm_rule norm_rule_of(const params *p)
     return r;
 }
 
-/* The sum of (x, y) over the threads of one row: blockDim.x of them, a team or the whole block.
- * `room` is 2 x 32 pairs of shared memory; calls alternate `turn` between 0 and 1, which saves the
- * second barrier. Every thread receives the sum. */
-__device__ inline float2 row_sum(float2 s, float2 (*room)[WARP], int turn)
+/* The sums of N values, a power of two, over the threads of one row: blockDim.x of them, a team or
+ * whole warps, at most 16. While lanes remain to be halved, each half keeps half of the values.
+ * `room` is 2 x N x 16 floats of shared memory; calls alternate `turn` between 0 and 1, which saves
+ * the second barrier. Every thread receives the sums. */
+template <int N> __device__ inline void row_sums(float (&s)[N], float (*room)[N][WARP / 2], int turn)
 {
-    const int lanes = blockDim.x < WARP ? (int)blockDim.x : (int)WARP;
-    s.x = team_sum(s.x, lanes);
-    s.y = team_sum(s.y, lanes);
-    if (blockDim.x <= WARP) return s;
-    const int warps = blockDim.x / WARP, lane = threadIdx.x % WARP;
-    if (lane == 0) room[turn][threadIdx.x / WARP] = s;
-    __syncthreads();
-    s = lane < warps ? room[turn][lane] : make_float2(0, 0);
-    s.x = team_sum(s.x, WARP);
-    s.y = team_sum(s.y, WARP);
-    return s;
+    enum { EACH = WARP / N }; /* lanes that end with the same value */
+    if (blockDim.x < WARP) {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            s[i] = team_sum(s[i], blockDim.x);
+        return;
+    }
+    const int lane = threadIdx.x % WARP, which = lane / EACH;
+#pragma unroll
+    for (int n = N, o = WARP / 2; o >= EACH; n /= 2, o /= 2)
+#pragma unroll
+        for (int i = 0; i < n / 2; i++) {
+            const float give = lane & o ? s[i] : s[i + n / 2];
+            s[i] = (lane & o ? s[i + n / 2] : s[i]) + __shfl_xor_sync(ALL_LANES, give, o);
+        }
+#pragma unroll
+    for (int o = EACH / 2; o > 0; o /= 2)
+        s[0] += __shfl_xor_sync(ALL_LANES, s[0], o);
+    if (blockDim.x > WARP) {
+        if (lane % EACH == 0) room[turn][which][threadIdx.x / WARP] = s[0];
+        __syncthreads();
+        s[0] = 0;
+#pragma unroll
+        for (int i = 0; i < WARP / 2; i += EACH)
+            if (i + lane % EACH < (int)blockDim.x / WARP) s[0] += room[turn][which][i + lane % EACH];
+#pragma unroll
+        for (int o = EACH / 2; o > 0; o /= 2)
+            s[0] += __shfl_xor_sync(ALL_LANES, s[0], o);
+    }
+    const float mine = s[0];
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        s[i] = __shfl_sync(ALL_LANES, mine, i * EACH);
 }
 
 /* Lanes of a team for rows of n packs: the smallest power of two >= n, at most a warp. */
@@ -157,8 +180,9 @@ static inline cudaStream_t stream_of(const args *a)
  * order, in double. factor may be NULL. */
 void sum_heads(float *out, const float *in, int64_t n, int64_t H, int64_t m, const float *factor,
                double scale, cudaStream_t stream);
-/* out[c] = sum_i in[i][c], i < n, c < C, row stride `stride`, always in the same order. */
-void sum_columns(float *out, const float *in, int64_t n, int64_t C, int64_t stride,
+/* first[c] = sum_i in[i][0][c] and second[c] = sum_i in[i][1][c], i < n, c < C, always in the same
+ * order, in double; either may be NULL. */
+void sum_columns(float *first, float *second, const float *in, int64_t n, int64_t C,
                  cudaStream_t stream);
 
 #endif

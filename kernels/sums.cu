@@ -26,15 +26,17 @@ static __global__ void __launch_bounds__(SUM_THREADS)
 }
 
 static __global__ void __launch_bounds__(SUM_THREADS)
-    sum_columns_kernel(float *out, const float *in, int64_t n, int64_t C, int64_t stride)
+    sum_columns_kernel(float *first, float *second, const float *in, int64_t n, int64_t C)
 {
     __shared__ double room[WARP][WARP + 1];
     const int64_t c = (int64_t)blockIdx.x * WARP + threadIdx.x;
+    float *out = blockIdx.y ? second : first;
     double s = 0;
+    if (!out) return;
     if (c < C) {
-#pragma unroll 4
+#pragma unroll 8
         for (int64_t i = threadIdx.y; i < n; i += WARP)
-            s += in[i * stride + c];
+            s += in[(2 * i + blockIdx.y) * C + c];
     }
     room[threadIdx.y][threadIdx.x] = s;
     for (int o = WARP / 2; o > 0; o /= 2) {
@@ -51,10 +53,10 @@ void sum_heads(float *out, const float *in, int64_t n, int64_t H, int64_t m, con
         sum_heads_kernel<<<(unsigned)H, SUM_THREADS, 0, stream>>>(out, in, n, H, m, factor, scale);
 }
 
-void sum_columns(float *out, const float *in, int64_t n, int64_t C, int64_t stride,
+void sum_columns(float *first, float *second, const float *in, int64_t n, int64_t C,
                  cudaStream_t stream)
 {
     if (C > 0)
-        sum_columns_kernel<<<(unsigned)ceil_div(C, WARP), dim3(WARP, WARP), 0, stream>>>(out, in, n,
-                                                                                         C, stride);
+        sum_columns_kernel<<<dim3((unsigned)ceil_div(C, WARP), 2), dim3(WARP, WARP), 0, stream>>>(
+            first, second, in, n, C);
 }
