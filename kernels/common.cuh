@@ -129,10 +129,30 @@ template <typename T> __device__ __forceinline__ uint4 repack(const float *x, T 
                       pair(x[6], x[7], t));
 }
 
-/* One 16-byte access; p must be 16-byte aligned. */
+/* One 16-byte store; p must be 16-byte aligned. Said in PTX, because the compiler splits a store
+ * whose words it knows one by one (zeros, selects) into four. */
+__device__ __forceinline__ void store_word(void *p, const uint4 w)
+{
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(w.x), "r"(w.y), "r"(w.z),
+                 "r"(w.w)
+                 : "memory");
+}
 template <typename T> __device__ __forceinline__ void store_pack(T *p, const float *x)
 {
-    *(uint4 *)p = repack(x, T());
+    store_word(p, repack(x, T()));
+}
+
+/* --- arithmetic ------------------------------------------------------------------------------ */
+
+static const float ULP = 1.1920929e-7f; /* 2^-23 */
+static const float LOG2_E = 1.44269504f;
+
+/* 2^x to 2 units in the last place; results below 2^-126 become 0. */
+__device__ __forceinline__ float power_of_two(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 /* The larger, NaN if either is NaN. */
@@ -142,6 +162,8 @@ __device__ __forceinline__ float max_nan(float a, float b)
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
     return r;
 }
+
+/* --- copies without registers ------------------------------------------------------------------ */
 
 /* 16 bytes from global to shared memory that need no register on the way; the thread that asked
  * for them may read them once they have arrived. What it asked for since it last closed a group is

@@ -17,19 +17,16 @@ enum { THREADS = 256, AHEAD = 4 };   /* AHEAD: packs in flight per thread       
 enum { SHORT = 512, NARROW = 2048 }; /* V to which many rows, one row, share a warp      */
 enum { PART = 40 };                  /* elements per lane of a short row                */
 enum { STRETCH = 8192 };             /* elements of a block of the backward, short rows  */
-static const float LOG2_E = 1.44269504f;
 
 /* sum_v exp(z_v) = s exp(m) */
 struct running {
     float m, s;
 };
 
-/* e^x for x <= 0 in three instructions; below 2^-126 it is 0. */
+/* e^x for x <= 0; below 2^-126 it is 0. */
 __device__ static float exponential(float x)
 {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * LOG2_E));
-    return y;
+    return power_of_two(x * LOG2_E);
 }
 
 /* s of x at the common maximum m, which may be that of no entries. */

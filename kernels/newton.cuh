@@ -28,7 +28,6 @@
 #include "row.cuh"
 
 enum { MAX_STEPS = 64 };
-static const float LOG2_E = 1.44269504f;
 
 template <int E> __device__ __forceinline__ float power(float y)
 {

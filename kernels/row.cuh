@@ -157,7 +157,12 @@ template <typename T, int W> struct resident {
                 }
 #pragma unroll
             for (int v = 0; v < GROUP / W; v++, to += step)
-                if (index(g * GROUP + v * W) < n) *(word *)to = w[v];
+                if (index(g * GROUP + v * W) < n) {
+                    if constexpr (W == 1)
+                        *to = w[v];
+                    else
+                        store_word(to, w[v]);
+                }
         }
     }
 };

@@ -193,8 +193,6 @@ struct team {
 
 /* --- arithmetic ------------------------------------------------------------------------------ */
 
-static const float ULP = 1.1920929e-7f; /* 2^-23 */
-
 /* Four chains of a sum, folded pairwise. */
 template <typename F> __device__ __forceinline__ F folded(const F (&s)[CHAINS])
 {
@@ -205,14 +203,6 @@ template <typename F> __device__ __forceinline__ F folded(const F (&s)[CHAINS])
 __device__ __forceinline__ float clamp_scale(float k)
 {
     return fminf(fmaxf(k, 1.17549435e-38f), 3.40282347e+38f);
-}
-
-/* 2^x to 2 units in the last place; results below 2^-126 become 0. */
-__device__ __forceinline__ float power_of_two(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
 }
 
 #endif
