@@ -37,7 +37,8 @@ template <typename T, int W, class Rule> struct resident_pair {
     resident<T, W> p;
     T *kept; /* W = 1: entry v of thread i is kept[v * blockDim.x] */
 
-    __device__ resident_pair(const team &g, const Rule &rule_) : rule(rule_), p(g)
+    template <class Team>
+    __device__ resident_pair(const Team &g, const Rule &rule_) : rule(rule_), p(g)
     {
     }
     /* Both are on their way: `arrived` before the first pass. */
@@ -186,14 +187,14 @@ template <typename T> struct backward_call {
     int n, size;
 };
 
-template <typename T, class Pair, class Rule>
+template <typename T, class Team, class Pair, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1)
     row_backward(const backward_call<T> a, Rule constants)
 {
-    __shared__ team_slots slots;
+    __shared__ typename Team::slots_type slots;
     extern __shared__ uint4 memory[];
     Rule rule = constants;
-    team g(a.size, &slots);
+    Team g(a.size, &slots);
     Pair t(g, rule);
     const uint32_t r = g.row();
     const bool real = r < a.rows;
@@ -203,6 +204,7 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
     const float top = stat[STAT_MAX], norm = stat[STAT_NORM];
     const int arg = real ? (int)stat[STAT_ARG] : -1, ref = max(arg, 0);
     t.open(a.p + at, a.dp + at, live, memory);
+    Team::meet();
     const float p_ref = widen(a.p[at + ref]), G_ref = widen(a.dp[at + ref]);
     const bool broken = isnan(top), idle = broken || arg < 0;
     const grad_facts row = {real && a.beta ? a.beta[r] : 1.0f,
@@ -226,25 +228,32 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
     if (a.dbeta && real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : rule.dbeta(row);
 }
 
+template <typename T, class Team, class Rule>
+status launch_backward(const backward_call<T> &b, const Rule &rule, void *stream, const char *what)
+{
+    enum { W = pack<T>::width };
+    const size_t bytes = ITEMS * sizeof(T);
+    if (!rows_aligned<T>(b.n, b.p, b.dp) || (uintptr_t)b.dc % 16)
+        return launch_rows<Team>(row_backward<T, Team, resident_pair<T, 1, Rule>, Rule>, b, rule,
+                                 bytes, stream, what);
+    return launch_rows<Team>(row_backward<T, Team, resident_pair<T, W, Rule>, Rule>, b, rule, bytes,
+                             stream, what);
+}
+
 template <typename T, class Rule> status backward_rows(const args *a, const char *what, Rule rule)
 {
     backward_call<T> b = {IN(float, 0), IN(T, 1),         IN(float, 2), IN(T, 3),
                           OUT(T, 0),    OUT(float, 1),    a->live,      (uint32_t)a->d.R,
                           (int)a->d.N,  team_size(a->d.N)};
-    enum { W = pack<T>::width };
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!b.rows) return OK;
-    if (!b.size) {
-        b.size = MAX_THREADS;
-        return launch_rows(row_backward<T, streamed_pair<T, Rule>, Rule>, b, rule, 0, a->stream,
-                           what);
-    }
-    if (!rows_aligned<T>(b.n, b.p, b.dp) || (uintptr_t)b.dc % 16)
-        return launch_rows(row_backward<T, resident_pair<T, 1, Rule>, Rule>, b, rule,
-                           ITEMS * sizeof(T), a->stream, what);
-    return launch_rows(row_backward<T, resident_pair<T, W, Rule>, Rule>, b, rule, ITEMS * sizeof(T),
-                       a->stream, what);
+    if (b.size) return launch_backward<T, team>(b, rule, a->stream, what);
+    b.size = wide_team_size(b.n);
+    if (b.size) return launch_backward<T, wide_team>(b, rule, a->stream, what);
+    b.size = MAX_THREADS;
+    return launch_rows<team>(row_backward<T, team, streamed_pair<T, Rule>, Rule>, b, rule, 0,
+                             a->stream, what);
 }
 
 /* The key of the smallest weight, where alpha-entmax above 2 answers most; p = 1 if it is none. */
@@ -253,7 +262,7 @@ struct least_key {
     int j;
 };
 
-template <class Pair> __device__ least_key find_least(Pair &t, team &g)
+template <class Pair, class Team> __device__ least_key find_least(Pair &t, Team &g)
 {
     float p = INFINITY, G = 0.0f;
     int at = INT32_MAX;
@@ -284,7 +293,7 @@ struct centred {
     double gap, plain, weighted;
 };
 
-template <class Pair> __device__ centred centre(Pair &t, team &g, float ref_G)
+template <class Pair, class Team> __device__ centred centre(Pair &t, Team &g, float ref_G)
 {
     double pG = 0, P = 0, sum = 0;
     int count = 0;

@@ -45,7 +45,8 @@ struct learned_rule {
     {
         return p;
     }
-    template <class Pair> __device__ void alpha_grad(Pair &t, team &g, const grad_facts &row) const
+    template <class Pair, class Team>
+    __device__ void alpha_grad(Pair &t, Team &g, const grad_facts &row) const
     {
         double Lbar = 0, ybar = 0, total = 0;
         t.raw([&](float p, float, int, int) {
@@ -65,7 +66,8 @@ struct learned_rule {
         if (row.real && g.rank == 0)
             dalpha[row.r] = row.broken ? NAN : row.arg < 0 ? 0.0f : (float)total;
     }
-    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &row)
+    template <class Pair, class Team>
+    __device__ void solve(Pair &t, Team &g, const grad_facts &row)
     {
         double A = 0, V = 0, pd = 0, P = 0;
         if (a > 1) {

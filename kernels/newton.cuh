@@ -13,7 +13,9 @@
  * falls from 1 to the root, every iterate a bound. On equal keys, or one key, one step is exact; as
  * alpha -> 1 one step is softmax. The root of any subset of the keys is a bound as well: the first
  * steps see the maximum of each group of entries only, and bring omega so near that one or two steps
- * over the row remain, in which groups that do not reach the support are left out.
+ * over the row remain, in which groups that do not reach the support are left out. In a row of many
+ * blocks, where every step over it is a barrier of them all, they see the maximum of each warp, which
+ * all have from the search for m.
  *
  * Many keys just inside the threshold (G >> F) make F answer to the last bit of k: it moves G/F units.
  * So the last step is not rounded into k. From the residual rho = omega^r F - 1 at the k in use,
@@ -139,8 +141,10 @@ template <class Power> struct newton_rule {
         omega = power.root(s.a);
         return __fdividef(s.a, s.b) * (w - omega);
     }
-    /* omega from the maxima of the groups. */
-    __device__ __forceinline__ float bound(team &g, const row_facts &row)
+    /* omega from some keys of the row: KEYS per thread, x = top(i), of all the threads that `sum`
+     * adds. */
+    template <int KEYS, class Team, class Top, class Sum>
+    __device__ __forceinline__ float bound(Team &g, const row_facts &row, Top top, Sum sum)
     {
         float w = 1.0f;
 #pragma unroll 1
@@ -148,19 +152,19 @@ template <class Power> struct newton_rule {
             float F = 0.0f, G = 0.0f, low;
             steepen(w);
 #pragma unroll
-            for (int j = 0; j < GROUPS; j++) {
-                F += power.at(inside(row.top[j]), &low);
+            for (int j = 0; j < KEYS; j++) {
+                F += power.at(inside(top(j)), &low);
                 G += low;
             }
-            const float step = step_from(w, g.sum(F, G));
+            const float step = step_from(w, sum(F, G));
             if (step > 0.0f) w -= step;
             if (!g.any(!row.idle && step > w * (1.0f / 256))) break;
         }
         return w;
     }
     /* omega from the row: on from w until no step is left. Returns F and G there. */
-    template <class Tile>
-    __device__ __forceinline__ sum2 newton(const Tile &t, team &g, const row_facts &row, float w)
+    template <class Tile, class Team>
+    __device__ __forceinline__ sum2 newton(const Tile &t, Team &g, const row_facts &row, float w)
     {
         sum2 s;
 #pragma unroll 1
@@ -183,11 +187,19 @@ template <class Power> struct newton_rule {
         }
         return s;
     }
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    template <class Tile, class Team>
+    __device__ void solve(const Tile &t, Team &g, const row_facts &row)
     {
         float w;
         scale = (float)(power.slope() * row.beta * row.beta);
-        w = bound(g, row);
+        if constexpr (Team::blocks > 1)
+            w = bound<Team::blocks>(
+                g, row, [&](int e) { return g.warp_max(e) - row.m; },
+                [&](float F, float G) { return g.sum_in_warp(F, G); });
+        else
+            w = bound<GROUPS>(
+                g, row, [&](int i) { return row.top[i]; },
+                [&](float F, float G) { return g.sum(F, G); });
         const sum2 s = newton(t, g, row, w);
         rest = 0.0f;
         if constexpr (Power::from_one)
@@ -196,8 +208,8 @@ template <class Power> struct newton_rule {
             inverse = 1.0f / s.a, refine(s.a, s.b);
     }
     /* F itself, once omega stands. */
-    template <class Tile>
-    __device__ __forceinline__ void recount(const Tile &t, team &g, const row_facts &row)
+    template <class Tile, class Team>
+    __device__ __forceinline__ void recount(const Tile &t, Team &g, const row_facts &row)
     {
         float F[CHAINS] = {0, 0, 0, 0};
         t.each_of(

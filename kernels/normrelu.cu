@@ -46,7 +46,8 @@ template <bool rising> struct normrelu_rule {
         if (rising) return __saturatef(y);
         return x > -INFINITY ? fmaxf(y, 0.0f) : 0.0f;
     }
-    template <class Tile> __device__ void solve(const Tile &tile, team &g, const row_facts &row)
+    template <class Tile, class Team>
+    __device__ void solve(const Tile &tile, Team &g, const row_facts &row)
     {
         float s[CHAINS] = {0, 0, 0, 0};
         int keys = 0;
@@ -106,7 +107,8 @@ struct normrelu_grad_rule {
     {
         return p;
     }
-    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &row)
+    template <class Pair, class Team>
+    __device__ void solve(Pair &t, Team &g, const grad_facts &row)
     {
         const centred c = centre(t, g, ref_G);
         const double beta = row.beta, lift = row.norm * c.weighted - c.plain;

@@ -30,7 +30,8 @@ struct order_rule {
         return exp2f(r * log2f(v));
     }
     /* The longest D with sum(D) < 1, where sum(D) is of (s (D - d_j))^r over this thread's share. */
-    template <class Sum> __device__ __forceinline__ float longest(team &g, Sum sum)
+    template <class Team, class Sum>
+    __device__ __forceinline__ float longest(Team &g, Sum sum)
     {
         int reach = 0;
 #pragma unroll 1
@@ -40,8 +41,8 @@ struct order_rule {
         }
         return __int_as_float(reach);
     }
-    template <class Tile>
-    __device__ void find_edge(const Tile &t, team &g, const row_facts &row)
+    template <class Tile, class Team>
+    __device__ void find_edge(const Tile &t, Team &g, const row_facts &row)
     {
         const float most = longest(g, [&](float D) {
             float s = 0.0f;
@@ -68,7 +69,8 @@ struct order_rule {
             });
         edge = g.max(furthest);
     }
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    template <class Tile, class Team>
+    __device__ void solve(const Tile &t, Team &g, const row_facts &row)
     {
         int keys = 0;
         float sum = 1.0f;

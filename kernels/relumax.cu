@@ -22,7 +22,8 @@ struct relumax_rule {
     {
         return __saturatef(fmaf(rest, x, fmaf(k, x, 1.0f)));
     }
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    template <class Tile, class Team>
+    __device__ void solve(const Tile &t, Team &g, const row_facts &row)
     {
         float s[CHAINS] = {0, 0, 0, 0};
         const double b2 = (double)row.beta * row.beta;
@@ -59,7 +60,8 @@ struct relumax_grad_rule {
     {
         return p;
     }
-    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &row)
+    template <class Pair, class Team>
+    __device__ void solve(Pair &t, Team &g, const grad_facts &row)
     {
         const centred c = centre(t, g, ref_G);
         gap = (float)c.gap;

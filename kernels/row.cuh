@@ -43,7 +43,8 @@ template <typename T, int W> struct resident {
     float x[ITEMS];
     int first, step; /* index of the first entry of pack 0, and from pack to pack */
 
-    __device__ resident(const team &g) : first(g.rank * W), step(g.size * W)
+    template <class Team>
+    __device__ resident(const Team &g) : first(g.rank * W), step(g.size * W)
     {
     }
     /* Start moving a row into this thread's share of shared memory. */
@@ -242,8 +243,8 @@ template <typename T> struct forward_call {
 };
 
 /* One row: p, and stat if wanted. t holds the row's c. */
-template <typename T, class Tile, class Rule>
-__device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, team &g, Rule rule,
+template <typename T, class Tile, class Team, class Rule>
+__device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, Team &g, Rule rule,
                                             uint32_t r, int live, float beta)
 {
     const bool real = r < a.rows;
@@ -290,18 +291,19 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, t
 }
 
 /* Shared memory of a block: ITEMS entries of storage per thread. */
-template <typename T, class Tile, class Rule>
+template <typename T, class Team, class Tile, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
-    __shared__ team_slots slots;
+    __shared__ typename Team::slots_type slots;
     extern __shared__ uint4 memory[];
-    team g(a.size, &slots);
+    Team g(a.size, &slots);
     Tile t(g);
     const uint32_t r = g.row();
     const bool real = r < a.rows;
     const int live = !real ? 0 : a.live ? a.live[r] : a.n;
     const float beta = real && a.beta ? a.beta[r] : 1.0f;
     t.open(a.c + (int64_t)r * a.n, live, memory + threadIdx.x, -INFINITY);
+    Team::meet();
     forward_row<T>(a, t, g, rule, r, live, beta);
 }
 
@@ -328,36 +330,60 @@ template <typename T> static inline bool rows_aligned(int64_t n, const void *x, 
     return n % pack<T>::width == 0 && ((uintptr_t)x | (uintptr_t)y) % 16 == 0;
 }
 
+/* Threads of a team for longer rows; 0 if they do not fit. */
+static inline int wide_team_size(int64_t n)
+{
+    const int64_t size = ceil_div(n, (int64_t)CLUSTER * WARP * ITEMS) * CLUSTER * WARP;
+    return size <= CLUSTER * MAX_THREADS ? (int)size : 0;
+}
+
 /* A kernel over rows of call.size threads each, with `bytes` of shared memory per thread. */
-template <class Call, class Rule>
+template <class Team, class Call, class Rule>
 status launch_rows(void (*kernel)(Call, Rule), const Call &call, const Rule &rule, size_t bytes,
                    void *stream, const char *what)
 {
-    const int threads = call.size > WARP ? call.size : WARP_BLOCK;
-    const unsigned blocks = (unsigned)ceil_div(call.rows, threads / call.size); /* team::row */
-    bytes *= (size_t)threads;
-    CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+    const int threads = call.size > WARP ? call.size / Team::blocks : WARP_BLOCK;
+    cudaLaunchAttribute cluster = {};
+    cudaLaunchConfig_t config = {};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {Team::blocks, 1, 1};
+    config.gridDim = (unsigned)ceil_div((int64_t)call.rows * call.size, threads); /* team::row */
+    config.blockDim = (unsigned)threads;
+    config.dynamicSmemBytes = bytes * (size_t)threads;
+    config.stream = (cudaStream_t)stream;
+    config.attrs = &cluster;
+    config.numAttrs = Team::blocks > 1;
+    CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)config.dynamicSmemBytes),
              what);
-    kernel<<<blocks, threads, bytes, (cudaStream_t)stream>>>(call, rule);
+    CUDA_TRY(cudaLaunchKernelEx(&config, kernel, call, rule), what);
     return launched(what);
+}
+
+template <typename T, class Team, class Rule>
+status launch_forward(const forward_call<T> &f, const Rule &rule, void *stream, const char *what)
+{
+    enum { W = pack<T>::width };
+    const size_t bytes = ITEMS * sizeof(T);
+    if (!rows_aligned<T>(f.n, f.c, f.p))
+        return launch_rows<Team>(row_forward<T, Team, resident<T, 1>, Rule>, f, rule, bytes, stream,
+                                 what);
+    return launch_rows<Team>(row_forward<T, Team, resident<T, W>, Rule>, f, rule, bytes, stream,
+                             what);
 }
 
 template <typename T, class Rule> status forward_rows(const args *a, const char *what, Rule rule)
 {
     forward_call<T> f = {IN(T, 0),  IN(float, 1), OUT(T, 0),   OUT(float, 1), a->live,
                          (uint32_t)a->d.R, (int)a->d.N, team_size(a->d.N)};
-    const size_t bytes = ITEMS * sizeof(T);
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;
-    if (!f.size) {
-        f.size = MAX_THREADS;
-        return launch_rows(row_forward<T, streamed<T>, Rule>, f, rule, bytes, a->stream, what);
-    }
-    if (!rows_aligned<T>(f.n, f.c, f.p))
-        return launch_rows(row_forward<T, resident<T, 1>, Rule>, f, rule, bytes, a->stream, what);
-    return launch_rows(row_forward<T, resident<T, pack<T>::width>, Rule>, f, rule, bytes, a->stream,
-                       what);
+    if (f.size) return launch_forward<T, team>(f, rule, a->stream, what);
+    f.size = wide_team_size(f.n);
+    if (f.size) return launch_forward<T, wide_team>(f, rule, a->stream, what);
+    f.size = MAX_THREADS;
+    return launch_rows<team>(row_forward<T, team, streamed<T>, Rule>, f, rule, 0, a->stream, what);
 }
 
 #endif

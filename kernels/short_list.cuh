@@ -101,9 +101,7 @@ template <int C> __device__ sum2 find_bound(team &g, const float (&top)[C], int 
 {
     sum2 s = reached(top, g.width, maxima);
     if (g.warps == 1) return s;
-    sum2 *slot = g.slots->half[g.turn ^= 1];
-    if (team::lane() == 0) slot[threadIdx.x / WARP] = s;
-    __syncthreads();
+    const sum2 *slot = g.exchange(s);
     const int other = g.rank & (g.span - 1);
     s = other < g.warps ? slot[other] : sum2{-INFINITY, -INFINITY};
     for (int o = g.span / 2; o; o >>= 1)

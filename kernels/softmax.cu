@@ -17,7 +17,8 @@ struct softmax_rule {
     enum { compact = 0, shifted = 1 };
     float k, inverse, log_z;
 
-    template <class Tile> __device__ void solve(const Tile &t, team &g, const row_facts &row)
+    template <class Tile, class Team>
+    __device__ void solve(const Tile &t, Team &g, const row_facts &row)
     {
         float z[CHAINS] = {0, 0, 0, 0};
         k = clamp_scale((float)(1.4426950408889634 * row.beta * row.beta));
@@ -50,7 +51,8 @@ struct softmax_grad_rule {
         return p;
     }
     /* gap = sum_j p_j G_j - G_ref = sum_j p_j d_j + G_ref (sum_j p_j - 1),   d_j = G_j - G_ref */
-    template <class Pair> __device__ void solve(Pair &t, team &g, const grad_facts &)
+    template <class Pair, class Team>
+    __device__ void solve(Pair &t, Team &g, const grad_facts &)
     {
         float s[CHAINS] = {0, 0, 0, 0}, P[CHAINS] = {0, 0, 0, 0}, pld = 0.0f, pl = 0.0f;
         t.first([&](float p, float, float G, int, int chain) {

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * team.cuh — the threads that own a row together (some lanes of a warp, or a whole block) and their
- * reductions.
+ * team.cuh — the threads that own a row together and their reductions: some lanes of a warp, a
+ * block, or the blocks of a cluster (a wide team).
  *
  * Reductions are butterflies: addition and maximum commute, so every thread ends with the same bits
  * and no order depends on timing. Two sums over whole warps share one butterfly: each half of the
- * warp folds one of them. Integers and maxima of whole warps are reduced in one instruction.
+ * warp folds one of them. Integers and maxima of whole warps are reduced in one instruction. What a
+ * warp found it puts into its slot in the shared memory of every block of the team, so that one
+ * barrier is enough.
  */
 #ifndef MOSAIC_TEAM_CUH
 #define MOSAIC_TEAM_CUH
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#error "kernels: compute capability below 9.0: expected one with clusters of blocks"
+#endif
+#include <cooperative_groups.h>
 
 #include "common.cuh"
 
@@ -17,7 +24,8 @@ enum {
     CHAINS = 4,         /* accumulators per thread of a sum over a row  */
     GROUPS = 4,         /* of a thread's entries, each with its maximum */
     GROUP = ITEMS / GROUPS,
-    MAX_THREADS = 1024, /* of a row                                     */
+    CLUSTER = 8,        /* blocks of a wide team                        */
+    MAX_THREADS = 1024, /* of a block                                   */
     WARP_BLOCK = 128    /* threads of a block whose teams are in a warp */
 };
 
@@ -26,50 +34,76 @@ struct sum2 {
 };
 
 /* Double-buffered: a warp that is one reduction ahead writes the other half. */
-struct team_slots {
-    sum2 half[2][WARP];
+template <int WARPS> struct warp_slots {
+    sum2 half[2][WARPS];
 };
 
-struct team {
+template <int BLOCKS> struct team_of {
+    enum { blocks = BLOCKS };
+    typedef warp_slots<BLOCKS * WARP> slots_type;
     int size, rank; /* threads of the row, this one among them: 4, 8, 16, or a multiple of 32 */
     int width;      /* of those, in one warp                   */
-    int warps;      /* > 1: the team is the block              */
-    int span;       /* the power of two >= warps               */
+    int warps;      /* > 1: the team is its blocks             */
+    int span;       /* the power of two >= warps, at most WARP */
     int turn;
-    team_slots *slots;
+    slots_type *slots;
 
-    __device__ team(int size_, team_slots *slots_)
+    __device__ team_of(int size_, slots_type *slots_)
         : size(size_), rank(threadIdx.x), width(size_), warps(1), span(1), turn(0), slots(slots_)
     {
-        if (size > WARP) {
+        if constexpr (BLOCKS > 1) {
+            const auto cluster = cooperative_groups::this_cluster();
+            rank += (int)(cluster.block_rank() * blockDim.x);
+            width = span = WARP, warps = size / WARP;
+            cluster.barrier_arrive();
+        } else if (size > WARP) {
             width = WARP, warps = size / WARP;
             span = 1 << (WARP - __clz(warps - 1));
         } else {
             rank &= size - 1;
         }
     }
+    /* Before the first reduction: the shared memory of blocks may be written once they run. */
+    __device__ __forceinline__ static void meet()
+    {
+        if constexpr (BLOCKS > 1) cooperative_groups::this_cluster().barrier_wait();
+    }
     __device__ __forceinline__ static int lane()
     {
         return (int)(threadIdx.x % WARP);
     }
-    /* The row of this team: a block has one, or WARP_BLOCK / size of them. */
+    /* The row of this team: its blocks have one, or a block has WARP_BLOCK / size of them. */
     __device__ __forceinline__ uint32_t row() const
     {
         const int shift = __ffs(width) - 1;
-        return warps > 1 ? blockIdx.x
+        return warps > 1 ? blockIdx.x / BLOCKS
                          : blockIdx.x * (WARP_BLOCK >> shift) + (threadIdx.x >> shift);
     }
 
+    /* The slots of all warps of the team, this one's holding x: the same in all its lanes. */
+    template <class X> __device__ __forceinline__ const X *exchange(X x)
+    {
+        X *slot = (X *)slots->half[turn ^= 1];
+        if constexpr (BLOCKS > 1) {
+            const auto cluster = cooperative_groups::this_cluster();
+            if (lane() < BLOCKS) *cluster.map_shared_rank(slot + rank / WARP, lane()) = x;
+            cluster.sync();
+        } else {
+            if (lane() == 0) slot[threadIdx.x / WARP] = x;
+            __syncthreads();
+        }
+        return slot;
+    }
     template <class Op> __device__ __forceinline__ sum2 fold(sum2 x, sum2 zero, Op op)
     {
         for (int o = width / 2; o; o >>= 1)
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
         if (warps == 1) return x;
-        sum2 *slot = slots->half[turn ^= 1];
-        if (lane() == 0) slot[threadIdx.x / WARP] = x;
-        __syncthreads();
+        const sum2 *slot = exchange(x);
         const int other = rank & (span - 1);
         x = other < warps ? slot[other] : zero;
+        for (int e = 1; e < BLOCKS; e++)
+            x = op(x, other + e * WARP < warps ? slot[other + e * WARP] : zero);
         for (int o = span / 2; o; o >>= 1)
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
         return x;
@@ -96,14 +130,14 @@ struct team {
     {
         sum2 s = sum_in_warp(a, b);
         if (warps == 1) return s;
-        sum2 *slot = slots->half[turn ^= 1];
-        if (lane() == 0) slot[threadIdx.x / WARP] = s;
-        __syncthreads();
+        const sum2 *slot = exchange(s);
         const bool upper = threadIdx.x & WARP / 2;
         const int i = threadIdx.x % (WARP / 2);
         const float *mine = upper ? &slot[i].b : &slot[i].a;
         float x = i < warps ? mine[0] : 0.0f;
-        if (i + WARP / 2 < warps) x += mine[WARP];
+#pragma unroll
+        for (int e = 1; e < 2 * BLOCKS; e++)
+            if (i + e * (WARP / 2) < warps) x += mine[e * WARP];
 #pragma unroll
         for (int o = WARP / 4; o; o >>= 1) x += __shfl_xor_sync(ALL_LANES, x, o);
         return both(x, upper);
@@ -123,12 +157,20 @@ struct team {
         }
         int i = __reduce_max_sync(ALL_LANES, ordered(__float_as_int(a)));
         if (warps > 1) {
-            int *slot = (int *)slots->half[turn ^= 1];
-            if (lane() == 0) slot[threadIdx.x / WARP] = i;
-            __syncthreads();
-            i = __reduce_max_sync(ALL_LANES, slot[min(lane(), warps - 1)]);
+            const int *slot = exchange(i);
+            i = slot[min(lane(), warps - 1)];
+#pragma unroll
+            for (int e = 1; e < BLOCKS; e++)
+                i = ::max(i, slot[min(lane() + e * WARP, warps - 1)]);
+            i = __reduce_max_sync(ALL_LANES, i);
         }
         return __int_as_float(ordered(i));
+    }
+    /* What warp lane() + 32 e brought to the reduction before, if that was `max`; -inf: no warp. */
+    __device__ __forceinline__ float warp_max(int e) const
+    {
+        const int i = lane() + e * WARP;
+        return i < warps ? __int_as_float(ordered(((const int *)slots->half[turn])[i])) : -INFINITY;
     }
     /* The bits of floats as integers of the same order, and back. */
     __device__ static int ordered(int bits)
@@ -154,11 +196,15 @@ struct team {
         i = __reduce_min_sync(ALL_LANES, i);
         n = __reduce_add_sync(ALL_LANES, n);
         if (warps == 1) return make_int2(i, n);
-        int2 *slot = (int2 *)slots->half[turn ^= 1];
-        if (lane() == 0) slot[threadIdx.x / WARP] = make_int2(i, n);
-        __syncthreads();
-        const int2 x = lane() < warps ? slot[lane()] : make_int2(INT32_MAX, 0);
-        return make_int2(__reduce_min_sync(ALL_LANES, x.x), __reduce_add_sync(ALL_LANES, x.y));
+        const int2 *slot = exchange(make_int2(i, n));
+        i = INT32_MAX, n = 0;
+#pragma unroll
+        for (int e = 0; e < BLOCKS; e++) {
+            const int2 x = lane() + e * WARP < warps ? slot[lane() + e * WARP]
+                                                     : make_int2(INT32_MAX, 0);
+            i = min(i, x.x), n += x.y;
+        }
+        return make_int2(__reduce_min_sync(ALL_LANES, i), __reduce_add_sync(ALL_LANES, n));
     }
     /* A double travels as its two halves. */
     __device__ double sum(double a)
@@ -167,9 +213,10 @@ struct team {
                             [](sum2 x, sum2 y) { return split(whole(x) + whole(y)); });
         return whole(s);
     }
-    /* Makes shared memory written by the team visible to it. */
+    /* Makes shared memory written by the team, which is in one block, visible to it. */
     __device__ __forceinline__ void sync() const
     {
+        static_assert(BLOCKS == 1, "a wide team meets in exchange");
         if (warps > 1)
             __syncthreads();
         else
@@ -190,6 +237,9 @@ struct team {
         return __hiloint2double(__float_as_int(x.b), __float_as_int(x.a));
     }
 };
+
+typedef team_of<1> team;
+typedef team_of<CLUSTER> wide_team;
 
 /* --- arithmetic ------------------------------------------------------------------------------ */
 

@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
     topk_forward(const forward_call<T> a, topk_rule<Rule> rule)
 {
     typedef typename code_of<Row>::type code;
-    __shared__ team_slots slots;
+    __shared__ team::slots_type slots;
     __shared__ int came[WARP_BLOCK / 4];
     extern __shared__ uint4 memory[];
     team g(a.size, &slots);
@@ -141,8 +141,8 @@ status launch_topk(const forward_call<T> &f, const Rule &weigh, int k, void *str
     const topk_rule<Rule> rule = {weigh, k, maxima, (int)ceil_div(k, maxima)};
     const int64_t lists = 2 * (int64_t)sizeof(typename code_of<Row>::type::word);
     const int64_t bytes = ceil_div(lists * list_capacity(f.size), f.size);
-    return launch_rows(topk_forward<T, Row, Rule>, f, rule, Row::items * sizeof(T) + (size_t)bytes,
-                       stream, what);
+    return launch_rows<team>(topk_forward<T, Row, Rule>, f, rule,
+                             Row::items * sizeof(T) + (size_t)bytes, stream, what);
 }
 
 template <typename T, class Rule> status topk_rows(const args *a, const char *what, Rule weigh)
