@@ -17,43 +17,11 @@
  */
 #include "stage.cuh"
 
-enum { ROW_THREADS = 512, MOST_HELD = 8, THREADS = 256, GRAD_COLS = 8 };
+enum { THREADS = 256, GRAD_COLS = 8 };
 /* The backward of rows longer than LONG takes them from a ring of STAGES slots. It runs as many
  * blocks as so many warps on each of 132 multiprocessors are, on every device, so that the order of
  * the sums is the same; its registers are bounded to let them in. */
 enum { LONG = 1024, STAGES = 2, UNITS = 132, FEW_WARPS = 24, RING_WARPS = 32 };
-
-/* A row of which each thread keeps its first HELD packs. */
-template <typename T, int HELD> struct held_row {
-    packed<T> p[HELD];
-    const T *row;
-    int64_t C;
-    bool wide;
-    __device__ void read(const T *row_, int64_t C_, bool wide_)
-    {
-        row = row_, C = C_, wide = wide_;
-#pragma unroll
-        for (int i = 0; i < HELD; i++)
-            p[i] = at(threadIdx.x + (int64_t)i * blockDim.x);
-    }
-    __device__ packed<T> at(int64_t pack_index) const
-    {
-        const int64_t c = pack_index * packed<T>::width;
-        return load_some(row + c, C - c, wide);
-    }
-    /* f(pack, column) for every pack of this thread. */
-    template <typename F> __device__ void each(F f) const
-    {
-#pragma unroll
-        for (int i = 0; i < HELD; i++) {
-            const int64_t c = (threadIdx.x + (int64_t)i * blockDim.x) * packed<T>::width;
-            if (c < C) f(p[i], c);
-        }
-        for (int64_t i = threadIdx.x + (int64_t)HELD * blockDim.x;
-             HELD == MOST_HELD && i * packed<T>::width < C; i += blockDim.x)
-            f(at(i), i * packed<T>::width);
-    }
-};
 
 template <typename T, int HELD>
 static __global__ void __launch_bounds__(ROW_THREADS)
@@ -344,11 +312,8 @@ template <typename T> static status run(const args *a)
     T *y = OUT(T, 0);
     const bool wide =
         C % packed<T>::width == 0 && aligned16(x) && aligned16(y) && aligned16(w) && aligned16(b);
-    const int tx = packs <= MOST_HELD * WARP       ? team_lanes(packs)
-                   : packs <= MOST_HELD * WARP * 4 ? WARP * 4
-                                                   : (int)ROW_THREADS;
-    const dim3 threads = tx <= WARP ? dim3(tx, THREADS / tx) : dim3(tx);
-    const int64_t held = ceil_div(packs, tx);
+    const dim3 threads = row_block(packs);
+    const int64_t held = ceil_div(packs, threads.x);
     const auto kernel = held <= 1   ? layer_norm_kernel<T, 1>
                         : held <= 2 ? layer_norm_kernel<T, 2>
                         : held <= 4 ? layer_norm_kernel<T, 4>

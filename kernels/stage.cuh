@@ -71,16 +71,15 @@ __device__ inline float team_max(float x, int lanes)
     return x;
 }
 
-/* Length of the vector spread over a team. squares(scale, &top) returns this lane's sum of
- * (scale u)^2 and raises top to its largest |scale u|; it is called again, with an exact scale,
- * where the squares could leave the range of float. */
-template <typename F> __device__ inline float team_length(int lanes, F squares)
+/* The length of a vector. squares(scale) is the sum of its (scale u)^2, the same in all threads that
+ * share it; it is called again, with an exact scale, where the squares could leave the range of
+ * float. */
+template <typename F> __device__ inline float vector_length(F squares)
 {
-    float top = 0, scale = 1, sum = team_sum(squares(1.0f, &top), lanes);
-    top = team_max(top, lanes);
-    if (top > 0x1p40f) scale = 0x1p-100f;
-    if (top < 0x1p-40f && top > 0) scale = 0x1p100f;
-    if (__any_sync(ALL_LANES, scale != 1)) sum = team_sum(squares(scale, &top), lanes);
+    float scale = 1, sum = squares(1.0f);
+    if (sum > 0x1p100f) scale = 0x1p-100f;
+    if (sum < 0x1p-80f) scale = 0x1p100f;
+    if (__any_sync(ALL_LANES, scale != 1)) sum = squares(scale);
     return sqrtf(sum) / scale;
 }
 
@@ -152,6 +151,53 @@ static inline int team_lanes(int64_t n)
     while (lanes < WARP && lanes < n)
         lanes *= 2;
     return lanes;
+}
+
+/* A row over the threads of equal threadIdx.y, of which each keeps its first HELD packs. */
+enum { MOST_HELD = 8, ROW_THREADS = 512, ROW_BLOCK = 256 };
+
+template <typename T, int HELD> struct held_row {
+    packed<T> p[HELD];
+    const T *row;
+    int64_t n;
+    bool wide;
+    __device__ void read(const T *row_, int64_t n_, bool wide_)
+    {
+        row = row_, n = n_, wide = wide_;
+#pragma unroll
+        for (int i = 0; i < HELD; i++)
+            p[i] = at(threadIdx.x + (int64_t)i * blockDim.x);
+    }
+    __device__ packed<T> at(int64_t pack_index) const
+    {
+        const int64_t c = pack_index * packed<T>::width;
+        return load_some(row + c, n - c, wide);
+    }
+    /* f(pack, column) for every pack of this thread. */
+    template <typename F> __device__ void each(F f) const
+    {
+        each_with(*this, [&](const packed<T> &q, const packed<T> &, int64_t c) { f(q, c); });
+    }
+    /* f(pack, pack of the other row, column) */
+    template <typename F> __device__ void each_with(const held_row &other, F f) const
+    {
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            const int64_t c = (threadIdx.x + (int64_t)i * blockDim.x) * packed<T>::width;
+            if (c < n) f(p[i], other.p[i], c);
+        }
+        for (int64_t i = threadIdx.x + (int64_t)HELD * blockDim.x;
+             HELD == MOST_HELD && i * packed<T>::width < n; i += blockDim.x)
+            f(at(i), other.at(i), i * packed<T>::width);
+    }
+};
+
+/* A block for such rows: a team of lanes for each of many short ones, else some warps for one. */
+static inline dim3 row_block(int64_t packs)
+{
+    const int lanes = team_lanes(packs);
+    if (packs <= MOST_HELD * WARP) return dim3(lanes, ROW_BLOCK / lanes);
+    return dim3(packs <= MOST_HELD * WARP * 4 ? WARP * 4 : (int)ROW_THREADS);
 }
 
 static inline bool aligned16(const void *p)

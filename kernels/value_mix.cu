@@ -57,14 +57,12 @@ __device__ static packed<T> at(const T *p, const grid &g, const walk &w, int64_t
 
 /* Sum of (by u)^2 over one pack, u = a p + (1-a) q; top rises to the largest |by u|. */
 template <typename T>
-__device__ static float squares(const packed<T> &p, const packed<T> &q, float a, float by,
-                                float *top)
+__device__ static float squares(const packed<T> &p, const packed<T> &q, float a, float by)
 {
     float sum = 0;
 #pragma unroll
     for (int k = 0; k < packed<T>::width; k++) {
         const float u = by * (a * p[k] + (1 - a) * q[k]);
-        *top = fmaxf(*top, fabsf(u));
         sum += u * u;
     }
     return sum;
@@ -97,11 +95,11 @@ static __global__ void __launch_bounds__(THREADS, 2)
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             const int64_t t = t0 + i, cols = t < w.t1 ? w.cols : 0;
-            const float n = team_length(g.lanes, [&](float by, float *top) {
-                float sum = squares(now, ahead[i], a, by, top);
+            const float n = vector_length([&](float by) {
+                float sum = squares(now, ahead[i], a, by);
                 for (int64_t c = w.col + stride; LONG && c < cols; c += stride)
-                    sum += squares(at(x, g, w, t, c), at(x, g, w, t + 1, c), a, by, top);
-                return sum;
+                    sum += squares(at(x, g, w, t, c), at(x, g, w, t + 1, c), a, by);
+                return team_sum(sum, g.lanes);
             });
             const float f = scale / divisor(g.rule, n);
             T *row = y + w.base + t * w.step;
