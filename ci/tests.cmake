@@ -94,6 +94,22 @@ foreach(row IN LISTS KERNELS)
   endforeach()
 endforeach()
 
+# Rows that a cluster of blocks shares, unaligned; and rows that are too long for it.
+list(TRANSFORM KERNELS REPLACE "\\|.*" "" OUTPUT_VARIABLE ops)
+list(FILTER ops INCLUDE REGEX "^(softmax|sparsemax|entmax|normrelu|relumax|topk_)")
+list(JOIN ops "," ops)
+foreach(type IN LISTS TYPES)
+  set(cell long)
+  set(words what=match op=${ops} impl=rows type=${type} alpha=1.75,3 n=33001,262145 rows=2 input=gauss,masked,spike)
+  if(WITH_CUDA)
+    set(cell long.${type})
+    list(APPEND words out=${CMAKE_BINARY_DIR}/match/${cell}.h5)
+  endif()
+  check(match ${cell} ${words})
+  set_tests_properties(match.${cell} PROPERTIES LABELS "match;gpu" TIMEOUT 1200 COST 100
+    ENVIRONMENT OMP_NUM_THREADS=1)
+endforeach()
+
 # the program under a hostile user, and without memory or disk
 add_test(NAME unit.hostile COMMAND ${CMAKE_SOURCE_DIR}/ci/hostile $<TARGET_FILE:mosaic>)
 if(WITH_CUDA) # its run time is linked in, and would be made to fail before main

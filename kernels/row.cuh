@@ -2,11 +2,11 @@
  *
  * row.cuh — the skeleton of the row transforms: c (R,N) -> p (R,N), stat (R,4).
  *
- * A team of threads owns a row: 4 to 32 lanes of a warp up to N = 1024, a block of warps above.
- * Each thread keeps ITEMS entries in registers as float, so that a row is read once and written
- * once however many passes its solver makes (`resident`); it arrives by way of shared memory, which
- * takes no registers while it is under way. Rows too long for 1024 threads are read again in every
- * pass (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that,
+ * A team of threads owns a row: 4 to 32 lanes of a warp up to N = 1024, a block of warps up to
+ * 32,768, the blocks of a cluster up to 262,144. Each thread keeps ITEMS entries in registers as
+ * float, so that a row is read once and written once however many passes its solver makes
+ * (`resident`); it arrives by way of shared memory, which takes no registers while it is under way.
+ * Longer rows are read again in every pass (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that,
  * else one by one. A transform is a small struct, its rule:
  *
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0,
