@@ -187,6 +187,14 @@ void *call_out(const call *c, const char *name)
     return i < 0 ? NULL : c->out[i];
 }
 
+int call_largest(const call *c)
+{
+    int largest = 0;
+    for (int i = 1; i < c->sig.inputs; i++)
+        if (c->in_count[i] > c->in_count[largest]) largest = i;
+    return largest;
+}
+
 double call_bytes(const call *c)
 {
     double bytes = c->use_live ? (double)c->a.d.R * sizeof(int32_t) : 0;

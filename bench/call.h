@@ -54,6 +54,8 @@ void *call_in(const call *c, const char *name);
 void *call_out(const call *c, const char *name);
 /* What the implementation gets: NULL where a tensor is omitted. */
 args call_args(const call *c);
+/* Index of the largest input; the first of equals. */
+int call_largest(const call *c);
 /* Least traffic: the bytes of every tensor that is not omitted once, and of live. */
 double call_bytes(const call *c);
 

@@ -341,16 +341,8 @@ static status fill_all(call *c, const char *family, double beta, uint64_t seed)
  * of the largest input. */
 static char leading(const call *c)
 {
-    int largest = 0;
-    for (int i = 1; i < c->sig.inputs; i++)
-        if (c->in_count[i] > c->in_count[largest]) largest = i;
-    const char first = op_repeats(c->op) ? op_repeats(c->op) : *c->sig.in[largest].shape;
-    return first == 'B' || first == 'R' || first == 'N' ? first : 0;
-}
-
-static int64_t *axis(dims *d, char letter)
-{
-    return letter == 'B' ? &d->B : letter == 'R' ? &d->R : &d->N;
+    const char answer = op_repeats(c->op);
+    return answer ? answer : shape_axis(c->sig.in[call_largest(c)].shape);
 }
 
 static void repeat(void *to, const void *from, size_t count, size_t part)
@@ -376,12 +368,10 @@ static void spread(call *c, const call *small, char letter)
 status inputs_fill(call *c, const char *family, double beta, uint64_t seed)
 {
     TRY(input_check(family));
-    int64_t largest = 1;
-    for (int i = 0; i < c->sig.inputs; i++)
-        if (c->in_count[i] > largest) largest = c->in_count[i];
+    const int64_t largest = c->in_count[call_largest(c)];
     dims d = c->a.d;
     const char letter = leading(c);
-    int64_t *lead = axis(&d, letter), all = *lead;
+    int64_t *lead = dims_axis(&d, letter), all = *lead;
     c->distinct = 0;
     if (!letter || largest <= DISTINCT || all < 2) return fill_all(c, family, beta, seed);
     const int64_t per = largest / all;

@@ -48,9 +48,7 @@ static status make_reference(const call *c, call **ref)
     char letter = c->distinct ? *c->sig.out[0].shape : 0;
     for (int i = 0; i < c->sig.outputs; i++)
         if (*c->sig.out[i].shape != letter) letter = 0;
-    if (letter == 'B') d.B = c->distinct;
-    if (letter == 'R') d.R = c->distinct;
-    if (letter == 'N') d.N = c->distinct;
+    if (letter) *dims_axis(&d, letter) = c->distinct;
     TRY(call_create(ref, c->op, impl_find(c->op->name, "ref"), &d, &c->a.p, F64));
     return c->transform ? call_weights(*ref, c->transform) : OK;
 }

@@ -126,8 +126,7 @@ char op_repeats(const op *o)
 {
     signature s;
     if (strcmp(o->name, "dropout") == 0 || signature_parse(o->signature, &s) != OK) return 0;
-    const char letter = *s.out[0].shape;
-    return letter == 'B' || letter == 'R' || letter == 'N' ? letter : 0;
+    return shape_axis(s.out[0].shape);
 }
 
 int op_is_transform(const op *o)
@@ -211,4 +210,14 @@ int64_t shape_count(const char *shape, const dims *d)
     for (; *shape; shape++)
         count *= sizes[strchr(letters, *shape) - letters];
     return count;
+}
+
+char shape_axis(const char *shape)
+{
+    return *shape == 'B' || *shape == 'R' || *shape == 'N' ? *shape : 0;
+}
+
+int64_t *dims_axis(dims *d, char letter)
+{
+    return letter == 'B' ? &d->B : letter == 'R' ? &d->R : &d->N;
 }

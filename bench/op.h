@@ -84,6 +84,10 @@ int signature_in(const signature *s, const char *name);
 int signature_out(const signature *s, const char *name);
 /* Number of elements of a shape. */
 int64_t shape_count(const char *shape, const dims *d);
+/* The letter of the leading axis of a shape if it can be repeated, B, R or N; else 0. */
+char shape_axis(const char *shape);
+/* The length of such an axis. */
+int64_t *dims_axis(dims *d, char letter);
 
 #ifdef __cplusplus
 }

@@ -53,11 +53,6 @@ typedef struct problem {
     char axis;           /* letter of the repeated axis, or 0    */
 } problem;
 
-static int64_t *axis_of(dims *d, char letter)
-{
-    return letter == 'B' ? &d->B : letter == 'R' ? &d->R : &d->N;
-}
-
 /* The first `done` bytes over and over, up to `all`: what stands there doubles. */
 static status repeat(const backend *where, char *there, size_t done, size_t all)
 {
@@ -112,19 +107,16 @@ static status open_problem(problem *p, const op *o, const impl *im, const dims *
     *p = (problem){0};
     p->axis = op_repeats(o);
     if (p->axis) {
-        int64_t *at = axis_of(&small, p->axis);
+        int64_t *at = dims_axis(&small, p->axis);
         call *whole = NULL;
         /* The largest tensor decides how much of the axis can be checked. */
         TRY(call_create(&whole, o, im, d, q, type));
-        int64_t largest = 1;
-        for (int i = 0; i < whole->sig.inputs; i++)
-            if (whole->in_count[i] > largest) largest = whole->in_count[i];
-        int64_t keep = *at / (largest / CHECKED + 1);
+        int64_t keep = *at / (whole->in_count[call_largest(whole)] / CHECKED + 1);
         /* Whole eights of rows are whole 16-byte words: the copies are as aligned as the first, and
          * where a row is cut into words may decide the order of its sums. */
         if (keep > 8) keep -= keep % 8;
         *at = keep > 1 ? keep : 1;
-        if (*at == *axis_of(&whole->a.d, p->axis))
+        if (*at == *dims_axis(&whole->a.d, p->axis))
             p->small = whole;
         else
             p->large = whole;
