@@ -155,6 +155,14 @@ __device__ __forceinline__ float power_of_two(float x)
     return y;
 }
 
+/* log2 x to 2^-22 of itself, near 1 to 2^-22; -inf below 2^-126. */
+__device__ __forceinline__ float logarithm(float x)
+{
+    float l;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(l) : "f"(x));
+    return l;
+}
+
 /* The larger, NaN if either is NaN. */
 __device__ __forceinline__ float max_nan(float a, float b)
 {

@@ -29,8 +29,6 @@
 
 #include "row.cuh"
 
-enum { MAX_STEPS = 64 };
-
 template <int E> __device__ __forceinline__ float power(float y)
 {
     if constexpr (E == 0)
@@ -41,14 +39,6 @@ template <int E> __device__ __forceinline__ float power(float y)
         return power<E - 1>(y) * y;
     else
         return power<E / 2>(y) * power<E / 2>(y);
-}
-
-/* log2 y to 2^-22 of itself, near 1 to 2^-22; -inf below 2^-126. */
-__device__ __forceinline__ float logarithm(float y)
-{
-    float l;
-    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(l) : "f"(y));
-    return l;
 }
 
 /* A power: y^r, and y^(r-1) to *low, for y = 1 + k x, which is cut to 0 ... 1. */

@@ -16,7 +16,7 @@
 #ifndef MOSAIC_ORDER_CUH
 #define MOSAIC_ORDER_CUH
 
-#include "newton.cuh"
+#include "row.cuh"
 
 struct order_rule {
     enum { compact = 1, shifted = 1 };

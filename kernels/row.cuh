@@ -29,6 +29,8 @@
 
 #include "team.cuh"
 
+enum { MAX_STEPS = 64 }; /* of a solver */
+
 /* What a rule may know of its row. top: the largest x_j of each group of this thread. idle: no
  * keys, or NaN. */
 struct row_facts {
@@ -242,6 +244,16 @@ template <typename T> struct forward_call {
     int n, size; /* entries and threads of a row */
 };
 
+__device__ __forceinline__ void put_stat(float *stat, uint32_t r, float m, float norm, float arg,
+                                         float count)
+{
+    stat += (int64_t)r * STATS;
+    stat[STAT_MAX] = m;
+    stat[STAT_NORM] = norm;
+    stat[STAT_ARG] = arg;
+    stat[STAT_COUNT] = count;
+}
+
 /* One row: p, and stat if wanted. t holds the row's c. */
 template <typename T, class Tile, class Team, class Rule>
 __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, Team &g, Rule rule,
@@ -283,11 +295,8 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, T
     const int arg = own == row.m ? t.find(row.top, peak - shift) : INT32_MAX;
     const int2 s = g.first_and_count(arg, count);
     if (g.rank != 0 || !real) return;
-    float *stat = a.stat + (int64_t)r * STATS;
-    stat[STAT_MAX] = broken ? NAN : peak;
-    stat[STAT_NORM] = broken ? NAN : row.idle ? 0.0f : rule.norm();
-    stat[STAT_ARG] = row.idle ? -1.0f : (float)s.x;
-    stat[STAT_COUNT] = row.idle ? 0.0f : (float)s.y;
+    put_stat(a.stat, r, broken ? NAN : peak, broken ? NAN : row.idle ? 0.0f : rule.norm(),
+             row.idle ? -1.0f : (float)s.x, row.idle ? 0.0f : (float)s.y);
 }
 
 /* Shared memory of a block: ITEMS entries of storage per thread. */

@@ -25,16 +25,6 @@ template <class Rule> struct topk_rule {
     int k, maxima, warps;
 };
 
-__device__ __forceinline__ void put_stat(float *stat, uint32_t r, float m, float norm, float arg,
-                                         float count)
-{
-    stat += (int64_t)r * STATS;
-    stat[STAT_MAX] = m;
-    stat[STAT_NORM] = norm;
-    stat[STAT_ARG] = arg;
-    stat[STAT_COUNT] = count;
-}
-
 /* The weights of the first `taken` of the list; the first warp of the row. */
 template <typename T, class Rule, class Code>
 __device__ __forceinline__ void put_ranked(const forward_call<T> &a, const team &g,
