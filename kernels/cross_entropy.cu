@@ -35,6 +35,20 @@ __device__ static float rescaled(running x, float m)
     return x.m == -INFINITY && m == m ? 0 : x.s * exponential(x.m - m);
 }
 
+/* N values added. */
+template <int N> __device__ static running added(running x, const float (&v)[N])
+{
+    float m = x.m;
+#pragma unroll
+    for (int u = 0; u < N; u++)
+        m = max_nan(m, v[u]);
+    float s = x.s * exponential(x.m - m);
+#pragma unroll
+    for (int u = 0; u < N; u++)
+        s += exponential(v[u] - m);
+    return running{m, m == -INFINITY ? 0 : s};
+}
+
 /* Over `lanes` neighbouring lanes. */
 __device__ static running team_join(running x, int lanes)
 {
@@ -106,25 +120,13 @@ static __global__ void __launch_bounds__(THREADS)
         next[u] = all.get((int)(threadIdx.x + u * blockDim.x), -INFINITY);
     if ((int)threadIdx.x < all.edges) x = running{widen(p[all.edge(threadIdx.x)]), 1};
     for (int i = threadIdx.x; i < all.packs; i += AHEAD * blockDim.x) {
-        packed<T> r[AHEAD];
-        float m = x.m;
+        float v[AHEAD * VEC];
 #pragma unroll
         for (int u = 0; u < AHEAD; u++) {
-            r[u] = next[u];
+            unpack(next[u].raw, v + u * VEC, T());
             next[u] = all.get((int)(i + (AHEAD + u) * blockDim.x), -INFINITY);
         }
-#pragma unroll
-        for (int u = 0; u < AHEAD; u++)
-#pragma unroll
-            for (int k = 0; k < VEC; k++)
-                m = max_nan(m, r[u][k]);
-        float s = x.s * exponential(x.m - m);
-#pragma unroll
-        for (int u = 0; u < AHEAD; u++)
-#pragma unroll
-            for (int k = 0; k < VEC; k++)
-                s += exponential(r[u][k] - m);
-        x = running{m, m == -INFINITY ? 0 : s};
+        x = added(x, v);
     }
     x = row_join(x);
     if (threadIdx.x == 0 && row < R) {
@@ -185,20 +187,6 @@ static __global__ void __launch_bounds__(THREADS)
             if (pack < all.packs) store_some(d + v, packed_of<T>(o), VEC, same_frame);
         }
     }
-}
-
-/* N values added. */
-template <int N> __device__ static running added(running x, const float (&v)[N])
-{
-    float m = x.m;
-#pragma unroll
-    for (int u = 0; u < N; u++)
-        m = max_nan(m, v[u]);
-    float s = x.s * exponential(x.m - m);
-#pragma unroll
-    for (int u = 0; u < N; u++)
-        s += exponential(v[u] - m);
-    return running{m, m == -INFINITY ? 0 : s};
 }
 
 /* Quads of a short row in shared memory, V values and then -inf: an odd multiple of `lanes`, so

@@ -11,31 +11,30 @@
 
 #include <cub/device/device_radix_sort.cuh>
 
-enum { THREADS = 128, ROWS = 4, AHEAD = 4, TILE = 64 };
+enum { THREADS = 128, AHEAD = 4, TILE = 64 };
 
+/* The packs of all rows in order, AHEAD of them in flight per thread. */
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     embedding_kernel(const int32_t *token, const T *w, T *x, int64_t R, int64_t C, int64_t V,
-                     bool wide)
+                     unsigned packs, bool wide)
 {
-    enum { VEC = packed<T>::width };
-    const int64_t row = (int64_t)blockIdx.x * ROWS + threadIdx.y;
-    if (row >= R) return;
-    const int64_t v = token[row];
-    const bool known = v >= 0 && v < V;
-    const T *from = w + (known ? v * C : 0);
-    for (int64_t c0 = (int64_t)threadIdx.x * VEC; c0 < C; c0 += AHEAD * WARP * VEC) {
-        packed<T> r[AHEAD];
+    const int64_t before = (int64_t)blockIdx.x * (AHEAD * THREADS), first = before / packs;
+    const unsigned rest = (unsigned)(before - first * packs) + threadIdx.x;
+    packed<T> r[AHEAD];
 #pragma unroll
-        for (int i = 0; i < AHEAD; i++) {
-            const int64_t c = c0 + i * WARP * VEC;
-            r[i] = load_some(from + c, known ? C - c : 0, wide);
-        }
+    for (int i = 0; i < AHEAD; i++) {
+        const unsigned at = rest + i * THREADS;
+        const int64_t row = first + at / packs, c = (int64_t)(at % packs) * packed<T>::width;
+        const int64_t v = row < R ? token[row] : -1;
+        const bool known = v >= 0 && v < V;
+        r[i] = load_some(known ? w + v * C + c : w, known ? C - c : 0, wide);
+    }
 #pragma unroll
-        for (int i = 0; i < AHEAD; i++) {
-            const int64_t c = c0 + i * WARP * VEC;
-            store_some(x + row * C + c, r[i], C - c, wide);
-        }
+    for (int i = 0; i < AHEAD; i++) {
+        const unsigned at = rest + i * THREADS;
+        const int64_t row = first + at / packs, c = (int64_t)(at % packs) * packed<T>::width;
+        if (row < R) store_some(x + row * C + c, r[i], C - c, wide);
     }
 }
 
@@ -146,9 +145,11 @@ template <typename T> static status run(const args *a)
     const T *w = IN(T, 1);
     T *x = OUT(T, 0);
     const bool wide = C % packed<T>::width == 0 && aligned16(w) && aligned16(x);
+    const int64_t packs = ceil_div(C, packed<T>::width);
     if (R == 0 || C == 0) return OK;
-    embedding_kernel<T><<<(unsigned)ceil_div(R, ROWS), dim3(WARP, ROWS), 0, stream_of(a)>>>(
-        IN(int32_t, 0), w, x, R, C, a->d.V, wide);
+    embedding_kernel<T>
+        <<<(unsigned)ceil_div(R * packs, AHEAD * THREADS), THREADS, 0, stream_of(a)>>>(
+            IN(int32_t, 0), w, x, R, C, a->d.V, (unsigned)packs, wide);
     return launched("embedding");
 }
 

@@ -40,7 +40,7 @@ struct row_facts {
 
 /* The row in registers. Thread `rank` owns the packs rank, rank + size, ... of the row. */
 template <typename T, int W> struct resident {
-    enum { packs = ITEMS / W };
+    enum { packs = ITEMS / W, shared = W > 1 ? ITEMS * sizeof(T) : 0 }; /* bytes per thread */
     typedef typename std::conditional<W == 1, T, uint4>::type word;
     float x[ITEMS];
     int first, step; /* index of the first entry of pack 0, and from pack to pack */
@@ -299,7 +299,7 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, T
              row.idle ? -1.0f : (float)s.x, row.idle ? 0.0f : (float)s.y);
 }
 
-/* Shared memory of a block: ITEMS entries of storage per thread. */
+/* Shared memory of a block: what the tiles of its threads want. */
 template <typename T, class Team, class Tile, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
@@ -372,12 +372,12 @@ status launch_rows(void (*kernel)(Call, Rule), const Call &call, const Rule &rul
 template <typename T, class Team, class Rule>
 status launch_forward(const forward_call<T> &f, const Rule &rule, void *stream, const char *what)
 {
-    enum { W = pack<T>::width };
-    const size_t bytes = ITEMS * sizeof(T);
-    if (!rows_aligned<T>(f.n, f.c, f.p))
-        return launch_rows<Team>(row_forward<T, Team, resident<T, 1>, Rule>, f, rule, bytes, stream,
+    typedef resident<T, 1> entries;
+    typedef resident<T, pack<T>::width> packs;
+    if (rows_aligned<T>(f.n, f.c, f.p))
+        return launch_rows<Team>(row_forward<T, Team, packs, Rule>, f, rule, packs::shared, stream,
                                  what);
-    return launch_rows<Team>(row_forward<T, Team, resident<T, W>, Rule>, f, rule, bytes, stream,
+    return launch_rows<Team>(row_forward<T, Team, entries, Rule>, f, rule, entries::shared, stream,
                              what);
 }
 

@@ -149,7 +149,7 @@ template <typename T, int W, int tops_> struct shared_row {
             const int j = index(i);
             if (j >= n) continue;
             if constexpr (W > 1)
-                *(uint4 *)(row + (unsigned)j) = uint4();
+                store_word(row + (unsigned)j, uint4());
             else
                 row[j] = narrow<T>(0.0f);
         }

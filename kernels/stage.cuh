@@ -48,10 +48,7 @@ __device__ __forceinline__ packed<T> load_some(const T *p, int64_t left, bool wi
 template <typename T>
 __device__ __forceinline__ void store_some(T *p, const packed<T> &r, int64_t left, bool wide)
 {
-    if (wide && left >= packed<T>::width) {
-        *(uint4 *)p = r.raw;
-        return;
-    }
+    if (wide && left >= packed<T>::width) return store_word(p, r.raw);
 #pragma unroll
     for (int k = 0; k < packed<T>::width; k++)
         if (k < left) p[k] = narrow<T>(r[k]);
