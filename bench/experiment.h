@@ -3,8 +3,8 @@
  * experiment.h — the paper as a file. Lines of words; "double quotes" keep spaces together, #
  * starts a comment, $name is a variable of the chosen profile, a trailing \ continues the line.
  *
- *   profile NAME key=value ...        variables of a scale (smoke, lite, paper) or of a card; scale=
- *                                     is what its tables confess: without it, what measured them
+ *   profile NAME key=value ...        variables of a scale (smoke, lite, paper) or a card; scale=
+ *                                     is what its tables confess, else it is what measured them
  *   experiment ID "title"             opens an experiment; the lines below belong to it
  *     note "text"                     printed under every table of it
  *     run VERB words                  one cell for every choice of the {a,b,...} lists in the words
