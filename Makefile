@@ -4,15 +4,17 @@
 #
 #   make            build/mosaic
 #   make reproduce  every table and figure at PROFILE (smoke) into results/ and report/
-#   make figures    the second half alone: report/ from what is in results/ and plots/data
+#   make figures    the second half alone: report/ from what is in results/, and report/CARD/ of each
+#                   card in plots/data
 #   make test       gcc and clang with sanitizers, every test, style
-#   make measure    the measurements of a machine with a GPU
+#   make measure    the measurements of a machine with a GPU: RESULTS, and REPORT/here
 #   make style      format, layers, headers
 #   make clean      throw away builds (results/ and report/ stay)
 PROFILE ?= smoke
 RESULTS ?= results
 REPORT  ?= report
 BUILD   ?= build
+CARDS   := $(patsubst plots/data/rows-%.h5,%,$(wildcard plots/data/rows-*.h5))
 
 .PHONY: all build setup test reproduce figures measure style fuzz clean
 
@@ -27,16 +29,18 @@ build: setup
 
 reproduce: build
 	$(BUILD)/mosaic run bench/paper.exp profile=$(PROFILE) results=$(RESULTS)
-	$(BUILD)/mosaic show bench/paper.exp profile=$(PROFILE) results=$(RESULTS) out=$(REPORT)
+	@$(MAKE) --no-print-directory figures
 
 figures: build
+	set -e; for card in $(CARDS); do $(BUILD)/mosaic show bench/gpu.exp profile=$$card out=$(REPORT)/$$card; done
 	$(BUILD)/mosaic show bench/paper.exp profile=$(PROFILE) results=$(RESULTS) out=$(REPORT)
 
 test: setup
 	@ci/run
 
 measure: build
-	@ci/device $(BUILD)
+	@ci/device $(BUILD) $(RESULTS); bad=$$?; \
+	$(BUILD)/mosaic show bench/gpu.exp profile=here results=$(RESULTS) out=$(REPORT)/here && exit $$bad
 
 style: setup
 	@ci/style

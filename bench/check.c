@@ -201,11 +201,6 @@ static dtype type_of(const char *name)
     return strcmp(name, "bf16") == 0 ? BF16 : strcmp(name, "f16") == 0 ? F16 : F32;
 }
 
-static int selected(const words *w, const impl *i)
-{
-    return wants(w, "op", i->op) && wants(w, "impl", i->name);
-}
-
 /* Every implementation asked for, in every type. *absent: why one could not run. */
 static status check_impls(check *k, const words *w, const char **absent)
 {
@@ -213,11 +208,11 @@ static status check_impls(check *k, const words *w, const char **absent)
     progress bar;
     int64_t all = 0, done = 0;
     for (int i = 0; (im = impl_at(i)); i++)
-        all += selected(w, im) && !impl_absent(im);
+        all += impl_chosen(w, im) && !impl_absent(im);
     progress_start(&bar, "check", all);
     if (isatty(STDOUT_FILENO)) bar.terminal = -1; /* the rows are there */
     for (int i = 0; (im = impl_at(i)); i++) {
-        if (!selected(w, im)) continue;
+        if (!impl_chosen(w, im)) continue;
         if (impl_absent(im)) {
             *absent = impl_absent(im);
             continue;

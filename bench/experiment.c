@@ -19,12 +19,18 @@ typedef struct reader {
     FILE *file;
     int number;
     int variables, profile_seen;
+    char known[400]; /* the profiles so far, for messages */
     char *name[VARIABLES], *value[VARIABLES];
 } reader;
 
 static status oops(const reader *r, const char *expected)
 {
     return fail(ERR_DATA, "%s:%d: expected %s", r->p->path, r->number, expected);
+}
+
+static status no_profile(const reader *r)
+{
+    return fail(ERR_ARG, "%s: no profile \"%s\": expected %s", r->p->path, r->p->profile, r->known);
 }
 
 /* One logical line without its comment; 0 at the end of the file. */
@@ -62,8 +68,7 @@ static status substitute(const reader *r, const char *text, char *out)
                 best = length;
                 which = i;
             }
-            if (which < 0 && !r->profile_seen)
-                return fail(ERR_ARG, "%s: no profile \"%s\"", r->p->path, r->p->profile);
+            if (which < 0 && !r->profile_seen) return no_profile(r);
             if (which < 0) return oops(r, "a variable of this profile after $");
             n += (size_t)snprintf(out + n, LONGEST_LINE - n, "%s", r->value[which]);
             c += best + 1;
@@ -103,18 +108,21 @@ static void free_words(char **word, int count)
         free(word[i]);
 }
 
-/* Does @a,b name this profile? */
+/* Does @a,b name this profile, or @!a,b not name it? */
 static int for_profile(const char *list, const char *profile)
 {
     size_t n = strlen(profile);
-    for (const char *at = list + 1; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        if (strncmp(at, profile, n) == 0 && (at[n] == ',' || at[n] == '\0')) return 1;
-    return 0;
+    int others = list[1] == '!';
+    for (const char *at = list + 1 + others; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (strncmp(at, profile, n) == 0 && (at[n] == ',' || at[n] == '\0')) return !others;
+    return others;
 }
 
 static status take_profile(reader *r, char **word, int count)
 {
     if (count < 2) return oops(r, "profile NAME key=value ...");
+    size_t used = strlen(r->known);
+    snprintf(r->known + used, sizeof r->known - used, "%s%s", used ? ", " : "", word[1]);
     if (strcmp(word[1], r->p->profile) != 0) return OK;
     r->profile_seen = 1;
     for (int i = 2; i < count; i++) {
@@ -198,10 +206,13 @@ status paper_read(paper **out, const char *path, const char *profile)
         if (s == OK && count > 0) s = take_line(&r, word, count);
         free_words(word, count);
     }
-    if (s == OK && !r.profile_seen) s = fail(ERR_ARG, "%s: no profile \"%s\"", path, profile);
+    if (s == OK && !r.profile_seen) s = no_profile(&r);
     for (int i = 0; i < r.variables; i++) {
+        if (strcmp(r.name[i], "scale") == 0 && !r.p->scale)
+            r.p->scale = r.value[i];
+        else
+            free(r.value[i]);
         free(r.name[i]);
-        free(r.value[i]);
     }
     if (r.file) fclose(r.file);
     free(text);
@@ -224,6 +235,7 @@ void paper_free(paper *p)
         free(e->title);
     }
     free(p->experiments);
+    free(p->scale);
     free(p->path);
     free(p);
 }

@@ -3,19 +3,22 @@
  * experiment.h — the paper as a file. Lines of words; "double quotes" keep spaces together, #
  * starts a comment, $name is a variable of the chosen profile, a trailing \ continues the line.
  *
- *   profile NAME key=value ...        variables of a scale (smoke, lite, paper)
+ *   profile NAME key=value ...        variables of a scale (smoke, lite, paper) or a card; scale=
+ *                                     is what its tables confess, else it is what measured them
  *   experiment ID "title"             opens an experiment; the lines below belong to it
  *     note "text"                     printed under every table of it
  *     run VERB words                  one cell for every choice of the {a,b,...} lists in the words
  *                                     checkpoint=@ keeps its model; best=@ has the tests made with
  *                                     that of the lowest validation loss
  *     then VERB words                 after each cell of the run above; from=@ is its checkpoint
- *     data FILE                       a committed measurement, shown with the cells
+ *     data FILE                       a committed measurement, shown with the cells; @/FILE lies in
+ *                                     the folder of the results. A file that is missing has no rows
  *     table ID words                  see show.h
  *     figure ID words
  *   claim "text" words                a number of the paper beside ours, see show.h
  *
- * A line may begin with @NAME[,NAME]: it then exists in those profiles only.
+ * A line may begin with @NAME[,NAME]: it then exists in those profiles only; with @!NAME[,NAME] in
+ * all others.
  */
 #ifndef MOSAIC_EXPERIMENT_H
 #define MOSAIC_EXPERIMENT_H
@@ -50,6 +53,7 @@ typedef struct experiment {
 typedef struct paper {
     char *path;
     const char *profile;
+    char *scale; /* of the profile; NULL if it has none */
     experiment *experiments;
     int count;
 } paper;
@@ -83,5 +87,8 @@ typedef struct cells {
 status cells_plan(const paper *p, const char *results, const char *const *ids, int ids_count,
                   cells *all);
 void cells_free(cells *all);
+
+/* Create the folders that lead to a file; 0 if one cannot be. */
+int make_folders(const char *path);
 
 #endif

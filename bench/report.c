@@ -3,7 +3,9 @@
  * report.c — OUT/index.html: one offline page with every claim, table and figure (inline SVG), and
  * what each was made with.
  */
+#include <dirent.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,7 +13,7 @@
 #include "show.h"
 
 struct page {
-    const char *scale; /* of the profile */
+    const char *scale; /* of the profile, or NULL */
     buffer body, claims, provenance;
 };
 
@@ -148,6 +150,28 @@ status page_provenance(page *pg, const experiment *e, char *const *paths, int co
     return OK;
 }
 
+/* Links to the reports in folders of this one, such as those of cards. */
+static void add_beside(buffer *b, const char *out)
+{
+    struct dirent **entry;
+    int count = scandir(out, &entry, NULL, alphasort), links = 0;
+    for (int i = 0; i < count; i++) {
+        const char *name = entry[i]->d_name;
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s/index.html", out, name);
+        if (*name != '.' && access(path, R_OK) == 0) {
+            buffer_add(b, "%s<a href=\"", links++ ? ", " : "<p>Measured on GPUs: ");
+            add_escaped(b, name);
+            buffer_add(b, "/index.html\">");
+            add_escaped(b, name);
+            buffer_add(b, "</a>");
+        }
+        free(entry[i]);
+    }
+    if (count >= 0) free(entry);
+    if (links) buffer_add(b, "</p>\n");
+}
+
 status page_close(page *pg, const show *s, int keep)
 {
     status done = OK;
@@ -158,7 +182,8 @@ status page_close(page *pg, const show *s, int keep)
     } else if (keep) {
         buffer_add(&all, "%s<h1>mosaic: sparse attention as compact kernel regression</h1>\n",
                    head);
-        buffer_add(&all, "<p class=\"scale\">%s</p>\n", pg->scale);
+        if (pg->scale) buffer_add(&all, "<p class=\"scale\">%s</p>\n", pg->scale);
+        add_beside(&all, s->out);
         if (pg->claims.used)
             buffer_add(&all,
                        "<h2>Claims</h2>\n<table>\n<tr><td>claim of the paper</td><td>paper</td>"

@@ -30,7 +30,7 @@ typedef struct runner {
     int finished, failed;
 } runner;
 
-static int make_folders(const char *path)
+int make_folders(const char *path)
 {
     char text[4096];
     snprintf(text, sizeof text, "%s", path);

@@ -4,11 +4,9 @@
  */
 #include "show.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "buffer.h"
@@ -29,8 +27,13 @@ status experiment_files(const show *s, const experiment *e, char ***paths, int *
     for (int i = 0; i < e->count; i++) {
         const line *l = &e->lines[i];
         if (l->kind != LINE_DATA) continue;
-        char *path = malloc(strlen(s->root) + strlen(l->word[0]) + 2);
-        if (path) sprintf(path, "%s/%s", s->root, l->word[0]);
+        const char *name = l->word[0], *folder = s->root;
+        if (strncmp(name, "@/", 2) == 0) {
+            folder = s->results;
+            name += 2;
+        }
+        char *path = malloc(strlen(folder) + strlen(name) + 2);
+        if (path) sprintf(path, "%s/%s", folder, name);
         (*paths)[(*count)++] = path;
     }
     for (int i = 0; i < *count; i++)
@@ -130,46 +133,48 @@ status show_claim(const show *s, const experiment *e, const line *l, claim_resul
     return done;
 }
 
-static const char *profile_scale(const char *profile)
+/* What a result file was made with. */
+typedef struct origin {
+    char device[100], driver[60], commit[60], created[60], copy[60];
+} origin;
+
+static status origin_read(origin *o, const char *path)
 {
-    if (strcmp(profile, "paper") == 0) return "profile paper";
-    if (strcmp(profile, "lite") == 0) return "profile lite: not the paper's scale";
-    return "profile smoke: CPU scale, not the paper's; the numbers show that the chain works";
+    TRY(results_read_attribute(path, "device", o->device, sizeof o->device));
+    if (!*o->device) TRY(results_read_attribute(path, "cpu", o->device, sizeof o->device));
+    TRY(results_read_attribute(path, "device_driver", o->driver, sizeof o->driver));
+    TRY(results_read_attribute(path, "commit", o->commit, sizeof o->commit));
+    TRY(results_read_attribute(path, "created", o->created, sizeof o->created));
+    return results_read_attribute(path, "copy_cuda", o->copy, sizeof o->copy);
 }
 
-/* Machine, commit, date and copy bandwidth of one committed measurement. */
-static status measured_scale(const char *path, char *text, size_t size)
-{
-    char device[100], driver[60] = "", commit[60], created[60], copy[60];
-    double rate;
-    TRY(results_read_attribute(path, "device", device, sizeof device));
-    if (*device) TRY(results_read_attribute(path, "device_driver", driver, sizeof driver));
-    if (!*device) TRY(results_read_attribute(path, "cpu", device, sizeof device));
-    TRY(results_read_attribute(path, "commit", commit, sizeof commit));
-    TRY(results_read_attribute(path, "created", created, sizeof created));
-    TRY(results_read_attribute(path, "copy_cuda", copy, sizeof copy));
-    int used = snprintf(text, size, "measured on %s%s%s%s, commit %.7s%s, %.10s", device,
-                        *driver ? " (" : "", driver, *driver ? ")" : "", commit,
-                        strstr(commit, "-dirty") ? "-dirty" : "", created);
-    if (parse_real(copy, &rate) && used > 0 && (size_t)used < size)
-        snprintf(text + used, size - (size_t)used, "; copy %.2f TB/s", 1e-12 * rate);
-    return OK;
-}
-
-/* What the tables of an experiment must confess. */
+/* What the tables of an experiment must confess: the scale of the profile; of measurements the
+ * machine, of which there is one, the commit, date and copy bandwidth. */
 static status experiment_scale(show *s, const experiment *e, char *const *paths, int count)
 {
-    char one[sizeof s->scale], first[sizeof s->scale] = "";
-    snprintf(s->scale, sizeof s->scale, "%s", profile_scale(s->p->profile));
+    origin first = {.device = ""}, one;
+    int runs = 0, others = 0, used;
+    double copy;
     for (int i = 0; i < e->count; i++)
-        if (e->lines[i].kind == LINE_RUN) return OK;
+        runs |= e->lines[i].kind == LINE_RUN;
+    snprintf(s->scale, sizeof s->scale, "%s", runs && s->p->scale ? s->p->scale : "");
+    if (*s->scale) return OK;
     for (int i = 0; i < count; i++) {
         if (access(paths[i], R_OK) != 0) continue;
-        TRY(measured_scale(paths[i], one, sizeof one));
-        if (!*first) snprintf(first, sizeof first, "%s", one);
-        snprintf(s->scale, sizeof s->scale, "%.380s%s", first,
-                 strcmp(first, one) == 0 ? "" : " and others");
+        TRY(origin_read(&one, paths[i]));
+        if (!*first.device) first = one;
+        if (strcmp(first.device, one.device) != 0)
+            return fail(ERR_DATA, "%s: measured on %s: expected %s, as in the rest of %s", paths[i],
+                        one.device, first.device, e->id);
+        others |= strcmp(first.driver, one.driver) != 0 || strcmp(first.commit, one.commit) != 0;
     }
+    if (!*first.device) return OK;
+    used = snprintf(s->scale, sizeof s->scale, "measured on %s%s%s%s, commit %.7s%s%s, %.10s",
+                    first.device, *first.driver ? " (" : "", first.driver, *first.driver ? ")" : "",
+                    first.commit, strstr(first.commit, "-dirty") ? "-dirty" : "",
+                    others ? " and others" : "", first.created);
+    if (parse_real(first.copy, &copy))
+        snprintf(s->scale + used, sizeof s->scale - (size_t)used, "; copy %.2f TB/s", 1e-12 * copy);
     return OK;
 }
 
@@ -210,20 +215,25 @@ int verb_show(const words *w)
     paper *p = NULL;
     cells all = {0}, some = {0};
     const char *ids[MAX_KEYS];
+    char entry[PATH_MAX];
     int count = 0;
     if (strcmp(word_text(w, "ids"), "all") != 0)
         for (; count < word_count(w, "ids") && count < MAX_KEYS; count++)
             ids[count] = word_text_at(w, "ids", count);
-    show s = {.out = word_text(w, "out"), .root = word_text(w, "root"), .all = &all};
+    show s = {.out = word_text(w, "out"),
+              .root = word_text(w, "root"),
+              .results = word_text(w, "results"),
+              .all = &all};
+    snprintf(entry, sizeof entry, "%s/index.html", s.out);
     status done = paper_read(&p, word_text(w, "file"), word_text(w, "profile"));
     s.p = p;
     if (done == OK) done = cells_plan(p, word_text(w, "results"), ids, count, &some); /* known? */
     if (done == OK) done = cells_plan(p, word_text(w, "results"), NULL, 0, &all);
     if (done == OK && strlen(s.out) + 256 > PATH_MAX)
         done = fail(ERR_ARG, "%.60s...: path too long", s.out);
-    if (done == OK && mkdir(s.out, 0777) != 0 && errno != EEXIST)
+    if (done == OK && !make_folders(entry))
         done = fail(ERR_FILE, "%s: cannot be created: expected a writable place", s.out);
-    if (done == OK) done = page_open(&s.page, profile_scale(p->profile));
+    if (done == OK) done = page_open(&s.page, p->scale);
     for (int i = 0; done == OK && i < p->count; i++)
         if (wanted(ids, count, p->experiments[i].id))
             done = show_experiment(&s, &p->experiments[i]);

@@ -27,11 +27,12 @@
 /* What one verb show works on. */
 typedef struct show {
     const paper *p;
-    char scale[400];   /* what a table must confess: the profile, or where it was measured */
-    const char *out;   /* folder */
-    const cells *all;  /* of the chosen experiments */
-    const char *root;  /* of the repository, for `data` files */
-    struct page *page; /* the report that grows, see report.c */
+    char scale[400];     /* what a table must confess: the profile, or where it was measured */
+    const char *out;     /* folder */
+    const cells *all;    /* of the chosen experiments */
+    const char *root;    /* of the repository, for `data` files */
+    const char *results; /* folder of the cells, for `data @/` */
+    struct page *page;   /* the report that grows, see report.c */
 } show;
 
 /* The files of an experiment: its cells, then its data lines. Caller frees the array and texts. */
@@ -60,7 +61,7 @@ status show_claim(const show *s, const experiment *e, const line *l, claim_resul
 /* Write text to OUT/NAME.EXT through a temporary file. */
 status show_write(const show *s, const char *name, const char *extension, const char *text);
 
-/* The report. */
+/* The report. scale: of the profile, or NULL. */
 typedef struct page page;
 status page_open(page **pg, const char *scale);
 void page_section(page *pg, const experiment *e);
@@ -71,7 +72,7 @@ void page_figure(page *pg, const show *s, const char *id, const char *title);
 void page_claim(page *pg, const claim_result *c);
 /* A row of the provenance table for the files of an experiment. */
 status page_provenance(page *pg, const experiment *e, char *const *paths, int count, int missing);
-/* Write OUT/index.html and free; with keep = 0 only free. */
+/* Write OUT/index.html, which leads to OUT/FOLDER/index.html, and free; with keep = 0 only free. */
 status page_close(page *pg, const show *s, int keep);
 
 #endif

@@ -241,19 +241,21 @@ void selftest_experiment(selftest *t)
     cells all = {0};
     EXPECT(scratch_open(&at));
     FILE *f = fopen(at.path, "w");
-    fputs("profile smoke steps=5 words=\"width=8 heads=2\"\nprofile paper steps=50 words=width=64\n"
+    fputs("profile smoke steps=5 words=\"width=8 heads=2\" scale=\"a few\"\n"
+          "profile paper steps=50 words=width=64\n"
           "experiment one \"Title # not a comment\" # a comment\n"
           "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@ best=@\n"
           "  then eval from=@ length=1,2\n"
-          "  @paper run info\n"
+          "  @paper run info\n  @!smoke run info\n  @!paper data x.h5\n"
           "  table t from=eval \\\n rows=method\n",
           f);
     fclose(f);
     EXPECT(paper_read(&p, at.path, "smoke") == OK);
     if (!p) return;
+    EXPECT(p->scale && strcmp(p->scale, "a few") == 0);
     EXPECT(p->count == 1 && strcmp(p->experiments[0].title, "Title # not a comment") == 0);
-    EXPECT(p->experiments[0].count == 3);
-    EXPECT(strcmp(line_value(&p->experiments[0].lines[2], "rows", ""), "method") == 0);
+    EXPECT(p->experiments[0].count == 4 && p->experiments[0].lines[2].kind == LINE_DATA);
+    EXPECT(strcmp(line_value(&p->experiments[0].lines[3], "rows", ""), "method") == 0);
     EXPECT(cells_plan(p, "r", NULL, 0, &all) == OK && all.count == 8);
     if (all.count == 8) {
         EXPECT(strcmp(all.cell[1].word[0], "method=a") == 0 &&
@@ -269,6 +271,7 @@ void selftest_experiment(selftest *t)
     cells_free(&all);
     paper_free(p);
     EXPECT(paper_read(&p, at.path, "tiny") == ERR_ARG);
+    EXPECT(strstr(last_error(), "expected smoke, paper") != NULL);
     f = fopen(at.path, "w");
     fputs("profile smoke\nexperiment one \"x\"\n run train steps=$none\n", f);
     fclose(f);

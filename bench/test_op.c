@@ -8,6 +8,7 @@
 #include "call.h"
 #include "inputs.h"
 #include "selftest.h"
+#include "verb.h"
 
 /* "dX" for a tensor X of the signature? */
 static int is_gradient_of(const char *name, const signature *s)
@@ -40,6 +41,14 @@ void selftest_op_lists(selftest *t)
         EXPECT(impl_find(im->op, im->name) == im);
         EXPECT(*im->idea != '\0');
     }
+    char *text[] = {"op=linear,softmax", "impl=kernels"};
+    words *w = NULL;
+    EXPECT(words_parse("time", 2, text, &w) == OK);
+    for (int i = 0; w && (im = impl_at(i)); i++) {
+        const int named = strcmp(im->op, "linear") == 0 || strcmp(im->op, "softmax") == 0;
+        EXPECT(impl_chosen(w, im) == (named && im->where != &ref_backend));
+    }
+    words_free(w);
     EXPECT(op_find("softmx") == NULL && strstr(last_error(), "softmax") != NULL);
     EXPECT(impl_find("softmax", "reff") == NULL && strstr(last_error(), "ref") != NULL);
     EXPECT(input_check("gaus") == ERR_ARG && strstr(last_error(), "gauss") != NULL);

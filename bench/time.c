@@ -289,7 +289,7 @@ static status time_ops(timing *t, const backend *where, double copy, int *points
 {
     for (int i = 0; impl_at(i); i++) {
         const impl *im = impl_at(i);
-        if (!chosen(t->w, "op", im->op) || !chosen(t->w, "impl", im->name)) continue;
+        if (!impl_chosen(t->w, im)) continue;
         if (impl_absent(im)) {
             *absent = impl_absent(im);
             continue;
@@ -311,8 +311,7 @@ static status time_backends(timing *t, int *points, const char **absent)
     int count = 0;
     for (int i = 0; impl_at(i) && count < 8; i++) {
         const impl *im = impl_at(i);
-        int known = impl_absent(im) != NULL;
-        if (!chosen(t->w, "op", im->op) || !chosen(t->w, "impl", im->name)) known = 1;
+        int known = impl_absent(im) != NULL || !impl_chosen(t->w, im);
         for (int j = 0; j < count; j++)
             known |= seen[j] == im->where;
         if (!known) seen[count++] = im->where;

@@ -120,6 +120,7 @@ else()
 endif()
 set_tests_properties(unit.hostile unit.faults PROPERTIES LABELS unit SKIP_RETURN_CODE 77)
 
-# the committed tables
+# the committed tables, and how those of another card would come to be
 add_test(NAME reproduce.tables COMMAND ${CMAKE_SOURCE_DIR}/ci/reproduce $<TARGET_FILE:mosaic>)
-set_tests_properties(reproduce.tables PROPERTIES LABELS reproduce)
+add_test(NAME reproduce.cards COMMAND ${CMAKE_SOURCE_DIR}/ci/cards $<TARGET_FILE:mosaic>)
+set_tests_properties(reproduce.tables reproduce.cards PROPERTIES LABELS reproduce)
