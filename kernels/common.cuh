@@ -163,6 +163,20 @@ __device__ __forceinline__ float logarithm(float x)
     return l;
 }
 
+/* a / b to 2 units in the last place, 1 / sqrt b to 1; b and 1 / b within 2^-126 ... 2^126. */
+__device__ __forceinline__ float quotient(float a, float b)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(b));
+    return a * y;
+}
+__device__ __forceinline__ float inverse_root(float b)
+{
+    float y;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(b));
+    return y;
+}
+
 /* The larger, NaN if either is NaN. */
 __device__ __forceinline__ float max_nan(float a, float b)
 {

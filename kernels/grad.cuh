@@ -72,9 +72,11 @@ template <typename T, int W, class Rule> struct resident_pair {
     {
         copies_arrived();
     }
+    /* G is read again too: nothing less than a barrier keeps it from being kept. */
     __device__ __forceinline__ void forget()
     {
         p.forget();
+        __syncwarp();
     }
     __device__ __forceinline__ void pack_at(int v, float *G) const
     {
@@ -133,7 +135,7 @@ template <typename T, class Rule> struct streamed_pair {
     const T *p_row, *g_row;
     int live, start, step;
 
-    __device__ streamed_pair(const team &g, const Rule &rule_)
+    __device__ streamed_pair(const block_team &g, const Rule &rule_)
         : rule(rule_), start(g.rank), step(g.size)
     {
     }
@@ -248,12 +250,13 @@ template <typename T, class Rule> status backward_rows(const args *a, const char
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!b.rows) return OK;
-    if (b.size) return launch_backward<T, team>(b, rule, a->stream, what);
+    if (b.size > WARP) return launch_backward<T, block_team>(b, rule, a->stream, what);
+    if (b.size) return launch_backward<T, lane_team>(b, rule, a->stream, what);
     b.size = wide_team_size(b.n);
     if (b.size) return launch_backward<T, wide_team>(b, rule, a->stream, what);
     b.size = MAX_THREADS;
-    return launch_rows<team>(row_backward<T, team, streamed_pair<T, Rule>, Rule>, b, rule, 0,
-                             a->stream, what);
+    return launch_rows<block_team>(row_backward<T, block_team, streamed_pair<T, Rule>, Rule>, b,
+                                   rule, 0, a->stream, what);
 }
 
 /* The key of the smallest weight, where alpha-entmax above 2 answers most; p = 1 if it is none. */

@@ -65,11 +65,11 @@ template <int r_> struct integer_power {
     __device__ __forceinline__ float root(float F) const
     {
         if constexpr (r_ == 1)
-            return __fdividef(1.0f, F);
+            return quotient(1.0f, F);
         else if constexpr (r_ == 2)
-            return rsqrtf(F);
+            return inverse_root(F);
         else {
-            const float y = power_of_two(__log2f(F) * (-1.0f / r));
+            const float y = power_of_two(logarithm(F) * (-1.0f / r));
             return fmaf(y, fmaf(-F, power<r_>(y), 1.0f) * (1.0f / r), y);
         }
     }
@@ -119,7 +119,7 @@ template <class Power> struct newton_rule {
 
     __device__ __forceinline__ void steepen(float w)
     {
-        k = clamp_scale(__fdividef(scale, w));
+        k = clamp_scale(quotient(scale, w));
     }
     __device__ __forceinline__ float inside(float x) const
     {
@@ -129,12 +129,12 @@ template <class Power> struct newton_rule {
     __device__ __forceinline__ float step_from(float w, sum2 s)
     {
         omega = power.root(s.a);
-        return __fdividef(s.a, s.b) * (w - omega);
+        return quotient(s.a, s.b) * (w - omega);
     }
-    /* omega from some keys of the row: KEYS per thread, x = top(i), of all the threads that `sum`
-     * adds. */
-    template <int KEYS, class Team, class Top, class Sum>
-    __device__ __forceinline__ float bound(Team &g, const row_facts &row, Top top, Sum sum)
+    /* omega from some keys of the row: KEYS per thread, of all the threads that `sum` adds. */
+    template <int KEYS, class Team, class Sum>
+    __device__ __forceinline__ float bound(Team &g, const row_facts &row, const float (&top)[KEYS],
+                                           Sum sum)
     {
         float w = 1.0f;
 #pragma unroll 1
@@ -143,7 +143,7 @@ template <class Power> struct newton_rule {
             steepen(w);
 #pragma unroll
             for (int j = 0; j < KEYS; j++) {
-                F += power.at(inside(top(j)), &low);
+                F += power.at(inside(top[j]), &low);
                 G += low;
             }
             const float step = step_from(w, sum(F, G));
@@ -182,14 +182,14 @@ template <class Power> struct newton_rule {
     {
         float w;
         scale = (float)(power.slope() * row.beta * row.beta);
-        if constexpr (Team::blocks > 1)
-            w = bound<Team::blocks>(
-                g, row, [&](int e) { return g.warp_max(e) - row.m; },
-                [&](float F, float G) { return g.sum_in_warp(F, G); });
-        else
-            w = bound<GROUPS>(
-                g, row, [&](int i) { return row.top[i]; },
-                [&](float F, float G) { return g.sum(F, G); });
+        if constexpr (Team::blocks > 1) {
+            float top[Team::blocks];
+#pragma unroll
+            for (int e = 0; e < Team::blocks; e++) top[e] = g.warp_max(e) - row.m;
+            w = bound(g, row, top, [&](float F, float G) { return g.sum_in_warp(F, G); });
+        } else {
+            w = bound(g, row, row.top, [&](float F, float G) { return g.sum(F, G); });
+        }
         const sum2 s = newton(t, g, row, w);
         rest = 0.0f;
         if constexpr (Power::from_one)

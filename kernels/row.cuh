@@ -6,8 +6,8 @@
  * 32,768, the blocks of a cluster up to 262,144. Each thread keeps ITEMS entries in registers as
  * float, so that a row is read once and written once however many passes its solver makes
  * (`resident`); it arrives by way of shared memory, which takes no registers while it is under way.
- * Longer rows are read again in every pass (`streamed`). Entries move in packs of 16 bytes (W entries) if all rows are aligned to that,
- * else one by one. A transform is a small struct, its rule:
+ * Longer rows are read again in every pass (`streamed`). Entries move in packs of 16 bytes (W
+ * entries) if all rows are aligned to that, else one by one. A transform is a small struct, its rule:
  *
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0,
  *                             or c_j itself if the rule is not `shifted`
@@ -177,7 +177,7 @@ template <typename T> struct streamed {
     int live, first, step;
     float m, absent;
 
-    __device__ streamed(const team &g) : first(g.rank), step(g.size)
+    __device__ streamed(const block_team &g) : first(g.rank), step(g.size)
     {
     }
     __device__ __forceinline__ void open(const T *row_, int live_, uint4 *, float absent_)
@@ -388,11 +388,13 @@ template <typename T, class Rule> status forward_rows(const args *a, const char 
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;
-    if (f.size) return launch_forward<T, team>(f, rule, a->stream, what);
+    if (f.size > WARP) return launch_forward<T, block_team>(f, rule, a->stream, what);
+    if (f.size) return launch_forward<T, lane_team>(f, rule, a->stream, what);
     f.size = wide_team_size(f.n);
     if (f.size) return launch_forward<T, wide_team>(f, rule, a->stream, what);
     f.size = MAX_THREADS;
-    return launch_rows<team>(row_forward<T, team, streamed<T>, Rule>, f, rule, 0, a->stream, what);
+    return launch_rows<block_team>(row_forward<T, block_team, streamed<T>, Rule>, f, rule, 0,
+                                   a->stream, what);
 }
 
 #endif

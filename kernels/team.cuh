@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * team.cuh — the threads that own a row together and their reductions: some lanes of a warp, a
- * block, or the blocks of a cluster (a wide team).
+ * team.cuh — the threads that own a row together and their reductions: lanes of a warp
+ * (`lane_team`), a block of several warps (`block_team`), one or the other (`team`, whose code is
+ * longer), or the blocks of a cluster (`wide_team`).
  *
  * Reductions are butterflies: addition and maximum commute, so every thread ends with the same bits
  * and no order depends on timing. Two sums over whole warps share one butterfly: each half of the
@@ -33,34 +34,38 @@ struct sum2 {
     float a, b;
 };
 
-/* Double-buffered: a warp that is one reduction ahead writes the other half. */
-template <int WARPS> struct warp_slots {
+/* Double-buffered: a warp that is one reduction ahead writes the other half. Aligned, so that one
+ * bit of an address is the half. */
+template <int WARPS> struct __align__(2 * WARPS * sizeof(sum2)) warp_slots
+{
     sum2 half[2][WARPS];
 };
 
-template <int BLOCKS> struct team_of {
+enum team_kind { LANES, WARPS, LANES_OR_WARPS };
+
+template <int BLOCKS, team_kind KIND> struct team_of {
     enum { blocks = BLOCKS };
     typedef warp_slots<BLOCKS * WARP> slots_type;
     int size, rank; /* threads of the row, this one among them: 4, 8, 16, or a multiple of 32 */
     int width;      /* of those, in one warp                   */
     int warps;      /* > 1: the team is its blocks             */
     int span;       /* the power of two >= warps, at most WARP */
-    int turn;
-    slots_type *slots;
+    uint32_t room;  /* shared address of the half in use       */
 
-    __device__ team_of(int size_, slots_type *slots_)
-        : size(size_), rank(threadIdx.x), width(size_), warps(1), span(1), turn(0), slots(slots_)
+    __device__ team_of(int size_, slots_type *slots)
+        : size(size_), rank(threadIdx.x), width(WARP), warps(size_ / WARP), span(WARP),
+          room((uint32_t)__cvta_generic_to_shared(slots))
     {
+        asm volatile("" : "+r"(room)); /* else it is computed for every reduction again */
         if constexpr (BLOCKS > 1) {
             const auto cluster = cooperative_groups::this_cluster();
             rank += (int)(cluster.block_rank() * blockDim.x);
-            width = span = WARP, warps = size / WARP;
             cluster.barrier_arrive();
-        } else if (size > WARP) {
-            width = WARP, warps = size / WARP;
-            span = 1 << (WARP - __clz(warps - 1));
-        } else {
+        } else if (KIND == LANES || (KIND == LANES_OR_WARPS && size <= WARP)) {
+            width = size, warps = span = 1;
             rank &= size - 1;
+        } else {
+            span = 1 << (WARP - __clz(warps - 1));
         }
     }
     /* Before the first reduction: the shared memory of blocks may be written once they run. */
@@ -72,33 +77,57 @@ template <int BLOCKS> struct team_of {
     {
         return (int)(threadIdx.x % WARP);
     }
+    /* Whether the team is within a warp. */
+    __device__ __forceinline__ bool in_warp() const
+    {
+        return KIND == LANES || (KIND == LANES_OR_WARPS && warps == 1);
+    }
     /* The row of this team: its blocks have one, or a block has WARP_BLOCK / size of them. */
     __device__ __forceinline__ uint32_t row() const
     {
         const int shift = __ffs(width) - 1;
-        return warps > 1 ? blockIdx.x / BLOCKS
-                         : blockIdx.x * (WARP_BLOCK >> shift) + (threadIdx.x >> shift);
+        return in_warp() ? blockIdx.x * (WARP_BLOCK >> shift) + (threadIdx.x >> shift)
+                         : blockIdx.x / BLOCKS;
     }
-
+    /* The slots of all warps of the team, each as an X. */
+    template <class X> __device__ __forceinline__ X *slots() const
+    {
+        return (X *)__cvta_shared_to_generic(room);
+    }
+    __device__ __forceinline__ void other_half()
+    {
+        room ^= sizeof(sum2) * BLOCKS * WARP;
+    }
+    /* x to *slot of this block, by the threads whose `to` is 0; of all blocks, by those whose `to`
+     * is the block's rank. Then all have written. */
+    template <class X> __device__ __forceinline__ void put(X *slot, X x, int to) const
+    {
+        if constexpr (BLOCKS > 1) {
+            const auto cluster = cooperative_groups::this_cluster();
+            if (to < BLOCKS) *cluster.map_shared_rank(slot, to) = x;
+            cluster.sync();
+        } else {
+            if (to == 0) *slot = x;
+            __syncthreads();
+        }
+    }
+    /* The warp of this thread among those of the team. */
+    __device__ __forceinline__ int warp() const
+    {
+        return (int)((BLOCKS > 1 ? (unsigned)rank : threadIdx.x) / WARP);
+    }
     /* The slots of all warps of the team, this one's holding x: the same in all its lanes. */
     template <class X> __device__ __forceinline__ const X *exchange(X x)
     {
-        X *slot = (X *)slots->half[turn ^= 1];
-        if constexpr (BLOCKS > 1) {
-            const auto cluster = cooperative_groups::this_cluster();
-            if (lane() < BLOCKS) *cluster.map_shared_rank(slot + rank / WARP, lane()) = x;
-            cluster.sync();
-        } else {
-            if (lane() == 0) slot[threadIdx.x / WARP] = x;
-            __syncthreads();
-        }
-        return slot;
+        other_half();
+        put(slots<X>() + warp(), x, lane());
+        return slots<X>();
     }
     template <class Op> __device__ __forceinline__ sum2 fold(sum2 x, sum2 zero, Op op)
     {
         for (int o = width / 2; o; o >>= 1)
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
-        if (warps == 1) return x;
+        if (in_warp()) return x;
         const sum2 *slot = exchange(x);
         const int other = rank & (span - 1);
         x = other < warps ? slot[other] : zero;
@@ -108,39 +137,46 @@ template <int BLOCKS> struct team_of {
             x = op(x, sum2{__shfl_xor_sync(ALL_LANES, x.a, o), __shfl_xor_sync(ALL_LANES, x.b, o)});
         return x;
     }
-    /* Over the lanes of the team in this warp: the upper half folds b, the lower a. */
-    __device__ __forceinline__ sum2 sum_in_warp(float a, float b) const
+    /* Whether this thread is in the upper half of the team's lanes of its warp. */
+    __device__ __forceinline__ bool upper() const
     {
-        const bool upper = threadIdx.x & width >> 1;
-        float x = upper ? b : a;
-        x += __shfl_xor_sync(ALL_LANES, upper ? a : b, width >> 1);
-#pragma unroll
-        for (int o = WARP / 4; o; o >>= 1) {
-            const float y = __shfl_xor_sync(ALL_LANES, x, o);
-            x += 2 * o < width ? y : 0.0f;
-        }
-        return both(x, upper);
+        return threadIdx.x & width >> 1;
     }
-    __device__ __forceinline__ sum2 both(float x, bool upper) const
+    /* Over those lanes: the upper half of them gets the sum of b, the lower that of a. */
+    __device__ __forceinline__ float half_sums(float a, float b) const
+    {
+        float x = upper() ? b : a;
+        x += __shfl_xor_sync(ALL_LANES, upper() ? a : b, width >> 1);
+#pragma unroll
+        for (int o = WARP / 4; o; o >>= 1)
+            if (2 * o < width) x += __shfl_xor_sync(ALL_LANES, x, o);
+        return x;
+    }
+    __device__ __forceinline__ sum2 both(float x) const
     {
         const float y = __shfl_xor_sync(ALL_LANES, x, width >> 1);
-        return upper ? sum2{y, x} : sum2{x, y};
+        return upper() ? sum2{y, x} : sum2{x, y};
+    }
+    __device__ __forceinline__ sum2 sum_in_warp(float a, float b) const
+    {
+        return both(half_sums(a, b));
     }
     __device__ __forceinline__ sum2 sum(float a, float b)
     {
-        sum2 s = sum_in_warp(a, b);
-        if (warps == 1) return s;
-        const sum2 *slot = exchange(s);
-        const bool upper = threadIdx.x & WARP / 2;
+        float x = half_sums(a, b);
+        if (in_warp()) return both(x);
+        other_half();
         const int i = threadIdx.x % (WARP / 2);
-        const float *mine = upper ? &slot[i].b : &slot[i].a;
-        float x = i < warps ? mine[0] : 0.0f;
+        float *slot = slots<float>() + upper();
+        put(slot + 2 * warp(), x, i);
+        slot += 2 * i;
+        x = i < warps ? slot[0] : 0.0f;
 #pragma unroll
         for (int e = 1; e < 2 * BLOCKS; e++)
-            if (i + e * (WARP / 2) < warps) x += mine[e * WARP];
+            if (i + e * (WARP / 2) < warps) x += slot[e * WARP];
 #pragma unroll
         for (int o = WARP / 4; o; o >>= 1) x += __shfl_xor_sync(ALL_LANES, x, o);
-        return both(x, upper);
+        return both(x);
     }
     __device__ __forceinline__ float sum(float a)
     {
@@ -156,7 +192,7 @@ template <int BLOCKS> struct team_of {
             return a;
         }
         int i = __reduce_max_sync(ALL_LANES, ordered(__float_as_int(a)));
-        if (warps > 1) {
+        if (!in_warp()) {
             const int *slot = exchange(i);
             i = slot[min(lane(), warps - 1)];
 #pragma unroll
@@ -170,7 +206,7 @@ template <int BLOCKS> struct team_of {
     __device__ __forceinline__ float warp_max(int e) const
     {
         const int i = lane() + e * WARP;
-        return i < warps ? __int_as_float(ordered(((const int *)slots->half[turn])[i])) : -INFINITY;
+        return i < warps ? __int_as_float(ordered(slots<int>()[i])) : -INFINITY;
     }
     /* The bits of floats as integers of the same order, and back. */
     __device__ static int ordered(int bits)
@@ -195,7 +231,7 @@ template <int BLOCKS> struct team_of {
         }
         i = __reduce_min_sync(ALL_LANES, i);
         n = __reduce_add_sync(ALL_LANES, n);
-        if (warps == 1) return make_int2(i, n);
+        if (in_warp()) return make_int2(i, n);
         const int2 *slot = exchange(make_int2(i, n));
         i = INT32_MAX, n = 0;
 #pragma unroll
@@ -217,15 +253,15 @@ template <int BLOCKS> struct team_of {
     __device__ __forceinline__ void sync() const
     {
         static_assert(BLOCKS == 1, "a wide team meets in exchange");
-        if (warps > 1)
-            __syncthreads();
-        else
+        if (in_warp())
             __syncwarp();
+        else
+            __syncthreads();
     }
     /* Whether to go round again; `more` must be the same in all threads of a team. */
     __device__ __forceinline__ bool any(bool more) const
     {
-        return warps > 1 ? more : __any_sync(ALL_LANES, more);
+        return in_warp() ? __any_sync(ALL_LANES, more) : more;
     }
 
     __device__ static sum2 split(double x)
@@ -238,8 +274,10 @@ template <int BLOCKS> struct team_of {
     }
 };
 
-typedef team_of<1> team;
-typedef team_of<CLUSTER> wide_team;
+typedef team_of<1, LANES> lane_team;
+typedef team_of<1, WARPS> block_team;
+typedef team_of<1, LANES_OR_WARPS> team;
+typedef team_of<CLUSTER, WARPS> wide_team;
 
 /* --- arithmetic ------------------------------------------------------------------------------ */
 
