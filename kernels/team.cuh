@@ -82,6 +82,13 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     {
         return KIND == LANES || (KIND == LANES_OR_WARPS && warps == 1);
     }
+    /* Whether the team's lanes are reduced by shuffles. A lane_team's always are, though 32 could be
+     * in one instruction: where that is the other side of a branch without a barrier, ptxas 13.0 put
+     * it under a predicate of something else (a wrong dbeta of normalised ReLU in bf16). */
+    __device__ __forceinline__ bool narrow() const
+    {
+        return KIND == LANES || width < WARP;
+    }
     /* The row of this team: its blocks have one, or a block has WARP_BLOCK / size of them. */
     __device__ __forceinline__ uint32_t row() const
     {
@@ -185,10 +192,10 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     /* The largest, NaN if any is; NaN must be the canonical one, as max_nan makes it. */
     __device__ __forceinline__ float max(float a)
     {
-        if (width < WARP) {
+        if (narrow()) {
 #pragma unroll
-            for (int o = WARP / 4; o; o >>= 1)
-                a = max_nan(a, __shfl_xor_sync(ALL_LANES, a, o & (width - 1)));
+            for (int o = WARP / 2; o; o >>= 1)
+                if (o < width) a = max_nan(a, __shfl_xor_sync(ALL_LANES, a, o));
             return a;
         }
         int i = __reduce_max_sync(ALL_LANES, ordered(__float_as_int(a)));
@@ -220,13 +227,13 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     /* The smallest i and the sum of n. */
     __device__ __forceinline__ int2 first_and_count(int i, int n)
     {
-        if (width < WARP) {
+        if (narrow()) {
 #pragma unroll
-            for (int o = WARP / 4; o; o >>= 1) {
-                i = min(i, __shfl_xor_sync(ALL_LANES, i, o & (width - 1)));
-                const int m = __shfl_xor_sync(ALL_LANES, n, o);
-                n += o < width ? m : 0;
-            }
+            for (int o = WARP / 2; o; o >>= 1)
+                if (o < width) {
+                    i = min(i, __shfl_xor_sync(ALL_LANES, i, o));
+                    n += __shfl_xor_sync(ALL_LANES, n, o);
+                }
             return make_int2(i, n);
         }
         i = __reduce_min_sync(ALL_LANES, i);
