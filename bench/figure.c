@@ -77,6 +77,8 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
     buffer_add(b, "set xlabel '%s'\n", text);
     quote(text, sizeof text, line_value(l, "ylabel", line_value(l, "y", "")));
     buffer_add(b, "set ylabel '%s'\n", text);
+    quote(text, sizeof text, s->scale);
+    buffer_add(b, "set label '%s' @NOTE\n", text); /* a picture is passed on without its page */
     if (*log) buffer_add(b, "set logscale %s\n", log);
     if (strchr(log, 'x') && strcmp(line_value(l, "x", ""), "n") == 0)
         buffer_add(b, "set logscale x 2\n");

@@ -10,3 +10,6 @@ set grid back lc rgb '#dddddd' lw 1 dt solid
 set key samplen 2 spacing 1.1
 set format '%g'
 set title font 'Helvetica,14'
+# What the numbers confess, below everything.
+NOTE = "at screen 0.01, screen 0.022 left font 'Helvetica,9' textcolor rgb '#777777'"
+set bmargin 4.8
