@@ -62,7 +62,7 @@ function(gpu_check cell part cost)
   if(WITH_CUDA)
     string(REPLACE "/" "_" part "${part}")
     set(cell ${cell}${part})
-    list(APPEND ARGN out=${CMAKE_BINARY_DIR}/match/${cell}.h5)
+    list(APPEND ARGN out=match/${cell}.h5)
   endif()
   check(match ${cell} ${ARGN})
   set_tests_properties(match.${cell} PROPERTIES LABELS "match;gpu" TIMEOUT 1200 COST ${cost}
