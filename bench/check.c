@@ -62,15 +62,6 @@ void check_report(check *k, const char *what, const char *about, const match *m)
 
 /* ---- selection ----------------------------------------------------------------------------- */
 
-static int wants(const words *w, const char *key, const char *word)
-{
-    for (int64_t i = 0; i < word_count(w, key); i++)
-        if (strcmp(word_text_at(w, key, i), "all") == 0 ||
-            strcmp(word_text_at(w, key, i), word) == 0)
-            return 1;
-    return 0;
-}
-
 /* Every word of the user must name something. */
 static status check_words(const words *w)
 {
@@ -144,7 +135,7 @@ static status each_input(check *k, const words *w, part *run)
 {
     for (int i = 0; input_name(i); i++) {
         k->at.input = input_name(i);
-        if (wants(w, "input", k->at.input) && input_applies(k->at.input, k->at.op))
+        if (word_chooses(w, "input", k->at.input) && input_applies(k->at.input, k->at.op))
             TRY(run_case(k, run));
     }
     return OK;
@@ -185,13 +176,13 @@ static status check_impl(check *k, const words *w)
 {
     const check_case *c = &k->at;
     const int reference = c->impl->where == &ref_backend;
-    if (wants(w, "what", "law") && op_is_transform(c->op) && reference)
+    if (word_chooses(w, "what", "law") && op_is_transform(c->op) && reference)
         TRY(each_length(k, w, "law", check_law, LENGTHS(law_lengths)));
-    if (wants(w, "what", "law") && op_is_transform(c->op) && !reference)
+    if (word_chooses(w, "what", "law") && op_is_transform(c->op) && !reference)
         TRY(each_length(k, w, "law", check_law, LENGTHS(kernel_law_lengths)));
-    if (wants(w, "what", "grad") && reference && op_grad(c->op))
+    if (word_chooses(w, "what", "grad") && reference && op_grad(c->op))
         TRY(each_length(k, w, "grad", check_grad, LENGTHS(grad_lengths)));
-    if (wants(w, "what", "match") && !reference)
+    if (word_chooses(w, "what", "match") && !reference)
         TRY(each_length(k, w, "match", check_match, LENGTHS(kernel_lengths)));
     return OK;
 }
@@ -234,7 +225,7 @@ static status check_claims(check *k, const words *w)
 {
     k->at = (check_case){.type = F64, .alpha = NAN};
     for (int i = 0; claim_name(i); i++)
-        if (wants(w, "claim", claim_name(i))) TRY(check_claim(k, claim_name(i)));
+        if (word_chooses(w, "claim", claim_name(i))) TRY(check_claim(k, claim_name(i)));
     return OK;
 }
 
@@ -269,8 +260,8 @@ static status check_all(check *k, const words *w, const char **absent)
     if (word_given(w, "golden")) TRY(check_golden(k, w));
     if (word_given(w, "golden") && !word_given(w, "what")) return OK;
     TRY(check_impls(k, w, absent));
-    if (wants(w, "what", "claim") && (word_given(w, "claim") || !word_given(w, "op")) &&
-        wants(w, "impl", "ref"))
+    if (word_chooses(w, "what", "claim") && (word_given(w, "claim") || !word_given(w, "op")) &&
+        word_chooses(w, "impl", "ref"))
         TRY(check_claims(k, w));
     return OK;
 }

@@ -108,19 +108,11 @@ int impl_name_known(const char *name)
     return strcmp(name, "kernels") == 0;
 }
 
-static int one_of(const words *w, const char *key, const char *name)
-{
-    for (int64_t i = 0; i < word_count(w, key); i++)
-        if (strcmp(word_text_at(w, key, i), "all") == 0 ||
-            strcmp(word_text_at(w, key, i), name) == 0)
-            return 1;
-    return 0;
-}
-
 int impl_chosen(const words *w, const impl *i)
 {
-    return one_of(w, "op", i->op) && (one_of(w, "impl", i->name) ||
-                                      (i->where != &ref_backend && one_of(w, "impl", "kernels")));
+    int kernel = i->where != &ref_backend;
+    return word_chooses(w, "op", i->op) &&
+           (word_chooses(w, "impl", i->name) || (kernel && word_chooses(w, "impl", "kernels")));
 }
 
 const char *impl_absent(const impl *i)

@@ -231,15 +231,6 @@ static int reads(const op *o, const char *prefix)
     return strncmp(o->name, prefix, strlen(prefix)) == 0;
 }
 
-static int chosen(const words *w, const char *name, const char *text)
-{
-    for (int64_t i = 0; i < word_count(w, name); i++)
-        if (strcmp(word_text_at(w, name, i), "all") == 0 ||
-            strcmp(word_text_at(w, name, i), text) == 0)
-            return 1;
-    return 0;
-}
-
 static int64_t elements_of(const timing *t, const impl *im)
 {
     int64_t given = word_int(t->w, "elements");
@@ -297,7 +288,7 @@ static status time_ops(timing *t, const backend *where, double copy, int *points
         if (im->where != where) continue;
         ++*points;
         for (int k = 0; k < STORAGES; k++) {
-            if (im->where == &ref_backend ? k > 0 : !chosen(t->w, "type", storages[k].name))
+            if (im->where == &ref_backend ? k > 0 : !word_chooses(t->w, "type", storages[k].name))
                 continue;
             TRY(time_impl(t, op_find(im->op), im, &storages[k], copy));
         }

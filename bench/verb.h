@@ -69,6 +69,8 @@ int64_t word_count(const words *w, const char *name);
 const char *word_text_at(const words *w, const char *name, int64_t i);
 int64_t word_int_at(const words *w, const char *name, int64_t i);
 double word_real_at(const words *w, const char *name, int64_t i);
+/* 1 if text is among the values of a key, or "all" is. */
+int word_chooses(const words *w, const char *name, const char *text);
 /* The command line in canonical form: verb and the given words in table order, one space apart.
  * skip (may be NULL): space-separated keys left out (out=, threads=, ...). Caller frees. */
 char *words_canonical(const words *w, const char *skip);

@@ -327,6 +327,15 @@ const char *word_text_at(const words *w, const char *name, int64_t i)
     return i < slot->count ? slot->items[i].text : "";
 }
 
+int word_chooses(const words *w, const char *name, const char *text)
+{
+    for (int64_t i = 0; i < word_count(w, name); i++)
+        if (strcmp(word_text_at(w, name, i), "all") == 0 ||
+            strcmp(word_text_at(w, name, i), text) == 0)
+            return 1;
+    return 0;
+}
+
 int64_t word_int_at(const words *w, const char *name, int64_t i)
 {
     const word *slot = need(w, name);
