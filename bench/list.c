@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "results.h"
+#include "store/results.h"
 #include "verb.h"
 
 static const char *format = "tsv";
@@ -112,7 +112,7 @@ static void list_selftests(void)
 {
     HEAD("selftest", "label", "shows");
 #define SELFTEST(name, label, about) LINE(#name, #label, about);
-#include "selftests.def"
+#include "test/selftests.def"
 #undef SELFTEST
 }
 
@@ -120,7 +120,7 @@ static void list_inputs(void)
 {
     HEAD("input", "about");
 #define INPUT(name, about) LINE(#name, about);
-#include "inputs.def"
+#include "op/inputs.def"
 #undef INPUT
 }
 
@@ -128,7 +128,7 @@ static void list_claims(void)
 {
     HEAD("claim", "tolerance", "theorem");
 #define CLAIM(name, tol, about) LINE(#name, #tol, about);
-#include "claims.def"
+#include "check/claims.def"
 #undef CLAIM
 }
 

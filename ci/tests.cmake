@@ -4,8 +4,8 @@
 # exit code 77 is a skip that says why.
 enable_testing()
 
-# selftest rows: hand-written tests, one per row of bench/selftests.def
-rows(${CMAKE_SOURCE_DIR}/bench/selftests.def SELFTEST SELFTESTS)
+# selftest rows: hand-written tests, one per row of bench/test/selftests.def
+rows(${CMAKE_SOURCE_DIR}/bench/test/selftests.def SELFTEST SELFTESTS)
 foreach(row IN LISTS SELFTESTS)
   string(REGEX REPLACE "\\|.*" "" name "${row}")
   string(REGEX REPLACE ".*\\|" "" label "${row}")
@@ -33,7 +33,7 @@ foreach(line IN LISTS OP_LINES)
 endforeach()
 
 # theorems
-rows(${CMAKE_SOURCE_DIR}/bench/claims.def CLAIM CLAIMS)
+rows(${CMAKE_SOURCE_DIR}/bench/check/claims.def CLAIM CLAIMS)
 foreach(row IN LISTS CLAIMS)
   string(REGEX REPLACE "\\|.*" "" name "${row}")
   check(claim ${name} what=claim claim=${name})

@@ -185,15 +185,15 @@ __device__ __forceinline__ float max_nan(float a, float b)
     return r;
 }
 
-/* --- copies without registers ------------------------------------------------------------------ */
+/* --- copies without registers ------------------------------------------------------------------
+ */
 
 /* 16 bytes from global to shared memory that need no register on the way; the thread that asked
  * for them may read them once they have arrived. What it asked for since it last closed a group is
  * the next group; copies_arrived waits for all, groups_arrived<n> for all groups but the last n. */
 __device__ __forceinline__ void copy_async(uint32_t shared, const void *global)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global)
-                 : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
 }
 __device__ __forceinline__ void copy_async(uint4 *shared, const void *global)
 {

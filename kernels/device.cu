@@ -58,22 +58,36 @@ static void cuda_release(void *p)
 static void encode(void *dst, size_t i, double x, dtype type)
 {
     switch (type) {
-    case F64: ((double *)dst)[i] = x; break;
-    case F32: ((float *)dst)[i] = (float)x; break;
-    case BF16: ((bf16 *)dst)[i] = __double2bfloat16(x); break;
-    case F16: ((fp16 *)dst)[i] = __double2half(x); break;
-    case I32: break;
+    case F64:
+        ((double *)dst)[i] = x;
+        break;
+    case F32:
+        ((float *)dst)[i] = (float)x;
+        break;
+    case BF16:
+        ((bf16 *)dst)[i] = __double2bfloat16(x);
+        break;
+    case F16:
+        ((fp16 *)dst)[i] = __double2half(x);
+        break;
+    case I32:
+        break;
     }
 }
 
 static double decode(const void *src, size_t i, dtype type)
 {
     switch (type) {
-    case F64: return ((const double *)src)[i];
-    case F32: return ((const float *)src)[i];
-    case BF16: return __bfloat162float(((const bf16 *)src)[i]);
-    case F16: return __half2float(((const fp16 *)src)[i]);
-    case I32: break;
+    case F64:
+        return ((const double *)src)[i];
+    case F32:
+        return ((const float *)src)[i];
+    case BF16:
+        return __bfloat162float(((const bf16 *)src)[i]);
+    case F16:
+        return __half2float(((const fp16 *)src)[i]);
+    case I32:
+        break;
     }
     return 0;
 }
@@ -87,7 +101,8 @@ static status cuda_put(void *dst, const void *src, size_t count, dtype type)
     }
     void *staged = malloc(bytes ? bytes : 1);
     if (!staged) return fail(ERR_MEMORY, "put: %zu bytes on the host", bytes);
-    for (size_t i = 0; i < count; i++) encode(staged, i, ((const double *)src)[i], type);
+    for (size_t i = 0; i < count; i++)
+        encode(staged, i, ((const double *)src)[i], type);
     const cudaError_t e = cudaMemcpy(dst, staged, bytes, cudaMemcpyHostToDevice);
     free(staged);
     CUDA_TRY(e, "put");
@@ -111,7 +126,8 @@ static status cuda_get(void *dst, const void *src, size_t count, dtype type)
     if (!staged) return fail(ERR_MEMORY, "get: %zu bytes on the host", bytes);
     const cudaError_t e = cudaMemcpy(staged, src, bytes, cudaMemcpyDeviceToHost);
     if (e == cudaSuccess)
-        for (size_t i = 0; i < count; i++) ((double *)dst)[i] = decode(staged, i, type);
+        for (size_t i = 0; i < count; i++)
+            ((double *)dst)[i] = decode(staged, i, type);
     free(staged);
     CUDA_TRY(e, "get");
     return OK;
@@ -214,7 +230,8 @@ static status cuda_copy_rate(double *bytes_per_second)
     args a;
     memset(&a, 0, sizeof a);
     a.in[0] = from, a.out[0] = to, a.d.N = (int64_t)bytes;
-    for (int i = 0; s == OK && i < SAMPLES; i++) s = cuda_time(copy_op, &a, &seconds[i]);
+    for (int i = 0; s == OK && i < SAMPLES; i++)
+        s = cuda_time(copy_op, &a, &seconds[i]);
     cuda_release(from);
     cuda_release(to);
     if (s != OK) return s;
@@ -223,6 +240,6 @@ static status cuda_copy_rate(double *bytes_per_second)
     return OK;
 }
 
-extern "C" const backend cuda_backend = {
-    "cuda",   cuda_devices, cuda_facts,  cuda_alloc, cuda_release,  cuda_put,
-    cuda_get, cuda_move,    cuda_poison, cuda_sync,  cuda_time,     cuda_copy_rate};
+extern "C" const backend cuda_backend = {"cuda",       cuda_devices, cuda_facts, cuda_alloc,
+                                         cuda_release, cuda_put,     cuda_get,   cuda_move,
+                                         cuda_poison,  cuda_sync,    cuda_time,  cuda_copy_rate};

@@ -48,7 +48,8 @@ static __global__ void __launch_bounds__(THREADS)
     position[r] = (int32_t)r;
 }
 
-/* start[v] = first sorted position with key >= v, v <= V: a warp narrows it down 32 parts at once. */
+/* start[v] = first sorted position with key >= v, v <= V: a warp narrows it down 32 parts at once.
+ */
 static __global__ void __launch_bounds__(THREADS)
     starts_kernel(const uint32_t *key, int32_t *start, int64_t R, int64_t V)
 {

@@ -112,8 +112,7 @@ template <class Weight> struct entmax_grad_rule {
     {
         return weight.of(p);
     }
-    template <class Pair, class Team>
-    __device__ void solve(Pair &t, Team &g, const grad_facts &row)
+    template <class Pair, class Team> __device__ void solve(Pair &t, Team &g, const grad_facts &row)
     {
         float A[CHAINS] = {0, 0, 0, 0}, V[CHAINS] = {0, 0, 0, 0}, pd = 0.0f, P = 0.0f;
         if (Weight::from_smallest) {

@@ -143,7 +143,7 @@ __device__ static void leave(float *mine, float *fold, const float (&dw)[HELD][V
 /* Every gridDim.x * blockDim.y-th row, of at most LONG columns. part: what `leave` leaves of every
  * block. */
 template <typename T>
-static __global__ void __launch_bounds__(FEW_WARPS * WARP)
+static __global__ void __launch_bounds__(FEW_WARPS *WARP)
     layer_norm_grad_kernel(const T *x, const float *w, const float *mean, const float *rstd,
                            const T *dy, T *dx, float *part, int64_t R, int64_t C, bool wide)
 {
@@ -235,7 +235,7 @@ template <typename T> struct incoming {
 /* Every gridDim.x-th row of the slab blockIdx.y, for rows wider than LONG. sums NULL: the slab is
  * the row. part: what `leave` leaves of every block. */
 template <typename T>
-static __global__ void __launch_bounds__(ROW_THREADS, RING_WARPS * WARP / ROW_THREADS)
+static __global__ void __launch_bounds__(ROW_THREADS, RING_WARPS *WARP / ROW_THREADS)
     layer_norm_grad_ring_kernel(const T *x, const float *w, const float *mean, const float *rstd,
                                 const T *dy, const float2 *sums, T *dx, float *part, int64_t R,
                                 int64_t C, bool wide)
@@ -382,8 +382,8 @@ template <typename T> static status run_grad(const args *a)
         layer_norm_grad_ring_kernel<T><<<blocks, p.threads, p.shared, stream>>>(
             x, w, mean, rstd, dy, sums, dx, part, R, C, wide);
     else if (R > 0)
-        layer_norm_grad_kernel<T><<<blocks, p.threads, p.shared, stream>>>(
-            x, w, mean, rstd, dy, dx, part, R, C, wide);
+        layer_norm_grad_kernel<T>
+            <<<blocks, p.threads, p.shared, stream>>>(x, w, mean, rstd, dy, dx, part, R, C, wide);
     sum_columns(OUT(float, 1), OUT(float, 2), part, p.blocks, C, stream);
     return launched("layer_norm_grad");
 }

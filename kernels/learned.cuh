@@ -66,8 +66,7 @@ struct learned_rule {
         if (row.real && g.rank == 0)
             dalpha[row.r] = row.broken ? NAN : row.arg < 0 ? 0.0f : (float)total;
     }
-    template <class Pair, class Team>
-    __device__ void solve(Pair &t, Team &g, const grad_facts &row)
+    template <class Pair, class Team> __device__ void solve(Pair &t, Team &g, const grad_facts &row)
     {
         double A = 0, V = 0, pd = 0, P = 0;
         if (a > 1) {

@@ -12,13 +12,14 @@
  *
  * falls from 1 to the root, every iterate a bound. On equal keys, or one key, one step is exact; as
  * alpha -> 1 one step is softmax. The root of any subset of the keys is a bound as well: the first
- * steps see the maximum of each group of entries only, and bring omega so near that one or two steps
- * over the row remain, in which groups that do not reach the support are left out. In a row of many
- * blocks, where every step over it is a barrier of them all, they see the maximum of each warp, which
- * all have from the search for m.
+ * steps see the maximum of each group of entries only, and bring omega so near that one or two
+ * steps over the row remain, in which groups that do not reach the support are left out. In a row
+ * of many blocks, where every step over it is a barrier of them all, they see the maximum of each
+ * warp, which all have from the search for m.
  *
- * Many keys just inside the threshold (G >> F) make F answer to the last bit of k: it moves G/F units.
- * So the last step is not rounded into k. From the residual rho = omega^r F - 1 at the k in use,
+ * Many keys just inside the threshold (G >> F) make F answer to the last bit of k: it moves G/F
+ * units. So the last step is not rounded into k. From the residual rho = omega^r F - 1 at the k in
+ * use,
  *
  *     k' = k + rest,  rest/k = (F/G) rho / r,   F' = F (1 - (1 - F/G) rho),   p_j = y_j(k')^r / F'
  *
@@ -99,8 +100,8 @@ struct real_power {
     }
 };
 
-/* For r so large that the rounding of 1 + k x, which costs a weight near the maximum r units, shows:
- * omega, whose r-th root hides it, comes from there; the weights and F from k x itself. */
+/* For r so large that the rounding of 1 + k x, which costs a weight near the maximum r units,
+ * shows: omega, whose r-th root hides it, comes from there; the weights and F from k x itself. */
 struct steep_power : real_power {
     enum { from_one = 1 };
 
@@ -185,7 +186,8 @@ template <class Power> struct newton_rule {
         if constexpr (Team::blocks > 1) {
             float top[Team::blocks];
 #pragma unroll
-            for (int e = 0; e < Team::blocks; e++) top[e] = g.warp_max(e) - row.m;
+            for (int e = 0; e < Team::blocks; e++)
+                top[e] = g.warp_max(e) - row.m;
             w = bound(g, row, top, [&](float F, float G) { return g.sum_in_warp(F, G); });
         } else {
             w = bound(g, row, row.top, [&](float F, float G) { return g.sum(F, G); });

@@ -23,10 +23,14 @@ __device__ static line line_of(normrelu_form form, double slope, double offset, 
 {
     const double b2 = beta * beta;
     switch (form) {
-    case NORMRELU_PAPER: return line{2 * b2, 1 - 2 * b2};
-    case NORMRELU_CODE_MATRIX: return line{2 * b2 * b2, 1 - 2 * b2};
-    case NORMRELU_CODE_EFT: return line{1, 0};
-    case NORMRELU_AFFINE: break;
+    case NORMRELU_PAPER:
+        return line{2 * b2, 1 - 2 * b2};
+    case NORMRELU_CODE_MATRIX:
+        return line{2 * b2 * b2, 1 - 2 * b2};
+    case NORMRELU_CODE_EFT:
+        return line{1, 0};
+    case NORMRELU_AFFINE:
+        break;
     }
     return line{slope, offset};
 }
@@ -107,8 +111,7 @@ struct normrelu_grad_rule {
     {
         return p;
     }
-    template <class Pair, class Team>
-    __device__ void solve(Pair &t, Team &g, const grad_facts &row)
+    template <class Pair, class Team> __device__ void solve(Pair &t, Team &g, const grad_facts &row)
     {
         const centred c = centre(t, g, ref_G);
         const double beta = row.beta, lift = row.norm * c.weighted - c.plain;

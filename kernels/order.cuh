@@ -9,9 +9,8 @@
  *
  * Method: the first sum grows with D and is 1 between the D of one key, 1/s, and that of as many
  * equal keys as there are within 1/s. The bits between are bisected until no key is left there. The
- * second is convex in y, of slope sum_j (y/p_j)^(alpha-2): Newton falls to its root from 1/K. Groups
- * whose maximum is beyond D are left out.
- * Source: model 1.3, solver 4.
+ * second is convex in y, of slope sum_j (y/p_j)^(alpha-2): Newton falls to its root from 1/K.
+ * Groups whose maximum is beyond D are left out. Source: model 1.3, solver 4.
  */
 #ifndef MOSAIC_ORDER_CUH
 #define MOSAIC_ORDER_CUH

@@ -6,9 +6,9 @@
  *     da_j = 1[p_j > 0] (G_j - sum_i p_i G_i) / S
  *     dc_j = beta^e (da_j - 1[j = j*] sum_i da_i),   dbeta = (e/beta) sum_j da_j (S p_j - b)
  *
- * Method: x <= 0, so [.]_+ is a saturation to [0, 1], which the multiply-add does for free. What the
- * rounding of k leaves is added: it moves all keys near the threshold alike, and S by their number.
- * Source: model 1.5.
+ * Method: x <= 0, so [.]_+ is a saturation to [0, 1], which the multiply-add does for free. What
+ * the rounding of k leaves is added: it moves all keys near the threshold alike, and S by their
+ * number. Source: model 1.5.
  */
 #include "grad.cuh"
 
@@ -60,8 +60,7 @@ struct relumax_grad_rule {
     {
         return p;
     }
-    template <class Pair, class Team>
-    __device__ void solve(Pair &t, Team &g, const grad_facts &row)
+    template <class Pair, class Team> __device__ void solve(Pair &t, Team &g, const grad_facts &row)
     {
         const centred c = centre(t, g, ref_G);
         gap = (float)c.gap;

@@ -7,7 +7,8 @@
  * float, so that a row is read once and written once however many passes its solver makes
  * (`resident`); it arrives by way of shared memory, which takes no registers while it is under way.
  * Longer rows are read again in every pass (`streamed`). Entries move in packs of 16 bytes (W
- * entries) if all rows are aligned to that, else one by one. A transform is a small struct, its rule:
+ * entries) if all rows are aligned to that, else one by one. A transform is a small struct, its
+ * rule:
  *
  *     solve(tile, team, row)  finds the row's constants; the tile holds x_j = c_j - m <= 0,
  *                             or c_j itself if the rule is not `shifted`
@@ -45,8 +46,7 @@ template <typename T, int W> struct resident {
     float x[ITEMS];
     int first, step; /* index of the first entry of pack 0, and from pack to pack */
 
-    template <class Team>
-    __device__ resident(const Team &g) : first(g.rank * W), step(g.size * W)
+    template <class Team> __device__ resident(const Team &g) : first(g.rank * W), step(g.size * W)
     {
     }
     /* Start moving a row into this thread's share of shared memory. */
@@ -87,7 +87,8 @@ template <typename T, int W> struct resident {
     __device__ __forceinline__ void subtract(float m)
     {
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++) x[i] -= m;
+        for (int i = 0; i < ITEMS; i++)
+            x[i] -= m;
     }
     /* Makes later passes compute from x, and indices from first and step, again: what a pass
      * computed would need as many registers as x itself if the compiler kept it. */
@@ -95,7 +96,8 @@ template <typename T, int W> struct resident {
     {
         asm volatile("" : "+r"(first), "+r"(step));
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++) asm volatile("" : "+f"(x[i]));
+        for (int i = 0; i < ITEMS; i++)
+            asm volatile("" : "+f"(x[i]));
     }
     /* The index in the row of entry i of this thread; it grows with i. */
     __device__ __forceinline__ int index(int i) const
@@ -105,13 +107,15 @@ template <typename T, int W> struct resident {
     __device__ __forceinline__ void maxima(float *top) const
     {
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++) top[i / GROUP] = max_nan(top[i / GROUP], x[i]);
+        for (int i = 0; i < ITEMS; i++)
+            top[i / GROUP] = max_nan(top[i / GROUP], x[i]);
     }
     /* f(x_j, j, chain): chain < CHAINS names one of several accumulators. */
     template <class F> __device__ __forceinline__ void each(F f) const
     {
 #pragma unroll
-        for (int i = 0; i < ITEMS; i++) f(x[i], index(i), i % CHAINS);
+        for (int i = 0; i < ITEMS; i++)
+            f(x[i], index(i), i % CHAINS);
     }
     /* The same for the groups whose maximum `reaches`. */
     template <class Reaches, class F>
@@ -121,7 +125,8 @@ template <typename T, int W> struct resident {
         for (int g = 0; g < GROUPS; g++)
             if (reaches(top[g]))
 #pragma unroll
-                for (int i = g * GROUP; i < (g + 1) * GROUP; i++) f(x[i], index(i), i % CHAINS);
+                for (int i = g * GROUP; i < (g + 1) * GROUP; i++)
+                    f(x[i], index(i), i % CHAINS);
     }
     /* The first index of a value, or INT32_MAX. */
     __device__ __forceinline__ int find(const float *top, float value) const
@@ -200,9 +205,11 @@ template <typename T> struct streamed {
         for (int64_t j = first; j < live; j += unroll * step) {
             float x[unroll];
 #pragma unroll
-            for (int i = 0; i < unroll; i++) x[i] = at(j + i * step);
+            for (int i = 0; i < unroll; i++)
+                x[i] = at(j + i * step);
 #pragma unroll
-            for (int i = 0; i < unroll; i++) f(x[i], (int)(j + i * step), i % CHAINS);
+            for (int i = 0; i < unroll; i++)
+                f(x[i], (int)(j + i * step), i % CHAINS);
         }
     }
     __device__ __forceinline__ void maxima(float *top) const
@@ -225,7 +232,8 @@ template <typename T> struct streamed {
     template <class F> __device__ __forceinline__ void store(T *out, int n, F f) const
     {
 #pragma unroll 4
-        for (int64_t j = first; j < n; j += step) out[j] = narrow<T>(f(at(j), (int)j));
+        for (int64_t j = first; j < n; j += step)
+            out[j] = narrow<T>(f(at(j), (int)j));
     }
     template <class Reaches, class F>
     __device__ __forceinline__ void store(T *out, int n, const float *, Reaches, F f) const
@@ -270,7 +278,8 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, T
     if (Rule::shifted) {
         t.subtract(shift);
 #pragma unroll
-        for (int i = 0; i < GROUPS; i++) row.top[i] -= shift;
+        for (int i = 0; i < GROUPS; i++)
+            row.top[i] -= shift;
     }
     rule.solve(t, g, row);
     t.forget();
@@ -295,7 +304,10 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, T
     const int arg = own == row.m ? t.find(row.top, peak - shift) : INT32_MAX;
     const int2 s = g.first_and_count(arg, count);
     if (g.rank != 0 || !real) return;
-    put_stat(a.stat, r, broken ? NAN : peak, broken ? NAN : row.idle ? 0.0f : rule.norm(),
+    put_stat(a.stat, r, broken ? NAN : peak,
+             broken     ? NAN
+             : row.idle ? 0.0f
+                        : rule.norm(),
              row.idle ? -1.0f : (float)s.x, row.idle ? 0.0f : (float)s.y);
 }
 
@@ -383,8 +395,8 @@ status launch_forward(const forward_call<T> &f, const Rule &rule, void *stream, 
 
 template <typename T, class Rule> status forward_rows(const args *a, const char *what, Rule rule)
 {
-    forward_call<T> f = {IN(T, 0),  IN(float, 1), OUT(T, 0),   OUT(float, 1), a->live,
-                         (uint32_t)a->d.R, (int)a->d.N, team_size(a->d.N)};
+    forward_call<T> f = {IN(T, 0), IN(float, 1),     OUT(T, 0),   OUT(float, 1),
+                         a->live,  (uint32_t)a->d.R, (int)a->d.N, team_size(a->d.N)};
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;

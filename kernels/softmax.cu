@@ -51,8 +51,7 @@ struct softmax_grad_rule {
         return p;
     }
     /* gap = sum_j p_j G_j - G_ref = sum_j p_j d_j + G_ref (sum_j p_j - 1),   d_j = G_j - G_ref */
-    template <class Pair, class Team>
-    __device__ void solve(Pair &t, Team &g, const grad_facts &)
+    template <class Pair, class Team> __device__ void solve(Pair &t, Team &g, const grad_facts &)
     {
         float s[CHAINS] = {0, 0, 0, 0}, P[CHAINS] = {0, 0, 0, 0}, pld = 0.0f, pl = 0.0f;
         t.first([&](float p, float, float G, int, int chain) {

@@ -68,9 +68,9 @@ __device__ inline float team_max(float x, int lanes)
     return x;
 }
 
-/* The length of a vector. squares(scale) is the sum of its (scale u)^2, the same in all threads that
- * share it; it is called again, with an exact scale, where the squares could leave the range of
- * float. */
+/* The length of a vector. squares(scale) is the sum of its (scale u)^2, the same in all threads
+ * that share it; it is called again, with an exact scale, where the squares could leave the range
+ * of float. */
 template <typename F> __device__ inline float vector_length(F squares)
 {
     float scale = 1, sum = squares(1.0f);
@@ -104,7 +104,8 @@ static inline norm_rule norm_rule_of(const params *p)
  * whole warps, at most 16. While lanes remain to be halved, each half keeps half of the values.
  * `room` is 2 x N x 16 floats of shared memory; calls alternate `turn` between 0 and 1, which saves
  * the second barrier. Every thread receives the sums. */
-template <int N> __device__ inline void row_sums(float (&s)[N], float (*room)[N][WARP / 2], int turn)
+template <int N>
+__device__ inline void row_sums(float (&s)[N], float (*room)[N][WARP / 2], int turn)
 {
     enum { EACH = WARP / N }; /* lanes that end with the same value */
     if (blockDim.x < WARP) {
@@ -130,7 +131,8 @@ template <int N> __device__ inline void row_sums(float (&s)[N], float (*room)[N]
         s[0] = 0;
 #pragma unroll
         for (int i = 0; i < WARP / 2; i += EACH)
-            if (i + lane % EACH < (int)blockDim.x / WARP) s[0] += room[turn][which][i + lane % EACH];
+            if (i + lane % EACH < (int)blockDim.x / WARP)
+                s[0] += room[turn][which][i + lane % EACH];
 #pragma unroll
         for (int o = EACH / 2; o > 0; o /= 2)
             s[0] += __shfl_xor_sync(ALL_LANES, s[0], o);

@@ -21,9 +21,9 @@
 #include "common.cuh"
 
 enum {
-    ITEMS = 32,         /* entries of a row per thread                  */
-    CHAINS = 4,         /* accumulators per thread of a sum over a row  */
-    GROUPS = 4,         /* of a thread's entries, each with its maximum */
+    ITEMS = 32, /* entries of a row per thread                  */
+    CHAINS = 4, /* accumulators per thread of a sum over a row  */
+    GROUPS = 4, /* of a thread's entries, each with its maximum */
     GROUP = ITEMS / GROUPS,
     CLUSTER = 8,        /* blocks of a wide team                        */
     MAX_THREADS = 1024, /* of a block                                   */
@@ -82,9 +82,9 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     {
         return KIND == LANES || (KIND == LANES_OR_WARPS && warps == 1);
     }
-    /* Whether the team's lanes are reduced by shuffles. A lane_team's always are, though 32 could be
-     * in one instruction: where that is the other side of a branch without a barrier, ptxas 13.0 put
-     * it under a predicate of something else (a wrong dbeta of normalised ReLU in bf16). */
+    /* Whether the team's lanes are reduced by shuffles. A lane_team's always are, though 32 could
+     * be in one instruction: where that is the other side of a branch without a barrier, ptxas 13.0
+     * put it under a predicate of something else (a wrong dbeta of normalised ReLU in bf16). */
     __device__ __forceinline__ bool narrow() const
     {
         return KIND == LANES || width < WARP;
@@ -182,7 +182,8 @@ template <int BLOCKS, team_kind KIND> struct team_of {
         for (int e = 1; e < 2 * BLOCKS; e++)
             if (i + e * (WARP / 2) < warps) x += slot[e * WARP];
 #pragma unroll
-        for (int o = WARP / 4; o; o >>= 1) x += __shfl_xor_sync(ALL_LANES, x, o);
+        for (int o = WARP / 4; o; o >>= 1)
+            x += __shfl_xor_sync(ALL_LANES, x, o);
         return both(x);
     }
     __device__ __forceinline__ float sum(float a)
@@ -243,8 +244,8 @@ template <int BLOCKS, team_kind KIND> struct team_of {
         i = INT32_MAX, n = 0;
 #pragma unroll
         for (int e = 0; e < BLOCKS; e++) {
-            const int2 x = lane() + e * WARP < warps ? slot[lane() + e * WARP]
-                                                     : make_int2(INT32_MAX, 0);
+            const int2 x =
+                lane() + e * WARP < warps ? slot[lane() + e * WARP] : make_int2(INT32_MAX, 0);
             i = min(i, x.x), n += x.y;
         }
         return make_int2(__reduce_min_sync(ALL_LANES, i), __reduce_add_sync(ALL_LANES, n));
@@ -252,8 +253,8 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     /* A double travels as its two halves. */
     __device__ double sum(double a)
     {
-        const sum2 s = fold(split(a), sum2{0, 0},
-                            [](sum2 x, sum2 y) { return split(whole(x) + whole(y)); });
+        const sum2 s =
+            fold(split(a), sum2{0, 0}, [](sum2 x, sum2 y) { return split(whole(x) + whole(y)); });
         return whole(s);
     }
     /* Makes shared memory written by the team, which is in one block, visible to it. */

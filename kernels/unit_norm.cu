@@ -6,10 +6,10 @@
  *     dx = (dy - y <y,dy>) / |x|,   |x| < eps: dx = dy / eps
  *     eps_add: dx = (dy - y <y,dy> (|x| + eps)/|x|) / (|x| + eps),   x = 0: dx = dy / eps
  *
- * x (R, D) -> y (R, D), norm (R) = |x|. Reads eps, eps_add. A row of up to one pack for each lane of
- * a warp has another row in flight beside it; a longer one lies in registers, up to 8 packs for each
- * thread of a warp or a block, and what lies beyond is read again from the cache.
- * Source: model 2.4.
+ * x (R, D) -> y (R, D), norm (R) = |x|. Reads eps, eps_add. A row of up to one pack for each lane
+ * of a warp has another row in flight beside it; a longer one lies in registers, up to 8 packs for
+ * each thread of a warp or a block, and what lies beyond is read again from the cache. Source:
+ * model 2.4.
  */
 #include "stage.cuh"
 

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backends.c — see backends.h. This is the project's one WITH_CUDA: the names of the kernels are
+ * always known; only a build with CUDA can run them.
+ */
+#include "backends.h"
+
+#ifdef WITH_CUDA
+#include "kernels.h"
+#define RUN(f) f
+#define DEVICE &cuda_backend
+#else
+#define RUN(f) NULL
+#define DEVICE NULL
+#endif
+
+#ifdef WITH_OPENBLAS
+op_fn linear_openblas; /* op/openblas.c */
+#endif
+
+static const impl impls[] = {
+#define OP(name, title, signature, grad, laws, tol, source)                                        \
+    {#name, "ref", "the reference, in double", name##_ref, &ref_backend},
+#include "ops.def"
+#undef OP
+#define KERNEL(op, name, idea) {#op, #name, idea, RUN(op##_##name), DEVICE},
+#include "kernels.def"
+#undef KERNEL
+#ifdef WITH_OPENBLAS
+    {"linear", "openblas", "dgemm: the yardstick", linear_openblas, &ref_backend},
+#endif
+};
+
+const backend *backend_at(int i)
+{
+    return i == 0 ? &ref_backend : i == 1 ? DEVICE : NULL;
+}
+
+const impl *impl_at(int i)
+{
+    return i < (int)(sizeof impls / sizeof *impls) ? &impls[i] : NULL;
+}

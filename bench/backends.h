@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backends.h — what this build can run: backends, and the implementations of every operation (the
+ * reference of each, then the rows of kernels.def).
+ */
+#ifndef MOSAIC_BACKENDS_H
+#define MOSAIC_BACKENDS_H
+
+#include "spec.h"
+
+/* The backends of this build: the reference, then the device; NULL past the end. */
+const backend *backend_at(int i);
+
+/* One way to compute an operation. run and where are NULL where the build has no CUDA. */
+typedef struct impl {
+    const char *op, *name, *idea;
+    op_fn *run;
+    const backend *where;
+} impl;
+
+/* In the order of the lists; NULL past the end. */
+const impl *impl_at(int i);
+
+#endif

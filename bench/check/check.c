@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check.c — verb check: loops over the rows of the lists, and the report.
+ *
+ * One row per comparison goes to stdout (and to out=), a failing row also prints the command that
+ * repeats it. Exit code: 1 if a row fails; 77 if nothing could run here, with the reason.
+ */
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "golden.h"
+#include "op/inputs.h"
+
+static void print_repro(const check *k, const char *what, const char *subject)
+{
+    const check_case *c = &k->at;
+    fprintf(stderr, "repro: mosaic check what=%s", what);
+    if (strcmp(what, "claim") == 0) fprintf(stderr, " claim=%s", subject);
+    if (c->op) fprintf(stderr, " op=%s impl=%s", c->op->name, c->impl->name);
+    if (c->op && c->type != F64) fprintf(stderr, " type=%s", type_name(c->type));
+    if (c->op && c->n) fprintf(stderr, " n=%lld", (long long)c->n);
+    if (c->op && c->rows) fprintf(stderr, " rows=%lld", (long long)c->rows);
+    if (c->op && uses_alpha(c->op)) fprintf(stderr, " alpha=%.17g", c->alpha);
+    if (c->op && uses_k(c->op)) fprintf(stderr, " k=%lld", (long long)c->k);
+    if (c->beta > 0) fprintf(stderr, " beta=%.17g", c->beta);
+    if (c->input) fprintf(stderr, " input=%s", c->input);
+    if (c->op) fprintf(stderr, " seed=%llu", (unsigned long long)c->seed);
+    fputc('\n', stderr);
+}
+
+void check_report(check *k, const char *what, const char *about, const match *m)
+{
+    const check_case *c = &k->at;
+    const verdict v = match_verdict(m);
+    check_row row = {.rows = c->rows, .n = c->n, .alpha = NAN, .error = m->error, .tol = m->tol};
+    snprintf(row.what, sizeof row.what, "%s", what);
+    snprintf(row.op, sizeof row.op, "%s", about);
+    snprintf(row.impl, sizeof row.impl, "%s", c->impl ? c->impl->name : "ref");
+    snprintf(row.type, sizeof row.type, "%s", type_name(c->type));
+    if (*c->v.label)
+        snprintf(row.subject, sizeof row.subject, "%.15s %s", m->tensor, c->v.label);
+    else
+        snprintf(row.subject, sizeof row.subject, "%s", m->tensor);
+    snprintf(row.input, sizeof row.input, "%s", c->input ? c->input : "");
+    if (c->op && uses_alpha(c->op)) row.alpha = c->alpha;
+    if (c->op && uses_k(c->op)) row.k = c->k;
+    row.seed = (int64_t)c->seed;
+    row.support = m->support;
+    snprintf(row.verdict, sizeof row.verdict, "%s", verdict_text(v));
+    results_print(CHECK, &row, k->rows == 0);
+    if (k->written == OK) k->written = results_append(k->file, CHECK, &row);
+    k->rows++;
+    k->failed += v == FAIL;
+    k->marginal += v == MARGINAL;
+    if (v == FAIL && strcmp(what, "golden") != 0) print_repro(k, what, m->tensor);
+}
+
+/* ---- selection ----------------------------------------------------------------------------- */
+
+/* Every word of the user must name something. */
+static status check_words(const words *w)
+{
+    static const char *const whats[] = {"all", "law", "match", "grad", "claim"};
+    static const char *const types[] = {"f32", "bf16", "f16"};
+    for (int64_t i = 0; i < word_count(w, "op"); i++)
+        if (strcmp(word_text_at(w, "op", i), "all") != 0 && !op_find(word_text_at(w, "op", i)))
+            return ERR_ARG;
+    for (int64_t i = 0; i < word_count(w, "impl"); i++)
+        if (strcmp(word_text_at(w, "impl", i), "all") != 0 &&
+            !impl_name_known(word_text_at(w, "impl", i)))
+            return fail(ERR_ARG, "impl: no implementation \"%s\" (see `mosaic list impls`)",
+                        word_text_at(w, "impl", i));
+    for (int64_t i = 0; i < word_count(w, "input"); i++)
+        if (strcmp(word_text_at(w, "input", i), "all") != 0)
+            TRY(input_check(word_text_at(w, "input", i)));
+    for (int64_t i = 0; i < word_count(w, "what"); i++) {
+        int known = 0;
+        for (size_t j = 0; j < sizeof whats / sizeof *whats; j++)
+            known |= strcmp(word_text_at(w, "what", i), whats[j]) == 0;
+        if (!known)
+            return fail(ERR_ARG, "what: \"%s\": expected law, match, grad, claim or all",
+                        word_text_at(w, "what", i));
+    }
+    for (int64_t i = 0; i < word_count(w, "type"); i++) {
+        int known = 0;
+        for (size_t j = 0; j < sizeof types / sizeof *types; j++)
+            known |= strcmp(word_text_at(w, "type", i), types[j]) == 0;
+        if (!known)
+            return fail(ERR_ARG, "type: \"%s\": expected f32, bf16 or f16",
+                        word_text_at(w, "type", i));
+    }
+    for (int64_t i = 0; i < word_count(w, "claim"); i++) {
+        int at = 0;
+        const char *word = word_text_at(w, "claim", i);
+        while (claim_name(at) && strcmp(claim_name(at), word) != 0)
+            at++;
+        if (strcmp(word, "all") != 0 && !claim_name(at))
+            return fail(ERR_ARG, "claim: no claim \"%s\" (see `mosaic list claims`)", word);
+    }
+    return OK;
+}
+
+/* ---- loops --------------------------------------------------------------------------------- */
+
+typedef status part(check *k);
+
+static const int64_t law_lengths[] = {1, 2, 3, 17, 33, 257, 1000};
+static const int64_t kernel_law_lengths[] = {1, 2, 31, 33, 255, 1000, 4097};
+static const int64_t kernel_lengths[] = {1,    2,    31,   32,    33,    255,
+                                         1000, 1024, 4097, 16384, 50304, 131072};
+static const int64_t grad_lengths[] = {1, 2, 7, 17};
+
+#define LENGTHS(list) (list), sizeof(list) / sizeof *(list)
+
+/* Run the case at hand. One that an implementation refuses is a failed row like any other; without
+ * memory or device nothing after it means anything. */
+static status run_case(check *k, part *run)
+{
+    const status s = run(k);
+    match m = {.error = INFINITY};
+    if (s == OK || s == ERR_MEMORY || s == ERR_DEVICE) return s;
+    fprintf(stderr, "mosaic check: %s\n", last_error());
+    snprintf(m.tensor, sizeof m.tensor, "%s", status_text(s));
+    check_report(k, k->what, k->at.op->name, &m);
+    return OK;
+}
+
+/* Run a part over the input families. */
+static status each_input(check *k, const words *w, part *run)
+{
+    for (int i = 0; input_name(i); i++) {
+        k->at.input = input_name(i);
+        if (word_chooses(w, "input", k->at.input) && input_applies(k->at.input, k->at.op))
+            TRY(run_case(k, run));
+    }
+    return OK;
+}
+
+/* ... over the variants of the operation, for each alpha, k and beta asked for. */
+static status each_variant(check *k, const words *w, part *run)
+{
+    const op *o = k->at.op;
+    const int64_t alphas = uses_alpha(o) ? word_count(w, "alpha") : 1;
+    const int64_t tops = uses_k(o) ? word_count(w, "k") : 1;
+    const int64_t betas = word_given(w, "beta") ? word_count(w, "beta") : 1;
+    for (int64_t i = 0; i < alphas * tops * betas; i++) {
+        k->at.alpha = word_real_at(w, "alpha", i % alphas);
+        k->at.k = word_int_at(w, "k", i / alphas % tops);
+        k->at.beta = word_given(w, "beta") ? word_real_at(w, "beta", i / alphas / tops) : 0;
+        for (int v = 0; check_variant(o, v, k->at.alpha, k->at.k, &k->at.v); v++)
+            TRY(run == check_grad ? run_case(k, run) : each_input(k, w, run));
+    }
+    return OK;
+}
+
+/* ... over the lengths: those asked for, or those of the list. */
+static status each_length(check *k, const words *w, const char *what, part *run,
+                          const int64_t *list, size_t count)
+{
+    k->what = what;
+    const int given = word_given(w, "n");
+    for (int64_t i = 0; i < (given ? word_count(w, "n") : (int64_t)count); i++) {
+        k->at.n = given ? word_int_at(w, "n", i) : list[i];
+        k->at.rows = word_int(w, "rows");
+        TRY(each_variant(k, w, run));
+    }
+    return OK;
+}
+
+static status check_impl(check *k, const words *w)
+{
+    const check_case *c = &k->at;
+    const int reference = c->impl->where == &ref_backend;
+    if (word_chooses(w, "what", "law") && op_is_transform(c->op) && reference)
+        TRY(each_length(k, w, "law", check_law, LENGTHS(law_lengths)));
+    if (word_chooses(w, "what", "law") && op_is_transform(c->op) && !reference)
+        TRY(each_length(k, w, "law", check_law, LENGTHS(kernel_law_lengths)));
+    if (word_chooses(w, "what", "grad") && reference && op_grad(c->op))
+        TRY(each_length(k, w, "grad", check_grad, LENGTHS(grad_lengths)));
+    if (word_chooses(w, "what", "match") && !reference)
+        TRY(each_length(k, w, "match", check_match, LENGTHS(kernel_lengths)));
+    return OK;
+}
+
+static dtype type_of(const char *name)
+{
+    return strcmp(name, "bf16") == 0 ? BF16 : strcmp(name, "f16") == 0 ? F16 : F32;
+}
+
+/* Every implementation asked for, in every type. *absent: why one could not run. */
+static status check_impls(check *k, const words *w, const char **absent)
+{
+    const impl *im;
+    progress bar;
+    int64_t all = 0, done = 0;
+    for (int i = 0; (im = impl_at(i)); i++)
+        all += impl_chosen(w, im) && !impl_absent(im);
+    progress_start(&bar, "check", all);
+    if (isatty(STDOUT_FILENO)) bar.terminal = -1; /* the rows are there */
+    for (int i = 0; (im = impl_at(i)); i++) {
+        if (!impl_chosen(w, im)) continue;
+        if (impl_absent(im)) {
+            *absent = impl_absent(im);
+            continue;
+        }
+        const int64_t types = im->where == &ref_backend ? 1 : word_count(w, "type");
+        progress_step(&bar, done++, im->op);
+        for (int64_t t = 0; t < types; t++) {
+            k->at = (check_case){.op = op_find(im->op), .impl = im, .type = F64};
+            k->at.seed = (uint64_t)word_int(w, "seed");
+            if (im->where != &ref_backend) k->at.type = type_of(word_text_at(w, "type", t));
+            TRY(check_impl(k, w));
+        }
+    }
+    progress_end(&bar);
+    return OK;
+}
+
+static status check_claims(check *k, const words *w)
+{
+    k->at = (check_case){.type = F64, .alpha = NAN};
+    for (int i = 0; claim_name(i); i++)
+        if (word_chooses(w, "claim", claim_name(i))) TRY(check_claim(k, claim_name(i)));
+    return OK;
+}
+
+typedef struct golden_sink {
+    check *check;
+    const char *file; /* without folders */
+} golden_sink;
+
+static void golden_reported(void *user, const char *what, double error, double tol)
+{
+    const golden_sink *g = user;
+    match m = {.error = error, .tol = tol, .limit = tol};
+    snprintf(m.tensor, sizeof m.tensor, "%s", what);
+    check_report(g->check, "golden", g->file, &m);
+}
+
+static status check_golden(check *k, const words *w)
+{
+    k->at = (check_case){.type = F64, .alpha = NAN};
+    for (int64_t i = 0; i < word_count(w, "golden"); i++) {
+        const char *path = word_text_at(w, "golden", i), *slash = strrchr(path, '/');
+        golden_sink g = {k, slash ? slash + 1 : path};
+        const int64_t before = k->rows;
+        TRY(golden_file(path, golden_reported, &g));
+        if (k->rows == before) return fail(ERR_DATA, "%s: expected at least one case", path);
+    }
+    return OK;
+}
+
+static status check_all(check *k, const words *w, const char **absent)
+{
+    if (word_given(w, "golden")) TRY(check_golden(k, w));
+    if (word_given(w, "golden") && !word_given(w, "what")) return OK;
+    TRY(check_impls(k, w, absent));
+    if (word_chooses(w, "what", "claim") && (word_given(w, "claim") || !word_given(w, "op")) &&
+        word_chooses(w, "impl", "ref"))
+        TRY(check_claims(k, w));
+    return OK;
+}
+
+int verb_check(const words *w)
+{
+    check k = {0};
+    const char *absent = NULL;
+    status s = check_words(w);
+    if (s != OK) return status_exit(s);
+    s = results_create(&k.file, word_text(w, "out"), w);
+    if (s != OK) return status_exit(s);
+    s = check_all(&k, w, &absent);
+    if (s == OK) s = k.written;
+    status closed = results_close(k.file, s == OK && k.rows > 0);
+    if (s == OK) s = closed;
+    if (s != OK) return status_exit(s);
+    if (k.rows == 0 && absent) {
+        fprintf(stderr, "mosaic check: skipped: %s\n", absent);
+        return EXIT_SKIP;
+    }
+    if (k.rows == 0) return usage_error("check: nothing to check for these words");
+    fprintf(stderr, "mosaic check: %lld rows, %lld failed, %lld marginal%s%s\n", (long long)k.rows,
+            (long long)k.failed, (long long)k.marginal, absent ? "; kernels skipped: " : "",
+            absent ? absent : "");
+    return k.failed ? EXIT_CHECK : EXIT_GOOD;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check.h — what the parts of verb check share: the case at hand, and where its rows go.
+ */
+#ifndef MOSAIC_CHECK_H
+#define MOSAIC_CHECK_H
+
+#include "op/call.h"
+#include "match.h"
+#include "store/results.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A set of parameters of an operation. */
+typedef struct variant {
+    char label[24]; /* "" if the operation has only one */
+    params p;
+    const char *transform; /* attention: what it is handed */
+} variant;
+
+/* One case: a problem that a command line can repeat. Unused parts are NULL, 0 or NaN. */
+typedef struct check_case {
+    const op *op;
+    const impl *impl;
+    dtype type;
+    variant v;
+    double alpha, beta; /* NaN if none; beta 0: mixed */
+    int64_t k, n, rows; /* rows 0: by length */
+    const char *input;
+    uint64_t seed;
+} check_case;
+
+typedef struct check {
+    results *file;
+    int64_t rows, failed, marginal; /* reported */
+    status written;                 /* of the results file */
+    const char *what;               /* the part that runs */
+    check_case at;
+} check;
+
+/* Report one row of the case at hand. what: "law", "match", "grad", "golden" or "claim"; about
+ * names the operation, or the golden file. A failing row prints the command that repeats it. */
+void check_report(check *k, const char *what, const char *about, const match *m);
+
+/* The parts: each runs the case at hand and reports its rows. */
+status check_match(check *k);
+status check_law(check *k);
+status check_grad(check *k);
+/* claims.c: the claim of that name, and the names. */
+status check_claim(check *k, const char *name);
+const char *claim_name(int i);
+
+/* The i-th variant of an operation (normalised ReLU forms, transforms of attention, ...) for this
+ * alpha and k; 0 past the end. */
+int check_variant(const op *o, int i, double alpha, int64_t top, variant *v);
+int uses_alpha(const op *o);
+int uses_k(const op *o);
+/* Sizes of the problem of length n for match; B = 0 if the operation does not take that length. */
+dims match_dims(const op *o, int64_t n, int64_t rows);
+const char *type_name(dtype t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

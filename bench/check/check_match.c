@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check_match.c — verb check: an implementation against the reference (match.h), and the laws
+ * (laws.h) of an implementation.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "op/inputs.h"
+#include "laws.h"
+
+/* A filled call of the case at hand; *c = NULL if the operation does not take that length. */
+static status open_case(check *k, call **c)
+{
+    const dims d = match_dims(k->at.op, k->at.n, k->at.rows);
+    *c = NULL;
+    if (d.B == 0) return OK;
+    TRY(call_create(c, k->at.op, k->at.impl, &d, &k->at.v.p, k->at.type));
+    status s = k->at.v.transform ? call_weights(*c, k->at.v.transform) : OK;
+    if (s == OK) s = inputs_fill(*c, k->at.input, k->at.beta, k->at.seed);
+    if (s != OK) {
+        call_destroy(*c);
+        *c = NULL;
+    }
+    return s;
+}
+
+/* Run c again and again: the same bits as in its host outputs, or an infinite error. */
+static status repeat(call *c, int times, match *m)
+{
+    double *first[MAX_TENSORS] = {0};
+    status s = OK;
+    snprintf(m->tensor, sizeof m->tensor, "repeat");
+    for (int i = 0; i < c->sig.outputs; i++) {
+        const size_t bytes = (size_t)c->out_count[i] * sizeof **first;
+        if (!(first[i] = malloc(bytes))) s = fail(ERR_MEMORY, "repeat: no memory");
+        if (first[i]) memcpy(first[i], c->out[i], bytes);
+    }
+    for (int t = 0; s == OK && t < times; t++) {
+        if ((s = call_run(c)) == OK) s = call_get(c);
+        for (int i = 0; s == OK && i < c->sig.outputs; i++)
+            if (memcmp(first[i], c->out[i], (size_t)c->out_count[i] * sizeof **first) != 0)
+                m->error = INFINITY;
+    }
+    for (int i = 0; i < c->sig.outputs; i++)
+        free(first[i]);
+    return s;
+}
+
+/* Every output but the first may be unwanted: the first alone must still match. */
+static status alone(call *c, match *m)
+{
+    match all[MAX_TENSORS];
+    int count = 0;
+    c->omit_out = ~1u;
+    status s = call_once(c);
+    if (s == OK) s = match_call(c, all, &count);
+    c->omit_out = 0;
+    if (s != OK) return s;
+    *m = all[0];
+    snprintf(m->tensor, sizeof m->tensor, "%.20s alone", c->sig.out[0].name);
+    return OK;
+}
+
+/* The gradient without its last output, which has a kernel of its own: the worst of the others. */
+static status without_last(call *c, match *m)
+{
+    match all[MAX_TENSORS];
+    int count = 0;
+    c->omit_out = 1u << (c->sig.outputs - 1);
+    status s = call_once(c);
+    if (s == OK) s = match_call(c, all, &count);
+    c->omit_out = 0;
+    if (s != OK) return s;
+    *m = all[0];
+    for (int i = 1; i < count; i++)
+        if (match_verdict(&all[i]) > match_verdict(m)) *m = all[i];
+    snprintf(m->tensor, sizeof m->tensor, "no %s", c->sig.out[c->sig.outputs - 1].name);
+    return OK;
+}
+
+/* A stage has one family of inputs and is repeated the more often: 20 runs of every kernel. */
+status check_match(check *k)
+{
+    call *c;
+    match matches[MAX_TENSORS + 3] = {0};
+    int count = 0;
+    TRY(open_case(k, &c));
+    if (!c) return OK;
+    const int rows = op_is_transform(c->op) || op_is_transform_grad(c->op);
+    status s = call_once(c);
+    if (s == OK) s = match_call(c, matches, &count);
+    if (s == OK) s = repeat(c, rows ? 2 : 19, &matches[count++]);
+    if (s == OK && c->sig.outputs > 1) s = alone(c, &matches[count++]);
+    if (s == OK && rows && c->sig.outputs > 2) s = without_last(c, &matches[count++]);
+    for (int i = 0; s == OK && i < count; i++)
+        check_report(k, "match", k->at.op->name, &matches[i]);
+    call_destroy(c);
+    return s;
+}
+
+static void law_reported(void *user, const char *law, double error, double tol)
+{
+    match m = {.error = error, .tol = tol, .limit = tol};
+    snprintf(m.tensor, sizeof m.tensor, "%s", law);
+    check_report(user, "law", ((check *)user)->at.op->name, &m);
+}
+
+status check_law(check *k)
+{
+    call *c;
+    TRY(open_case(k, &c));
+    if (!c) return OK;
+    status s = laws_check(c, k->at.seed, law_reported, k);
+    call_destroy(c);
+    return s;
+}

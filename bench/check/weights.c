@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * row.c — verb row: what the transforms do to rows of random unit keys.
+ *
+ *     query q and keys k_j uniform on the unit sphere of R^dim, c_j = <q,k_j>, |u_j|^2 = 2 - 2 c_j
+ *     p = transform(c; beta) is p_j = K(|u_j|) / sum K with
+ *         softmax          K(u) = exp(-beta^2 u^2 / 2)  bandwidth 1/beta
+ *         entmax           K(u) = [1 - u^2/h^2]_+^r, r = 1/(alpha-1)
+ *                                                       h^2 = u_min^2 + 2 r omega / beta^2
+ *         normalised ReLU  K(u) = [1 - u^2/h^2]_+       h fixed by beta
+ *         ReLUmax          K(u) = [1 - u^2/h^2]_+       h^2 = u_min^2 + 2 b beta^-power
+ *         top-k            Gaussian or box up to R_k    R_k, the k-th nearest distance
+ *
+ * shape=1: K on a grid of distances and the weights of one row, sorted by distance.
+ * shape=0: support size and bandwidth, averaged over rows. Source: model 1.3-1.7, 1.11.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mosaic.h"
+#include "store/results.h"
+#include "rng.h"
+#include "verb.h"
+
+enum { GRID = 201 };
+
+typedef struct sphere {
+    int64_t n, dim;
+    double *c, *p, *key; /* [n], [n], [dim] */
+} sphere;
+
+static void unit_vector(rng *r, int64_t dim, double *v)
+{
+    double norm = 0;
+    for (int64_t i = 0; i < dim; i++) {
+        v[i] = rng_normal(r);
+        norm += v[i] * v[i];
+    }
+    for (int64_t i = 0; i < dim; i++)
+        v[i] /= sqrt(norm);
+}
+
+/* Cosines of one random query with n random keys; the first axis serves as the query, since the
+ * sphere has no preferred direction. Sorted, largest first. */
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+static void draw_cosines(sphere *s, uint64_t seed, int64_t row)
+{
+    rng r = rng_sample(seed, 0x726f77, (uint64_t)s->dim, (uint64_t)row);
+    for (int64_t j = 0; j < s->n; j++) {
+        unit_vector(&r, s->dim, s->key);
+        s->c[j] = s->key[0];
+    }
+    qsort(s->c, (size_t)s->n, sizeof *s->c, descending);
+}
+
+static double distance_of(double cosine)
+{
+    return sqrt(fmax(0, 2 - 2 * cosine));
+}
+
+static int starts(const method *m, const char *op)
+{
+    return strcmp(m->op, op) == 0;
+}
+
+/* The exponent r of the kernel; INFINITY: Gaussian; 0: box. */
+static double exponent_of(const method *m)
+{
+    if (starts(m, "entmax")) return 1 / (m->p.alpha - 1);
+    if (starts(m, "softmax") || starts(m, "topk_softmax")) return INFINITY;
+    return starts(m, "topk_uniform") ? 0 : 1;
+}
+
+/* The bandwidth of a solved row, and in *radius the distance beyond which nothing weighs. */
+static double bandwidth_of(const method *m, const sphere *s, const double *stat, double beta,
+                           double *radius)
+{
+    double nearest = 2 - 2 * stat[STAT_MAX], h = 1 / beta;
+    *radius = INFINITY;
+    if (starts(m, "entmax") || starts(m, "sparsemax")) {
+        h = sqrt(nearest + 2 * exponent_of(m) * stat[STAT_NORM] / (beta * beta));
+    } else if (starts(m, "relumax")) {
+        h = sqrt(nearest + 2 * m->p.relumax_b * pow(beta, -m->p.relumax_power));
+    } else if (starts(m, "normrelu")) {
+        double g = 1 - 1 / (beta * beta);
+        h = m->p.form == NORMRELU_CODE_MATRIX ? sqrt(1 + g * g)
+            : m->p.form == NORMRELU_CODE_EFT  ? sqrt(2)
+                                              : 1 / beta;
+    } else if (strncmp(m->op, "topk", 4) == 0) {
+        int64_t k = m->p.k < s->n ? m->p.k : s->n;
+        *radius = distance_of(s->c[k - 1]);
+        if (starts(m, "topk_uniform")) h = *radius;
+    }
+    return h;
+}
+
+static double kernel_at(double u, double h, double r, double radius, double beta)
+{
+    if (u > radius) return 0;
+    if (isinf(r)) return exp(-beta * beta * u * u / 2);
+    if (r == 0) return 1;
+    return pow(fmax(0, 1 - u * u / (h * h)), r);
+}
+
+static status solve(const method *m, sphere *s, double beta, double *stat)
+{
+    args a = {.in = {s->c, &beta}, .out = {s->p, stat}, .d = {.R = 1, .N = s->n}, .p = m->p};
+    size_t need = 0;
+    a.need = &need;
+    TRY(m->weights(&a));
+    a.need = NULL;
+    a.work = malloc(need ? need : 1);
+    if (!a.work) return fail(ERR_MEMORY, "row: out of memory");
+    status done = m->weights(&a);
+    free(a.work);
+    return done;
+}
+
+typedef struct emitter {
+    results *r;
+    row_row row;
+    int printed;
+} emitter;
+
+static status emit(emitter *e, const char *quantity, double x, double value)
+{
+    snprintf(e->row.quantity, sizeof e->row.quantity, "%s", quantity);
+    e->row.x = x;
+    e->row.value = value;
+    results_print(ROW, &e->row, e->printed++ == 0);
+    return results_append(e->r, ROW, &e->row);
+}
+
+static status one_row(emitter *e, const method *m, sphere *s, uint64_t seed, double beta)
+{
+    double stat[STATS], radius;
+    draw_cosines(s, seed, 0);
+    TRY(solve(m, s, beta, stat));
+    double h = bandwidth_of(m, s, stat, beta, &radius);
+    for (int i = 0; i < GRID; i++) {
+        double u = 2.0 * i / (GRID - 1);
+        TRY(emit(e, "kernel", u, kernel_at(u, h, exponent_of(m), radius, beta)));
+    }
+    for (int64_t j = 0; j < s->n; j++)
+        TRY(emit(e, "weight", distance_of(s->c[j]), s->p[j]));
+    return OK;
+}
+
+static status mean_rows(emitter *e, const method *m, sphere *s, uint64_t seed, double beta,
+                        int64_t rows)
+{
+    double support = 0, bandwidth = 0, stat[STATS], radius;
+    for (int64_t i = 0; i < rows; i++) {
+        draw_cosines(s, seed, i);
+        TRY(solve(m, s, beta, stat));
+        support += stat[STAT_COUNT];
+        bandwidth += bandwidth_of(m, s, stat, beta, &radius);
+    }
+    TRY(emit(e, "support", NAN, support / (double)rows));
+    return emit(e, "bandwidth", NAN, bandwidth / (double)rows);
+}
+
+static status all_points(emitter *e, const method *m, const words *w)
+{
+    uint64_t seed = (uint64_t)word_int(w, "seed");
+    int64_t rows = word_int(w, "rows");
+    status s = OK;
+    snprintf(e->row.method, sizeof e->row.method, "%s", m->name);
+    e->row.alpha = starts(m, "entmax") || starts(m, "sparsemax") ? m->p.alpha : NAN;
+    for (int64_t i = 0; i < word_count(w, "n"); i++)
+        for (int64_t j = 0; j < word_count(w, "dim"); j++) {
+            sphere at = {.n = word_int_at(w, "n", i), .dim = word_int_at(w, "dim", j)};
+            at.c = malloc((size_t)(2 * at.n + at.dim) * sizeof(double));
+            if (!at.c) return fail(ERR_MEMORY, "row: out of memory");
+            at.p = at.c + at.n;
+            at.key = at.p + at.n;
+            e->row.n = at.n;
+            e->row.dim = at.dim;
+            for (int64_t b = 0; s == OK && b < word_count(w, "beta"); b++) {
+                e->row.beta = word_real_at(w, "beta", b);
+                e->row.rows = word_int(w, "shape") ? 1 : rows;
+                s = word_int(w, "shape") ? one_row(e, m, &at, seed, e->row.beta)
+                                         : mean_rows(e, m, &at, seed, e->row.beta, rows);
+            }
+            free(at.c);
+            TRY(s);
+        }
+    return OK;
+}
+
+int verb_row(const words *w)
+{
+    emitter e = {0};
+    method m;
+    int all = strcmp(word_text(w, "method"), "all") == 0;
+    for (int64_t i = 0; !all && i < word_count(w, "method"); i++) {
+        status s = method_find(word_text_at(w, "method", i), &m);
+        if (s != OK) return status_exit(s);
+    }
+    status s = results_create(&e.r, word_text(w, "out"), w);
+    for (int64_t i = 0; s == OK; i++) {
+        const char *name = all                           ? method_name((int)i)
+                           : i < word_count(w, "method") ? word_text_at(w, "method", i)
+                                                         : NULL;
+        if (!name) break;
+        s = method_find(name, &m);
+        if (s == OK) s = all_points(&e, &m, w);
+    }
+    status closed = results_close(e.r, s == OK);
+    return status_exit(s != OK ? s : closed);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * run.c — verb run: the cells of an experiment file, each a process of its own, finished ones
+ * skipped. A cell is finished if its file is whole and was made by the same words with the same
+ * sources; a killed run therefore goes on where it was. Timings run alone, one after another with
+ * all cores; everything else runs `jobs` at a time on one core each, which suits small models.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "experiment.h"
+#include "store/results.h"
+#include "verb.h"
+#include "version.h"
+
+enum { WAITING, RUNNING, DONE, FAILED, SKIPPED };
+
+typedef struct runner {
+    cells all;
+    int *state;
+    pid_t *child;
+    int jobs;
+    int finished, failed;
+} runner;
+
+int make_folders(const char *path)
+{
+    char text[4096];
+    snprintf(text, sizeof text, "%s", path);
+    for (char *c = text + 1; *c; c++)
+        if (*c == '/') {
+            *c = '\0';
+            if (mkdir(text, 0777) != 0 && errno != EEXIST) return 0;
+            *c = '/';
+        }
+    return 1;
+}
+
+/* The command of a cell as the finished file records it. */
+static status cell_key(const cell *c, char **text)
+{
+    words *w;
+    *text = NULL;
+    TRY(words_parse(c->verb, c->count, c->word, &w));
+    *text = words_canonical(w, NULL);
+    words_free(w);
+    return *text ? OK : fail(ERR_MEMORY, "run: out of memory");
+}
+
+static int is_finished(const cell *c, const char *wanted)
+{
+    char key[4096] = "", sources[80] = "";
+    return access(c->result, R_OK) == 0 && (!c->checkpoint || access(c->checkpoint, R_OK) == 0) &&
+           (!c->best || access(c->best, R_OK) == 0) &&
+           results_read_attribute(c->result, "key", key, sizeof key) == OK &&
+           results_read_attribute(c->result, "sources", sources, sizeof sources) == OK &&
+           strcmp(key, wanted) == 0 && strcmp(sources, MOSAIC_SOURCES) == 0;
+}
+
+/* Replace this process by the cell's command; its chatter goes to NAME.log. */
+static void become(const cells *all, const cell *c, int alone)
+{
+    char *argv[LINE_WORDS + 8], extra[4][4200], log[4200];
+    int n = 0, made = 0;
+    argv[n++] = "mosaic";
+    argv[n++] = c->verb;
+    for (int i = 0; i < c->count; i++)
+        argv[n++] = c->word[i];
+    snprintf(extra[made], sizeof extra[0], "out=%s", c->result);
+    argv[n++] = extra[made++];
+    if (c->checkpoint) {
+        snprintf(extra[made], sizeof extra[0], "checkpoint=%s", c->checkpoint);
+        argv[n++] = extra[made++];
+    }
+    if (c->best) {
+        snprintf(extra[made], sizeof extra[0], "best=%s", c->best);
+        argv[n++] = extra[made++];
+    }
+    if (c->after >= 0) {
+        snprintf(extra[made], sizeof extra[0], "from=%s", all->cell[c->after].checkpoint);
+        argv[n++] = extra[made++];
+    }
+    argv[n] = NULL;
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* whoever ends the run ends its cells */
+    snprintf(log, sizeof log, "%s.log", c->result);
+    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_WRONLY);
+    if (fd >= 0) dup2(fd, STDERR_FILENO);
+    if (null >= 0) dup2(null, STDOUT_FILENO);
+    if (!alone) setenv("OMP_NUM_THREADS", "1", 1);
+    setenv("OPENBLAS_NUM_THREADS", alone ? "" : "1", 1);
+    if (alone) unsetenv("OPENBLAS_NUM_THREADS");
+    execv("/proc/self/exe", argv);
+    _exit(127);
+}
+
+static void print_log_tail(const cell *c)
+{
+    char log[4200], text[400] = "", last[400] = "";
+    snprintf(log, sizeof log, "%s.log", c->result);
+    FILE *f = fopen(log, "r");
+    while (f && fgets(text, sizeof text, f))
+        if (*text != '\n') snprintf(last, sizeof last, "%s", text);
+    if (f) fclose(f);
+    last[strcspn(last, "\n")] = '\0';
+    fprintf(stderr, "%s: %s\n", c->name, *last ? last : "died without a word");
+}
+
+static int ready(const runner *r, int i)
+{
+    int after = r->all.cell[i].after;
+    return r->state[i] == WAITING &&
+           (after < 0 || r->state[after] == DONE || r->state[after] == SKIPPED);
+}
+
+/* A cell that cannot run because the one before it failed. */
+static void drop_orphans(runner *r)
+{
+    for (int i = 0; i < r->all.count; i++) {
+        int after = r->all.cell[i].after;
+        if (r->state[i] == WAITING && after >= 0 && r->state[after] == FAILED) {
+            r->state[i] = FAILED;
+            r->failed++;
+            r->finished++;
+        }
+    }
+}
+
+static status start(runner *r, int i, int alone)
+{
+    if (!make_folders(r->all.cell[i].result))
+        return fail(ERR_FILE, "%s: cannot be created: expected a writable folder",
+                    r->all.cell[i].result);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) return fail(ERR_MEMORY, "run: a process cannot be started");
+    if (pid == 0) become(&r->all, &r->all.cell[i], alone);
+    r->child[i] = pid;
+    r->state[i] = RUNNING;
+    return OK;
+}
+
+/* Wait for one child and book its end. */
+static void reap(runner *r)
+{
+    int how;
+    pid_t pid = waitpid(-1, &how, 0);
+    for (int i = 0; i < r->all.count; i++) {
+        if (r->state[i] != RUNNING || r->child[i] != pid) continue;
+        int code = WIFEXITED(how) ? WEXITSTATUS(how) : 128;
+        r->state[i] = code == EXIT_GOOD ? DONE : code == EXIT_SKIP ? SKIPPED : FAILED;
+        r->finished++;
+        if (r->state[i] == DONE) continue;
+        if (r->state[i] == FAILED) r->failed++;
+        print_log_tail(&r->all.cell[i]);
+    }
+}
+
+/* Timings first and alone, then the rest in parallel. */
+static status execute(runner *r)
+{
+    progress p;
+    progress_start(&p, "run", r->all.count - r->finished);
+    int before = r->finished;
+    for (int pass = 0; pass < 2; pass++) {
+        int running = 0, jobs = pass == 0 ? 1 : r->jobs;
+        for (;;) {
+            int next = -1;
+            drop_orphans(r);
+            for (int i = 0; next < 0 && i < r->all.count; i++) {
+                int timing = strcmp(r->all.cell[i].verb, "time") == 0;
+                if (timing == (pass == 0) && ready(r, i)) next = i;
+            }
+            if (next < 0 && running == 0) break;
+            if (next >= 0 && running < jobs) {
+                TRY(start(r, next, pass == 0));
+                running++;
+                continue;
+            }
+            reap(r);
+            running--;
+            progress_step(&p, r->finished - before, NULL);
+        }
+    }
+    progress_end(&p);
+    return OK;
+}
+
+static int print_plan(const runner *r)
+{
+    for (int i = 0; i < r->all.count; i++) {
+        const cell *c = &r->all.cell[i];
+        printf("%s\t%s\tmosaic %s", c->of->id, r->state[i] == DONE ? "done" : "to do", c->verb);
+        for (int j = 0; j < c->count; j++)
+            printf(" %s", c->word[j]);
+        printf("\n");
+    }
+    return EXIT_GOOD;
+}
+
+/* i/n: every n-th chain of cells (a cell and those after it), so that job arrays share a folder. */
+static status take_shard(runner *r, const char *text)
+{
+    int i, n, used = 0, chain = -1;
+    if (sscanf(text, "%d/%d%n", &i, &n, &used) != 2 || text[used] || i < 1 || n < i)
+        return fail(ERR_ARG, "run: shard=%s: expected i/n with 1 <= i <= n", text);
+    for (int c = 0; c < r->all.count; c++) {
+        if (r->all.cell[c].after < 0) chain++;
+        if (chain % n != i - 1 && r->state[c] == WAITING) {
+            r->state[c] = SKIPPED;
+            r->finished++;
+        }
+    }
+    return OK;
+}
+
+int verb_run(const words *w)
+{
+    runner r = {0};
+    paper *p = NULL;
+    const char *ids[256];
+    int count = 0, all = strcmp(word_text(w, "ids"), "all") == 0, code = EXIT_GOOD;
+    for (int64_t i = 0; !all && i < word_count(w, "ids") && count < 256; i++)
+        ids[count++] = word_text_at(w, "ids", i);
+    status s = paper_read(&p, word_text(w, "file"), word_text(w, "profile"));
+    if (s == OK) s = cells_plan(p, word_text(w, "results"), ids, count, &r.all);
+    if (s == OK) {
+        r.state = calloc((size_t)r.all.count + 1, sizeof *r.state);
+        r.child = calloc((size_t)r.all.count + 1, sizeof *r.child);
+        if (!r.state || !r.child) s = fail(ERR_MEMORY, "run: out of memory");
+    }
+    for (int i = 0; s == OK && i < r.all.count; i++) {
+        const cell *c = &r.all.cell[i];
+        char *key;
+        s = cell_key(c, &key);
+        if (s != OK) s = fail(s, "%s: experiment %s: %s", p->path, c->of->id, last_error());
+        if (s == OK && !word_int(w, "force") && is_finished(c, key)) {
+            r.state[i] = DONE;
+            r.finished++;
+        }
+        free(key);
+    }
+    if (s == OK) s = take_shard(&r, word_text(w, "shard"));
+    if (s == OK && word_int(w, "dry")) {
+        code = print_plan(&r);
+    } else if (s == OK) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        r.jobs = word_int(w, "jobs") > 0 ? (int)word_int(w, "jobs") : (int)(cores > 0 ? cores : 1);
+        int done = r.finished;
+        s = execute(&r);
+        if (s == OK)
+            fprintf(stderr, "run: %d cells: %d were finished, %d ran, %d failed\n", r.all.count,
+                    done, r.finished - done - r.failed, r.failed);
+        if (r.failed) code = EXIT_CHECK;
+    }
+    cells_free(&r.all);
+    free(r.state);
+    free(r.child);
+    paper_free(p);
+    return s != OK ? status_exit(s) : code;
+}

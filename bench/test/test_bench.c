@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_bench.c — the grammar of the command line, result files, experiments: what the harness
+ * promises whatever it measures.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "paper/experiment.h"
+#include "mosaic.h"
+#include "paper/pivot.h"
+#include "store/results.h"
+#include "selftest.h"
+#include "verb.h"
+
+static int parses(const char *verb, const char *word)
+{
+    char *copy = strdup(word);
+    words *w;
+    int good = words_parse(verb, 1, &copy, &w) == OK;
+    words_free(w);
+    free(copy);
+    return good;
+}
+
+void selftest_words(selftest *t)
+{
+    char *text[] = {"n=256..2048:x2,7", "alpha=4/3,1.5,1.25..1.75:+0.25", "op=softmax,entmax",
+                    "k=1..3"};
+    words *w;
+    EXPECT(words_parse("time", 4, text, &w) == OK);
+    if (!w) return;
+    EXPECT(word_count(w, "n") == 5 && word_int_at(w, "n", 3) == 2048 &&
+           word_int_at(w, "n", 4) == 7);
+    EXPECT(word_count(w, "alpha") == 5);
+    EXPECT_NEAR(word_real_at(w, "alpha", 0), 4.0 / 3, 1e-15);
+    EXPECT_NEAR(word_real_at(w, "alpha", 4), 1.75, 1e-12);
+    EXPECT(word_count(w, "op") == 2 && strcmp(word_text_at(w, "op", 1), "entmax") == 0);
+    EXPECT(word_count(w, "k") == 3 && word_int_at(w, "k", 2) == 3);
+    EXPECT(!word_given(w, "seed") && word_int(w, "seed") == 7);
+    char *typed = words_canonical(w, "k seed");
+    EXPECT(typed && strcmp(typed, "time op=softmax,entmax n=256..2048:x2,7 "
+                                  "alpha=4/3,1.5,1.25..1.75:+0.25") == 0);
+    free(typed);
+    words_free(w);
+
+    static const char *const wrong[] = {"alpha=1",   "alpha=0.5",
+                                        "alpha=nan", "alpha=1e999",
+                                        "alpha=",    "alpha=1.5,,2",
+                                        "n=0",       "n=-3",
+                                        "n=1.5",     "n=9..3",
+                                        "n=1..9:x1", "n=1..9:y2",
+                                        "n=1..9:+0", "n=..4",
+                                        "k=0",       "beta=0",
+                                        "beta=-1",   "beta=nan",
+                                        "beta=4/0",  "seed=-1",
+                                        "samples=2", "n=99999999999999999999",
+                                        "speed=3",   "alpha=1.5x"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        int good = parses("time", wrong[i]);
+        if (good) fprintf(stderr, "accepted: %s\n", wrong[i]);
+        EXPECT(!good);
+    }
+    EXPECT(parses("time", "alpha=2") && parses("train", "dropout=0") &&
+           !parses("train", "dropout=1"));
+    EXPECT(!parses("train", "steps=0") && !parses("info", "bare"));
+    const char *names[] = {"softmax", "sparsemax"};
+    EXPECT(strcmp(nearest_name("sofmax", names, 2), "softmax") == 0);
+    EXPECT(nearest_name("zzz", names, 2) == NULL);
+}
+
+typedef struct scratch {
+    char folder[64], path[96];
+} scratch;
+
+static int scratch_open(scratch *s)
+{
+    strcpy(s->folder, "/tmp/mosaic-test-XXXXXX");
+    if (!mkdtemp(s->folder)) return 0;
+    snprintf(s->path, sizeof s->path, "%s/a.h5", s->folder);
+    return 1;
+}
+
+static void scratch_close(scratch *s)
+{
+    unlink(s->path);
+    rmdir(s->folder);
+}
+
+static words *some_words(void)
+{
+    char *text[] = {"op=softmax", "n=16"};
+    words *w;
+    words_parse("time", 2, text, &w);
+    return w;
+}
+
+static status write_sample(const char *path)
+{
+    words *w = some_words();
+    results *r;
+    status s = results_create(&r, path, w);
+    const double samples[] = {3, 1, 2};
+    for (int i = 0; s == OK && i < 3; i++) {
+        time_row row = {.op = "softmax",
+                        .impl = "ref",
+                        .n = 16 << i,
+                        .alpha = NAN,
+                        .samples = i,
+                        .median = i + 0.5};
+        s = results_append(r, TIME, &row);
+        if (s == OK) s = results_samples(r, samples, i);
+    }
+    words_free(w);
+    status closed = results_close(r, s == OK);
+    return s != OK ? s : closed;
+}
+
+static char *read_all(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    char *bytes = malloc(1 << 20);
+    *size = f && bytes ? fread(bytes, 1, 1 << 20, f) : 0;
+    if (f) fclose(f);
+    return bytes;
+}
+
+static status verify(const char *path)
+{
+    char key[200];
+    return results_read_attribute(path, "key", key, sizeof key);
+}
+
+void selftest_results(selftest *t)
+{
+    scratch at;
+    EXPECT(scratch_open(&at));
+    EXPECT(write_sample(at.path) == OK);
+    void *rows = NULL;
+    int64_t count = 0, sample_rows, width;
+    double *samples = NULL;
+    char text[256];
+    EXPECT(results_rows(at.path, TIME, &rows, &count) == OK && count == 3);
+    if (count == 3) {
+        const time_row *row = rows;
+        EXPECT(row[2].n == 64 && row[2].median == 2.5 && isnan(row[0].alpha));
+        EXPECT(strcmp(row[1].op, "softmax") == 0);
+    }
+    free(rows);
+    EXPECT(results_rows(at.path, EVAL, &rows, &count) == OK && count == 0);
+    free(rows);
+    EXPECT(results_read_samples(at.path, &samples, &sample_rows, &width) == OK);
+    EXPECT(sample_rows == 3 && width == 2);
+    if (samples)
+        EXPECT(samples[4] == 3 && samples[5] == 1 && isnan(samples[0]) && isnan(samples[3]));
+    free(samples);
+    EXPECT(results_read_attribute(at.path, "command", text, sizeof text) == OK);
+    EXPECT(strcmp(text, "time op=softmax n=16") == 0);
+
+    /* Cut or changed anywhere, the file is refused with one line, never read. */
+    size_t size;
+    FILE *f;
+    char *bytes = read_all(at.path, &size);
+    EXPECT(size > 1000);
+    for (size_t cut = 0; cut < size; cut += size / 40 + 1) {
+        f = fopen(at.path, "wb");
+        fwrite(bytes, 1, cut, f);
+        fclose(f);
+        EXPECT(verify(at.path) == ERR_DATA && strchr(last_error(), '\n') == NULL);
+    }
+    for (size_t i = 0; i < size; i += size / 60 + 1) {
+        f = fopen(at.path, "wb");
+        bytes[i] ^= 0x41;
+        fwrite(bytes, 1, size, f);
+        bytes[i] ^= 0x41;
+        fclose(f);
+        /* Bytes 40..511 of the seal's block are padding that says nothing. */
+        EXPECT((i >= 40 && i < 512) || verify(at.path) == ERR_DATA);
+    }
+    free(bytes);
+    EXPECT(write_sample("/nonexistent/x.h5") == ERR_FILE);
+    EXPECT(verify("/nonexistent/x.h5") == ERR_FILE);
+    scratch_close(&at);
+}
+
+/* More values than are checked before the repetition (adamw), or drawn (all). */
+void selftest_time_large(selftest *t)
+{
+    char *text[] = {"op=adamw,dropout,global_norm",
+                    "impl=ref",
+                    "n=1024",
+                    "elements=5000000",
+                    "samples=3",
+                    "out="};
+    char out[110];
+    words *w = NULL;
+    scratch at;
+    void *rows = NULL;
+    int64_t count = 0;
+    EXPECT(scratch_open(&at));
+    snprintf(out, sizeof out, "out=%s", at.path);
+    text[5] = out;
+    EXPECT(words_parse("time", 6, text, &w) == OK && verb_time(w) == EXIT_GOOD);
+    words_free(w);
+    EXPECT(results_rows(at.path, TIME, &rows, &count) == OK && count == 3);
+    for (int64_t i = 0; i < count; i++) {
+        const time_row *row = (const time_row *)rows + i;
+        selftest_expect(t, strcmp(row->verdict, "PASS") == 0 && row->median > 0, row->op, (int)i,
+                        row->verdict);
+    }
+    free(rows);
+    scratch_close(&at);
+}
+
+/* Equal content at an equal time is equal bytes. */
+void selftest_results_bytes(selftest *t)
+{
+    scratch a, b;
+    size_t size_a, size_b;
+    EXPECT(scratch_open(&a) && scratch_open(&b));
+    setenv("SOURCE_DATE_EPOCH", "1000000000", 1);
+    EXPECT(write_sample(a.path) == OK && write_sample(b.path) == OK);
+    unsetenv("SOURCE_DATE_EPOCH");
+    char *of_a = read_all(a.path, &size_a), *of_b = read_all(b.path, &size_b), date[64] = "";
+    EXPECT(size_a > 1000 && size_a == size_b && memcmp(of_a, of_b, size_a) == 0);
+    EXPECT(results_read_attribute(a.path, "created", date, sizeof date) == OK);
+    EXPECT(strcmp(date, "2001-09-09T01:46:40Z") == 0);
+    free(of_a);
+    free(of_b);
+    scratch_close(&a);
+    scratch_close(&b);
+}
+
+void selftest_experiment(selftest *t)
+{
+    scratch at;
+    paper *p = NULL;
+    cells all = {0};
+    EXPECT(scratch_open(&at));
+    FILE *f = fopen(at.path, "w");
+    fputs("profile smoke steps=5 words=\"width=8 heads=2\" scale=\"a few\"\n"
+          "profile paper steps=50 words=width=64\n"
+          "experiment one \"Title # not a comment\" # a comment\n"
+          "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@ best=@\n"
+          "  then eval from=@ length=1,2\n"
+          "  @paper run info\n  @!smoke run info\n  @!paper data x.h5\n"
+          "  table t from=eval \\\n rows=method\n",
+          f);
+    fclose(f);
+    EXPECT(paper_read(&p, at.path, "smoke") == OK);
+    if (!p) return;
+    EXPECT(p->scale && strcmp(p->scale, "a few") == 0);
+    EXPECT(p->count == 1 && strcmp(p->experiments[0].title, "Title # not a comment") == 0);
+    EXPECT(p->experiments[0].count == 4 && p->experiments[0].lines[2].kind == LINE_DATA);
+    EXPECT(strcmp(line_value(&p->experiments[0].lines[3], "rows", ""), "method") == 0);
+    EXPECT(cells_plan(p, "r", NULL, 0, &all) == OK && all.count == 8);
+    if (all.count == 8) {
+        EXPECT(strcmp(all.cell[1].word[0], "method=a") == 0 &&
+               strcmp(all.cell[1].word[1], "layers=2") == 0);
+        EXPECT(all.cell[1].count == 5 && strcmp(all.cell[1].word[2], "width=8") == 0);
+        EXPECT(strstr(all.cell[1].name, "best") && strstr(all.cell[1].best, ".best.h5"));
+        EXPECT(all.cell[5].best == NULL);
+        EXPECT(all.cell[5].after == 1 && all.cell[5].count == 1 && all.cell[1].checkpoint != NULL);
+    }
+    cells_free(&all);
+    const char *unknown = "two";
+    EXPECT(cells_plan(p, "r", &unknown, 1, &all) == ERR_ARG);
+    cells_free(&all);
+    paper_free(p);
+    EXPECT(paper_read(&p, at.path, "tiny") == ERR_ARG);
+    EXPECT(strstr(last_error(), "expected smoke, paper") != NULL);
+    f = fopen(at.path, "w");
+    fputs("profile smoke\nexperiment one \"x\"\n run train steps=$none\n", f);
+    fclose(f);
+    EXPECT(paper_read(&p, at.path, "smoke") == ERR_DATA && strstr(last_error(), ":3:") != NULL);
+    scratch_close(&at);
+}
+
+void selftest_pivot(selftest *t)
+{
+    eval_row rows[] = {
+        {.method = "softmax", .metric = "ce", .layers = 1, .seed = 1, .value = 2},
+        {.method = "softmax", .metric = "ce", .layers = 1, .seed = 2, .value = 4},
+        {.method = "biweight", .metric = "ce", .layers = 2, .seed = 1, .value = 1},
+        {.method = "biweight", .metric = "exact", .layers = 2, .seed = 1, .value = 9}};
+    source s = {EVAL, (char *)rows, 4};
+    pivot p;
+    const char *keys[8];
+    EXPECT(pivot_make(&p, &s, "metric:ce", "method", "layers", "value") == OK);
+    const point *at = pivot_find(&p, "softmax", "1");
+    EXPECT(at && at->n == 2 && at->value == 3);
+    if (at) EXPECT_NEAR(at->sd, sqrt(2), 1e-15);
+    EXPECT(pivot_find(&p, "softmax", "2") == NULL);
+    EXPECT(pivot_keys(&p, 0, keys, 8) == 2 && strcmp(keys[0], "1") == 0);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "metric:ce|exact,layers:2", "", "", "value") == OK);
+    EXPECT(p.count == 1 && p.points[0].value == 5);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "metric:ce", "method", "", "value:sum") == OK && p.count == 2);
+    if (p.count == 2) EXPECT(p.points[0].value == 6 && isnan(p.points[0].sd));
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "", "", "", "value:max") == OK && p.points[0].value == 9);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "colour:red", "", "", "value") == ERR_DATA);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "", "", "", "value:least") == ERR_DATA);
+    pivot_free(&p);
+    check_row checks[] = {{.verdict = "PASS", .error = 1, .tol = 4},
+                          {.verdict = "FAIL", .error = 3, .tol = 2},
+                          {.verdict = "PASS"}};
+    source c = {CHECK, (char *)checks, 3};
+    EXPECT(pivot_make(&p, &c, "", "", "", "passed:sum") == OK && p.points[0].value == 2);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &c, "", "", "", "percent_tol:max") == OK && p.points[0].value == 150);
+    pivot_free(&p);
+    char label[64];
+    key_label("op+alpha", "entmax 1.33333", label, sizeof label);
+    EXPECT(strcmp(label, "α-entmax, α = 4/3") == 0);
+}
+
+/* Every row of switches.def is a switch, and its default is one of its values. */
+void selftest_switches(selftest *t)
+{
+    mosaic_config c = config_default();
+    int rows = 0;
+#define SWITCH(name, value, values, about)                                                         \
+    EXPECT(config_set(&c, #name, #value) == OK);                                                   \
+    rows++;
+#include "switches.def"
+#undef SWITCH
+    mosaic_config fresh = config_default();
+    EXPECT(rows > 20 && memcmp(&c.kappa_init, &fresh.kappa_init,
+                               sizeof c - offsetof(mosaic_config, kappa_init)) == 0);
+    EXPECT(config_set(&c, "no_such_switch", "1") == ERR_ARG);
+    EXPECT(config_set(&c, "bias", "maybe") == ERR_ARG);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_op.c — the lists are sound: signatures parse, gradients name tensors of their operation,
+ * kernels implement operations that exist; problems have the sizes they promise.
+ */
+#include <string.h>
+
+#include "op/call.h"
+#include "op/inputs.h"
+#include "selftest.h"
+#include "verb.h"
+
+/* "dX" for a tensor X of the signature? */
+static int is_gradient_of(const char *name, const signature *s)
+{
+    return *name == 'd' && (signature_in(s, name + 1) >= 0 || signature_out(s, name + 1) >= 0);
+}
+
+void selftest_op_lists(selftest *t)
+{
+    const op *o;
+    const impl *im;
+    signature s, g;
+    for (int i = 0; (o = op_at(i)); i++) {
+        EXPECT(signature_parse(o->signature, &s) == OK);
+        EXPECT(op_find(o->name) == o);
+        EXPECT(o->tol > 0 && o->tol <= 1e-5);
+        EXPECT(*o->source != '\0');
+        EXPECT(op_grad(o) || strcmp(o->grad, "none") == 0);
+        if (!op_grad(o)) continue;
+        EXPECT(op_forward(op_grad(o)) == o);
+        EXPECT(signature_parse(op_grad(o)->signature, &g) == OK);
+        for (int j = 0; j < g.inputs; j++)
+            EXPECT(signature_in(&s, g.in[j].name) >= 0 || signature_out(&s, g.in[j].name) >= 0 ||
+                   is_gradient_of(g.in[j].name, &s));
+        for (int j = 0; j < g.outputs; j++)
+            EXPECT(is_gradient_of(g.out[j].name, &s) || strcmp(g.out[j].name, "dalpha") == 0);
+    }
+    for (int i = 0; (im = impl_at(i)); i++) {
+        EXPECT(op_find(im->op) != NULL);
+        EXPECT(impl_find(im->op, im->name) == im);
+        EXPECT(*im->idea != '\0');
+    }
+    char *text[] = {"op=linear,softmax", "impl=kernels"};
+    words *w = NULL;
+    EXPECT(words_parse("time", 2, text, &w) == OK);
+    for (int i = 0; w && (im = impl_at(i)); i++) {
+        const int named = strcmp(im->op, "linear") == 0 || strcmp(im->op, "softmax") == 0;
+        EXPECT(impl_chosen(w, im) == (named && im->where != &ref_backend));
+    }
+    words_free(w);
+    EXPECT(op_find("softmx") == NULL && strstr(last_error(), "softmax") != NULL);
+    EXPECT(impl_find("softmax", "reff") == NULL && strstr(last_error(), "ref") != NULL);
+    EXPECT(input_check("gaus") == ERR_ARG && strstr(last_error(), "gauss") != NULL);
+}
+
+void selftest_signature(selftest *t)
+{
+    static const char *const wrong[] = {"",
+                                        "c:RN",
+                                        "-> p:RN",
+                                        "c:RN ->",
+                                        "c -> p:RN",
+                                        "c:RX -> p:RN",
+                                        "c:RN:d -> p:RN",
+                                        ":RN -> p:RN",
+                                        "c:RN -> p:RN -> q:RN",
+                                        "c:RN->p:RN"};
+    const dims d = {.B = 2, .T = 3, .H = 5, .D = 7, .C = 11, .R = 13, .N = 17, .V = 19, .M = 23};
+    signature s;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        EXPECT(signature_parse(wrong[i], &s) == ERR_ARG);
+    EXPECT(signature_parse("token:R:i w:VC -> x:RC n:1:f", &s) == OK);
+    EXPECT(s.inputs == 2 && s.outputs == 2);
+    EXPECT(s.in[0].storage == 'i' && s.in[1].storage == 'w' && s.out[1].storage == 'f');
+    EXPECT(signature_in(&s, "w") == 1 && signature_in(&s, "x") == -1 &&
+           signature_out(&s, "x") == 0);
+    EXPECT(shape_count("RN", &d) == 13 * 17);
+    EXPECT(shape_count("BTHD", &d) == 2 * 3 * 5 * 7);
+    EXPECT(shape_count("RS", &d) == 13 * STATS);
+    EXPECT(shape_count("VC", &d) == 19 * 11 && shape_count("HMD", &d) == 5 * 23 * 7);
+    EXPECT(shape_count("1", &d) == 1);
+}
+
+/* Whether three times the inputs of `one` along an axis are three times its answer, bit for bit. */
+static int answer_repeats(const call *one, call *three, char axis)
+{
+    int same = 1;
+    for (int i = 0; i < one->sig.inputs; i++) {
+        const size_t size = one->sig.in[i].storage == 'i' ? sizeof(int32_t) : sizeof(double);
+        const size_t part = (size_t)one->in_count[i] * size;
+        for (size_t at = 0; at < (size_t)three->in_count[i] * size; at += part)
+            memcpy((char *)three->in[i] + at, one->in[i], part);
+    }
+    if (call_once(three) != OK) return -1;
+    for (int i = 0; i < one->sig.outputs; i++)
+        for (int64_t at = 0; *one->sig.out[i].shape == axis && at < three->out_count[i];
+             at += one->out_count[i])
+            same &= memcmp((double *)three->out[i] + at, one->out[i],
+                           (size_t)one->out_count[i] * sizeof(double)) == 0;
+    return same;
+}
+
+/* Of the operations whose answer has the axis, only dropout does not repeat. */
+void selftest_repeats(selftest *t)
+{
+    const op *o;
+    signature s;
+    for (int i = 0; (o = op_at(i)); i++) {
+        EXPECT(signature_parse(o->signature, &s) == OK);
+        const char axis = *s.out[0].shape;
+        const params p = call_params(o);
+        dims d = {.B = 2, .T = 3, .H = 2, .D = 4, .C = 5, .R = 6, .N = 40, .V = 7, .M = 3};
+        call *one, *three = NULL;
+        if (!strchr("BRN", axis)) {
+            EXPECT(op_repeats(o) == 0);
+            continue;
+        }
+        EXPECT(call_create(&one, o, impl_find(o->name, "ref"), &d, &p, F64) == OK);
+        *(axis == 'B' ? &d.B : axis == 'R' ? &d.R : &d.N) *= 3;
+        EXPECT(call_create(&three, o, impl_find(o->name, "ref"), &d, &p, F64) == OK);
+        EXPECT(inputs_fill(one, "gauss", 1, 7) == OK && call_once(one) == OK);
+        const int same = answer_repeats(one, three, axis);
+        EXPECT(same == (strcmp(o->name, "dropout") != 0));
+        EXPECT(op_repeats(o) == (same ? axis : 0));
+        call_destroy(one);
+        call_destroy(three);
+    }
+}
+
+/* Bytes of every tensor once; the inner axis is n and the largest tensor about `elements`. */
+void selftest_call_sizes(selftest *t)
+{
+    const params p = params_default();
+    const op *o;
+    for (int i = 0; (o = op_at(i)); i++) {
+        const dims d = call_dims(o, 48, 100000);
+        int64_t largest = 0;
+        call *c;
+        EXPECT(call_create(&c, o, impl_find(o->name, "ref"), &d, &p, F32) == OK);
+        if (!c) return;
+        for (int j = 0; j < c->sig.inputs; j++)
+            if (c->in_count[j] > largest) largest = c->in_count[j];
+        for (int j = 0; j < c->sig.outputs; j++)
+            if (c->out_count[j] > largest) largest = c->out_count[j];
+        EXPECT(largest > 50000 && largest <= 140000);
+        EXPECT(c->a.type == F64);
+        call_destroy(c);
+    }
+    const dims d = {1, 1, 1, 1, 1, 10, 20, 1, 1};
+    call *c;
+    EXPECT(call_create(&c, op_find("softmax"), impl_find("softmax", "ref"), &d, &p, F32) == OK);
+    EXPECT_NEAR(call_bytes(c), 8.0 * (200 + 10 + 200 + 40), 0);
+    EXPECT(inputs_fill(c, "masked", 0, 7) == OK && c->use_live);
+    EXPECT_NEAR(call_bytes(c), 8.0 * (200 + 10 + 200 + 40) + 4 * 10, 0);
+    call_destroy(c);
+}

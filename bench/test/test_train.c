@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_train.c — training: what must be equal to the bit, what must be refused, what must be
+ * learned.
+ */
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "selftest.h"
+#include "train/train.h"
+
+extern char **environ;
+
+/* A folder of its own for the files of a test. */
+typedef struct folder {
+    char path[256];
+} folder;
+
+static folder folder_open(selftest *t)
+{
+    folder f;
+    const char *top = getenv("TMPDIR");
+    snprintf(f.path, sizeof f.path, "%.200s/mosaic-XXXXXX", top ? top : "/tmp");
+    if (!mkdtemp(f.path)) selftest_skip(t, "no folder for temporary files");
+    setenv("MOSAIC_QUIET", "1", 1);
+    return f;
+}
+
+static void folder_close(const folder *f, const char *const *files)
+{
+    char path[300];
+    for (; *files; files++) {
+        snprintf(path, sizeof path, "%s/%s", f->path, *files);
+        unlink(path);
+    }
+    rmdir(f->path);
+}
+
+enum { WORDS = 48, LINE = 2048 };
+
+/* Split a line at its blanks; returns how many words. The words point into `line`. */
+static int split(char *line, char **word, int room)
+{
+    int count = 0;
+    for (char *at = strtok(line, " "); at && count < room; at = strtok(NULL, " "))
+        word[count++] = at;
+    return count;
+}
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+static words *
+train_words(const char *format, ...)
+{
+    char line[LINE], *word[WORDS];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    words *w;
+    words_parse("train", split(line, word, WORDS), word, &w);
+    return w;
+}
+
+static const char tiny[] =
+    "task=reverse length=4 width=8 heads=2 slots=4 batch=3 warmup=2 horizon=12 "
+    "eval_samples=8";
+
+/* Train by a line of words; the run's rows in c. */
+static status train_line(const char *line, checkpoint *c)
+{
+    words *w = train_words("%s", line);
+    if (!w) return ERR_ARG;
+    recipe r = recipe_cell(w, 0, 0, 0);
+    status s = train(&r, c, NULL, NULL);
+    words_free(w);
+    return s;
+}
+
+void selftest_shuffled(selftest *t)
+{
+    static const int64_t sizes[] = {1, 2, 3, 16, 17, 1000};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        int64_t n = sizes[k], moved = 0;
+        char *seen = calloc((size_t)n, 1);
+        for (int64_t i = 0; seen && i < n; i++) {
+            int64_t j = shuffled(i, n, 7);
+            EXPECT(j >= 0 && j < n && !seen[j]);
+            if (j >= 0 && j < n) seen[j] = 1;
+            moved += shuffled(i, n, 8) != j;
+        }
+        EXPECT(n < 16 || moved > n / 2);
+        free(seen);
+    }
+}
+
+/* Are the tensors of two checkpoints the same bits? */
+static void expect_same_tensors(selftest *t, const char *a, const char *b)
+{
+    static const slot slots[] = {SLOT_VALUE, SLOT_MOMENT1, SLOT_MOMENT2};
+    const char *path[2] = {a, b};
+    struct mosaic *m[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++) {
+        checkpoint c;
+        words *w = NULL;
+        mosaic_config config;
+        EXPECT(checkpoint_read(path[i], &c, &w) == OK);
+        if (!w) goto done;
+        recipe r = recipe_cell(w, 0, 0, 0);
+        EXPECT(recipe_config(&r, c.vocab, c.longest, &config) == OK);
+        EXPECT(mosaic_ref.create(&m[i], &config, 99) == OK);
+        EXPECT(checkpoint_tensors(path[i], &mosaic_ref, m[i], 1) == OK);
+        checkpoint_free(&c);
+        words_free(w);
+    }
+    for (int64_t i = 0; m[0] && m[1] && i < mosaic_ref.parameters(m[0]); i++) {
+        parameter_info info;
+        EXPECT(mosaic_ref.info(m[0], i, &info) == OK);
+        double *x = malloc((size_t)info.count * sizeof *x),
+               *y = malloc((size_t)info.count * sizeof *y);
+        for (size_t k = 0; x && y && k < sizeof slots / sizeof *slots; k++) {
+            EXPECT(mosaic_ref.get(m[0], i, slots[k], x) == OK);
+            EXPECT(mosaic_ref.get(m[1], i, slots[k], y) == OK);
+            EXPECT(memcmp(x, y, (size_t)info.count * sizeof *x) == 0);
+        }
+        free(x);
+        free(y);
+    }
+done:
+    mosaic_ref.destroy(m[0]);
+    mosaic_ref.destroy(m[1]);
+}
+
+/* Same rows, but for the seconds. */
+static void expect_same_rows(selftest *t, const checkpoint *a, const checkpoint *b)
+{
+    EXPECT(a->trains == b->trains && a->evals == b->evals);
+    if (a->trains != b->trains || a->evals != b->evals) return;
+    for (int64_t i = 0; i < a->trains; i++) {
+        EXPECT(a->train[i].step == i && b->train[i].step == i);
+        EXPECT(a->train[i].loss == b->train[i].loss);
+        EXPECT(a->train[i].grad_norm == b->train[i].grad_norm);
+        EXPECT(a->train[i].lr == b->train[i].lr && a->train[i].tokens == b->train[i].tokens);
+    }
+    for (int64_t i = 0; i < a->evals; i++)
+        EXPECT(a->eval[i].value == b->eval[i].value && a->eval[i].step == b->eval[i].step &&
+               strcmp(a->eval[i].metric, b->eval[i].metric) == 0);
+}
+
+/* `mosaic train` in a process of its own, killed without warning once its checkpoint moved on. */
+static void train_and_kill(selftest *t, const char *line, const char *path)
+{
+    char text[LINE], *word[WORDS] = {(char *)"mosaic", (char *)"train"};
+    pid_t child;
+    int state, quiet;
+    snprintf(text, sizeof text, "%s", line);
+    word[2 + split(text, word + 2, WORDS - 3)] = NULL;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    quiet = posix_spawn(&child, "/proc/self/exe", &actions, NULL, word, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    EXPECT(quiet == 0);
+    if (quiet != 0) return;
+    for (int wait = 0; wait < 2000; wait++) {
+        checkpoint c = {0};
+        words *w = NULL;
+        int ready = access(path, F_OK) == 0 && checkpoint_read(path, &c, &w) == OK && c.step >= 4;
+        checkpoint_free(&c);
+        words_free(w);
+        if (ready || waitpid(child, &state, WNOHANG) == child) break;
+        usleep(2000);
+    }
+    kill(child, SIGKILL);
+    waitpid(child, &state, 0);
+}
+
+/* Train `line` to 12 steps at once; in parts, 5 and 7; killed somewhere and taken up again. */
+static void check_resume(selftest *t, const char *base)
+{
+    static const char *const files[] = {"whole.h5", "parts.h5", "killed.h5", NULL};
+    folder f = folder_open(t);
+    char line[LINE], path[300], other[300];
+    checkpoint whole, parts, killed;
+    if (t->skip) return;
+    snprintf(path, sizeof path, "%s/whole.h5", f.path);
+    snprintf(line, sizeof line, "%s steps=12 eval_every=4 threads=1 checkpoint=%s", base, path);
+    EXPECT(train_line(line, &whole) == OK);
+    EXPECT(whole.trains == 12 && whole.step == 12 && whole.finished);
+
+    snprintf(other, sizeof other, "%s/parts.h5", f.path);
+    for (int steps = 5; steps <= 12; steps += 7) {
+        snprintf(line, sizeof line, "%s steps=%d eval_every=4 threads=3 checkpoint=%s", base, steps,
+                 other);
+        EXPECT(train_line(line, &parts) == OK);
+        EXPECT(parts.step == steps);
+        if (steps < 12) checkpoint_free(&parts);
+    }
+    /* The rows of /eval differ: the run that stopped at 5 was evaluated there. */
+    for (int64_t i = 0; i < parts.trains && i < whole.trains; i++)
+        EXPECT(parts.train[i].loss == whole.train[i].loss);
+    expect_same_tensors(t, path, other);
+
+    snprintf(other, sizeof other, "%s/killed.h5", f.path);
+    snprintf(line, sizeof line, "%s steps=12 eval_every=4 save_every=1 checkpoint=%s", base, other);
+    train_and_kill(t, line, other);
+    EXPECT(train_line(line, &killed) == OK);
+    expect_same_tensors(t, path, other);
+    expect_same_rows(t, &whole, &killed);
+    checkpoint_free(&killed);
+    EXPECT(train_line(line, &killed) == OK); /* finished: nothing is done twice */
+    expect_same_rows(t, &whole, &killed);
+    checkpoint_free(&killed);
+    snprintf(line, sizeof line, "%s steps=12 seed=2 checkpoint=%s", base, other);
+    EXPECT(train_line(line, &killed) == ERR_ARG);
+    EXPECT(strstr(last_error(), "seed=2") != NULL);
+
+    checkpoint_free(&whole);
+    checkpoint_free(&parts);
+    folder_close(&f, files);
+}
+
+void selftest_resume(selftest *t)
+{
+    check_resume(t, tiny);
+    /* Epochs of 7 sequences in batches of 3: shuffled anew, the third batch with one row. */
+    check_resume(t, "task=regbench automata=7 window=24 width=8 heads=2 slots=4 batch=3 warmup=2 "
+                    "horizon=12 schedule=regbench switches=wd_groups:all eval_samples=4");
+}
+
+/* Copy a file, cut to `size` bytes and with byte `flip` inverted (-1: none). */
+static int copy_damaged(const char *from, const char *to, long size, long flip)
+{
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    int good = in && out;
+    for (long i = 0; good && i < size; i++) {
+        int c = fgetc(in);
+        if (c == EOF) break;
+        fputc(i == flip ? ~c & 255 : c, out);
+    }
+    if (in) fclose(in);
+    if (out && fclose(out) != 0) good = 0;
+    return good;
+}
+
+void selftest_damaged_checkpoint(selftest *t)
+{
+    static const char *const files[] = {"good.h5", "bad.h5", NULL};
+    folder f = folder_open(t);
+    char line[LINE], good[300], bad[300];
+    checkpoint c;
+    words *w;
+    if (t->skip) return;
+    snprintf(good, sizeof good, "%s/good.h5", f.path);
+    snprintf(bad, sizeof bad, "%s/bad.h5", f.path);
+    snprintf(line, sizeof line, "%s steps=1 checkpoint=%s", tiny, good);
+    EXPECT(train_line(line, &c) == OK);
+    checkpoint_free(&c);
+    FILE *whole = fopen(good, "rb");
+    EXPECT(whole && fseek(whole, 0, SEEK_END) == 0);
+    long size = whole ? ftell(whole) : 0;
+    if (whole) fclose(whole);
+    for (long cut = 0; cut < size; cut += cut < 600 ? 37 : 997) {
+        EXPECT(copy_damaged(good, bad, cut, -1));
+        EXPECT(checkpoint_read(bad, &c, &w) == ERR_DATA);
+        EXPECT(w == NULL && strchr(last_error(), '\n') == NULL);
+    }
+    for (long flip = 0; flip < size; flip += flip < 24 ? 1 : 487) {
+        int unused = flip >= 40 && flip < 512; /* the rest of the user block says nothing */
+        EXPECT(copy_damaged(good, bad, size, flip));
+        EXPECT(unused || checkpoint_read(bad, &c, &w) == ERR_DATA);
+    }
+    EXPECT(checkpoint_read("/nonexistent/file", &c, &w) == ERR_FILE);
+    snprintf(line, sizeof line, "%s steps=1 checkpoint=/nonexistent/file", tiny);
+    EXPECT(train_line(line, &c) == ERR_FILE);
+    folder_close(&f, files);
+}
+
+void selftest_best_checkpoint(selftest *t)
+{
+    static const char *const files[] = {"best.h5", NULL};
+    folder f = folder_open(t);
+    char line[LINE], path[300];
+    checkpoint run, best;
+    words *w = NULL;
+    double least = INFINITY;
+    int64_t at = -1;
+    if (t->skip) return;
+    snprintf(path, sizeof path, "%s/best.h5", f.path);
+    /* The rate is so high that the loss comes back up. */
+    snprintf(line, sizeof line, "%s steps=12 eval_every=2 test_length=4 lr=0.5 best=%s", tiny,
+             path);
+    EXPECT(train_line(line, &run) == OK);
+    for (int64_t i = 0; i < run.evals; i++) {
+        const eval_row *e = &run.eval[i];
+        if (strcmp(e->metric, "ce") != 0 || strcmp(e->split, "validation") != 0) continue;
+        if (e->value < least) at = e->step;
+        least = fmin(least, e->value);
+    }
+    EXPECT(at >= 0 && at < 12 && run.step == 12);
+    EXPECT(checkpoint_read(path, &best, &w) == OK);
+    EXPECT(best.step == at && best.best == least && run.best == least);
+    EXPECT(run.evals > 0 && strcmp(run.eval[run.evals - 1].split, "test") == 0);
+    EXPECT(run.evals > 0 && run.eval[run.evals - 1].step == at);
+    words_free(w);
+    checkpoint_free(&best);
+    checkpoint_free(&run);
+    folder_close(&f, files);
+}
+
+void selftest_learns_reverse(selftest *t)
+{
+    checkpoint c;
+    double exact = 0;
+    setenv("MOSAIC_QUIET", "1", 1);
+    EXPECT(train_line("task=reverse length=4 method=biweight width=64 heads=4 layers=2 slots=16 "
+                      "batch=16 steps=300 lr=5e-3 warmup=20 dropout=0 eval_samples=500",
+                      &c) == OK);
+    for (int64_t i = 0; i < c.evals; i++)
+        if (strcmp(c.eval[i].metric, "exact") == 0) exact = c.eval[i].value;
+    EXPECT(c.trains == 300 && c.train[299].loss < 0.5 * c.train[0].loss);
+    EXPECT(exact > 0.9);
+    checkpoint_free(&c);
+}

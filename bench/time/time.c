@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * time.c — verb time: how long one call takes with a cold cache, and whether its answer is right.
+ *
+ * A point is checked first: a problem of at most 2^20 values per tensor is compared with the
+ * reference; if that fails there is a verdict and no time. Then the leading axis is repeated up to
+ * `elements` values and the large problem is sampled (measure.h). Afterwards the first and the last
+ * copy of the repeated part must carry the very bits of the checked answer, so a kernel that is
+ * right when small and wrong when large has no time either. Where answers do not repeat
+ * (op_repeats) the large problem itself is compared with the reference. The gradient of alpha,
+ * which training at a fixed alpha has no use for, is left out unless dalpha=1.
+ */
+#include "timing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "op/call.h"
+#include "op/inputs.h"
+#include "check/match.h"
+#include "verb.h"
+
+enum { MOST_SAMPLES = 1000, CHECKED = 1 << 20 };
+
+static const struct storage {
+    const char *name;
+    dtype type;
+} storages[] = {{"f32", F32}, {"bf16", BF16}, {"f16", F16}};
+enum { STORAGES = sizeof storages / sizeof *storages };
+
+status timing_emit(timing *t, time_row *row, int64_t count)
+{
+    summary s;
+    row->samples = count;
+    row->median = row->q1 = row->q3 = row->min = NAN;
+    if (count > 0) {
+        TRY(summarize(t->samples, count, &s));
+        row->median = s.median;
+        row->q1 = s.q1;
+        row->q3 = s.q3;
+        row->min = s.min;
+    }
+    results_print(TIME, row, t->printed++ == 0);
+    fflush(stdout);
+    TRY(results_append(t->r, TIME, row));
+    return results_samples(t->r, t->samples, count);
+}
+
+/* A problem of one implementation, small enough to check, and its large twin. */
+typedef struct problem {
+    call *small, *large; /* the same call if nothing is repeated */
+    char axis;           /* letter of the repeated axis, or 0    */
+} problem;
+
+/* The first `done` bytes over and over, up to `all`: what stands there doubles. */
+static status repeat(const backend *where, char *there, size_t done, size_t all)
+{
+    while (done < all) {
+        size_t part = done < all - done ? done : all - done;
+        TRY(where->move(there + done, there, part));
+        done += part;
+    }
+    return OK;
+}
+
+/* Copy every input of the small call over and over into the large one. */
+static status spread(const problem *p)
+{
+    const call *small = p->small;
+    call *large = p->large;
+    const backend *where = large->impl->where;
+    for (int i = 0; i < small->sig.inputs; i++) {
+        const char *storage = &small->sig.in[i].storage;
+        dtype type = *storage == 'i'        ? I32
+                     : small->a.type == F64 ? F64
+                     : *storage == 'f'      ? F32
+                                            : small->a.type;
+        char *there = (char *)(uintptr_t)large->a.in[i];
+        TRY(where->put(there, small->in[i], (size_t)small->in_count[i], type));
+        TRY(repeat(where, there, (size_t)small->in_count[i] * dtype_size(type),
+                   (size_t)large->in_count[i] * dtype_size(type)));
+    }
+    if (small->use_live) {
+        char *there = large->live_there;
+        size_t done = (size_t)small->a.d.R * sizeof(int32_t);
+        size_t all = (size_t)large->a.d.R * sizeof(int32_t);
+        TRY(where->put(there, small->live, (size_t)small->a.d.R, I32));
+        TRY(repeat(where, there, done, all));
+        large->a.live = large->live_there;
+    }
+    size_t need = 0;
+    args ask = call_args(large);
+    ask.need = &need;
+    TRY(large->impl->run(&ask));
+    need = (need + 255) / 256 * 256;
+    if (need) TRY(large->impl->where->alloc(&large->a.work, need));
+    large->work_bytes = need;
+    return large->impl->where->sync();
+}
+
+static status open_problem(problem *p, const op *o, const impl *im, const dims *d, const params *q,
+                           dtype type, unsigned omit, const char *family, double beta,
+                           uint64_t seed)
+{
+    dims small = *d;
+    *p = (problem){0};
+    p->axis = op_repeats(o);
+    if (p->axis) {
+        int64_t *at = dims_axis(&small, p->axis);
+        call *whole = NULL;
+        /* The largest tensor decides how much of the axis can be checked. */
+        TRY(call_create(&whole, o, im, d, q, type));
+        int64_t keep = *at / (whole->in_count[call_largest(whole)] / CHECKED + 1);
+        /* Whole eights of rows are whole 16-byte words: the copies are as aligned as the first, and
+         * where a row is cut into words may decide the order of its sums. */
+        if (keep > 8) keep -= keep % 8;
+        *at = keep > 1 ? keep : 1;
+        if (*at == *dims_axis(&whole->a.d, p->axis))
+            p->small = whole;
+        else
+            p->large = whole;
+    }
+    if (!p->small) TRY(call_create(&p->small, o, im, &small, q, type));
+    p->small->omit_out = omit;
+    if (p->large) p->large->omit_out = omit;
+    TRY(inputs_fill(p->small, family, beta, seed));
+    TRY(call_once(p->small));
+    if (p->large) return spread(p);
+    p->large = p->small;
+    return OK;
+}
+
+static void close_problem(problem *p)
+{
+    if (p->large != p->small) call_destroy(p->large);
+    call_destroy(p->small);
+}
+
+/* The part of an output that starts at value `from`, against the checked answer, bit for bit. */
+static status same_bits(const problem *p, int i, int64_t from, double *host, int *same)
+{
+    const call *small = p->small;
+    int64_t n = small->out_count[i];
+    dtype type = small->a.type == F64               ? F64
+                 : small->sig.out[i].storage == 'f' ? F32
+                                                    : small->a.type;
+    const char *there = p->large->a.out[i];
+    TRY(small->impl->where->get(host, there + (size_t)from * dtype_size(type), (size_t)n, type));
+    *same &= memcmp(host, small->out[i], (size_t)n * sizeof *host) == 0;
+    return OK;
+}
+
+/* After the timing: first and last copy of every output along the repeated axis. */
+static status recheck(const problem *p, int *same)
+{
+    *same = 1;
+    for (int i = 0; i < p->small->sig.outputs; i++) {
+        const tensor *t = &p->small->sig.out[i];
+        int64_t part = p->small->out_count[i], all = p->large->out_count[i];
+        if (t->storage == 'i' || (p->axis && *t->shape != p->axis)) continue;
+        if (p->small->omit_out >> i & 1) continue;
+        double *host = malloc((size_t)part * sizeof *host);
+        if (!host) return fail(ERR_MEMORY, "time: out of memory");
+        status s = same_bits(p, i, 0, host, same);
+        if (s == OK && all > part) s = same_bits(p, i, (all / part - 1) * part, host, same);
+        free(host);
+        TRY(s);
+    }
+    return OK;
+}
+
+static status one_sample(void *user, double *seconds)
+{
+    const call *c = user;
+    const args a = call_args(c);
+    return c->impl->where->time(c->impl->run, &a, seconds);
+}
+
+/* Multiply-adds count twice; only products are counted. */
+static double flops(const op *o, const dims *d)
+{
+    if (strcmp(o->name, "linear") == 0) return 2.0 * (double)d->R * (double)d->N * (double)d->C;
+    return strcmp(o->name, "linear_grad") == 0 ? 4.0 * (double)d->R * (double)d->N * (double)d->C
+                                               : 0;
+}
+
+/* The outputs that the words do not ask for, as bits. */
+static unsigned unwanted(const words *w, const op *o)
+{
+    signature s;
+    const int dalpha = signature_parse(o->signature, &s) == OK ? signature_out(&s, "dalpha") : -1;
+    return dalpha < 0 || word_int(w, "dalpha") ? 0 : 1u << dalpha;
+}
+
+static status time_point(timing *t, const op *o, const impl *im, const dims *d, const params *q,
+                         const struct storage *st, time_row *row)
+{
+    problem p;
+    match matches[MAX_TENSORS];
+    int count = 0, same = 1;
+    int64_t samples = 0;
+    verdict worst = PASS;
+    status s = open_problem(&p, o, im, d, q, st->type, unwanted(t->w, o), row->input,
+                            word_real(t->w, "beta"), (uint64_t)word_int(t->w, "seed"));
+    if (s == OK) s = match_call(p.small, matches, &count);
+    row->error = 0;
+    for (int i = 0; s == OK && i < count; i++) {
+        verdict v = match_verdict(&matches[i]);
+        if (v > worst) worst = v;
+        row->error = fmax(row->error, matches[i].error);
+    }
+    if (s == OK && worst != FAIL) {
+        row->bytes = call_bytes(p.large);
+        row->work = flops(o, d);
+        s = measure(&t->protocol, one_sample, p.large, t->samples, &samples);
+        if (s == OK) s = recheck(&p, &same);
+        if (!same) {
+            worst = FAIL;
+            samples = 0;
+        }
+    }
+    snprintf(row->verdict, sizeof row->verdict, "%s", verdict_text(worst));
+    close_problem(&p);
+    return s == OK ? timing_emit(t, row, samples) : s;
+}
+
+/* Does an operation read a parameter? Others get one point, not one for each value. */
+static int reads(const op *o, const char *prefix)
+{
+    return strncmp(o->name, prefix, strlen(prefix)) == 0;
+}
+
+static int64_t elements_of(const timing *t, const impl *im)
+{
+    int64_t given = word_int(t->w, "elements");
+    return given ? given : im->where == &ref_backend ? 1 << 18 : 1 << 27;
+}
+
+/* All lengths and parameters of one implementation in one storage, on one family of inputs. */
+static status time_family(timing *t, const op *o, const impl *im, const struct storage *st,
+                          const char *family, double copy)
+{
+    const words *w = t->w;
+    int64_t alphas = reads(o, "entmax") ? word_count(w, "alpha") : 1;
+    int64_t ks = reads(o, "topk") ? word_count(w, "k") : 1;
+    for (int64_t i = 0; i < word_count(w, "n"); i++)
+        for (int64_t j = 0; j < alphas * ks; j++) {
+            params q = call_params(o);
+            int64_t n = word_int_at(w, "n", i);
+            dims d = call_dims(o, n, elements_of(t, im));
+            time_row row = {.n = n, .alpha = NAN, .seed = word_int(w, "seed"), .copy = copy};
+            row.rows = d.R > 1 ? d.R : d.B * d.T;
+            if (reads(o, "entmax")) row.alpha = q.alpha = word_real_at(w, "alpha", j);
+            if (reads(o, "topk")) row.k = q.k = word_int_at(w, "k", j);
+            snprintf(row.op, sizeof row.op, "%s", o->name);
+            snprintf(row.impl, sizeof row.impl, "%s", im->name);
+            snprintf(row.type, sizeof row.type, "%s", im->where == &ref_backend ? "f64" : st->name);
+            snprintf(row.input, sizeof row.input, "%s", family);
+            TRY(time_point(t, o, im, &d, &q, st, &row));
+        }
+    return OK;
+}
+
+/* The stages have one family. */
+static status time_impl(timing *t, const op *o, const impl *im, const struct storage *st,
+                        double copy)
+{
+    for (int64_t i = 0; i < word_count(t->w, "input"); i++) {
+        const char *family = word_text_at(t->w, "input", i);
+        if (!input_applies(family, o)) return time_family(t, o, im, st, "gauss", copy);
+        TRY(time_family(t, o, im, st, family, copy));
+    }
+    return OK;
+}
+
+/* Walk the implementations that the words choose; *points counts those that can run here. */
+static status time_ops(timing *t, const backend *where, double copy, int *points,
+                       const char **absent)
+{
+    for (int i = 0; impl_at(i); i++) {
+        const impl *im = impl_at(i);
+        if (!impl_chosen(t->w, im)) continue;
+        if (impl_absent(im)) {
+            *absent = impl_absent(im);
+            continue;
+        }
+        if (im->where != where) continue;
+        ++*points;
+        for (int k = 0; k < STORAGES; k++) {
+            if (im->where == &ref_backend ? k > 0 : !word_chooses(t->w, "type", storages[k].name))
+                continue;
+            TRY(time_impl(t, op_find(im->op), im, &storages[k], copy));
+        }
+    }
+    return OK;
+}
+
+static status time_backends(timing *t, int *points, const char **absent)
+{
+    const backend *seen[8];
+    int count = 0;
+    for (int i = 0; impl_at(i) && count < 8; i++) {
+        const impl *im = impl_at(i);
+        int known = impl_absent(im) != NULL || !impl_chosen(t->w, im);
+        for (int j = 0; j < count; j++)
+            known |= seen[j] == im->where;
+        if (!known) seen[count++] = im->where;
+    }
+    for (int j = 0; j < count; j++) {
+        double copy;
+        char name[64];
+        TRY(seen[j]->copy_rate(&copy));
+        snprintf(name, sizeof name, "copy_%s", seen[j]->name);
+        TRY(results_attribute_number(t->r, name, copy));
+        if (!getenv("MOSAIC_QUIET"))
+            fprintf(stderr, "time: %s copies %.1f GB/s\n", seen[j]->name, 1e-9 * copy);
+        TRY(time_ops(t, seen[j], copy, points, absent));
+    }
+    /* Nothing ran: find out whether something is only absent. */
+    return count ? OK : time_ops(t, NULL, NAN, points, absent);
+}
+
+/* Unknown words are usage errors before anything runs. */
+static status check_words(const words *w)
+{
+    for (int64_t i = 0; i < word_count(w, "op"); i++) {
+        const char *name = word_text_at(w, "op", i);
+        if (strcmp(name, "all") != 0 && !op_find(name)) return ERR_ARG;
+    }
+    for (int64_t i = 0; i < word_count(w, "impl"); i++) {
+        const char *name = word_text_at(w, "impl", i);
+        if (strcmp(name, "all") != 0 && !impl_name_known(name))
+            return fail(ERR_ARG, "time: impl=%s: expected one of `mosaic list impls`", name);
+    }
+    for (int64_t i = 0; i < word_count(w, "type"); i++) {
+        int known = strcmp(word_text_at(w, "type", i), "all") == 0;
+        for (int k = 0; k < STORAGES; k++)
+            known |= strcmp(word_text_at(w, "type", i), storages[k].name) == 0;
+        if (!known)
+            return fail(ERR_ARG, "time: type=%s: expected f32, bf16 or f16",
+                        word_text_at(w, "type", i));
+    }
+    for (int64_t i = 0; i < word_count(w, "input"); i++)
+        TRY(input_check(word_text_at(w, "input", i)));
+    return OK;
+}
+
+int verb_time(const words *w)
+{
+    timing t = {.w = w, .protocol = {.warmups = 3, .most = MOST_SAMPLES, .spread = 0.01}};
+    int points = 0;
+    const char *absent = NULL;
+    t.protocol.least =
+        word_int(w, "samples") < MOST_SAMPLES ? word_int(w, "samples") : MOST_SAMPLES;
+    t.protocol.seconds = word_real(w, "seconds");
+    status s = check_words(w);
+    if (s != OK) return status_exit(s);
+    t.samples = malloc(MOST_SAMPLES * sizeof *t.samples);
+    s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
+                  : fail(ERR_MEMORY, "time: out of memory");
+    if (s == OK && word_given(w, "task"))
+        s = time_tasks(&t), points = 1;
+    else if (s == OK)
+        s = time_backends(&t, &points, &absent);
+    status closed = results_close(t.r, s == OK && points > 0);
+    free(t.samples);
+    if (s != OK || closed != OK) return status_exit(s != OK ? s : closed);
+    if (points > 0) return EXIT_GOOD;
+    fprintf(stderr, "mosaic: time: nothing to time here: %s\n",
+            absent ? absent : "no implementation has both this op and this impl");
+    return absent ? EXIT_SKIP : EXIT_USAGE;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * timing.h — the two halves of verb time: operations (time.c) and generators (time_tasks.c).
+ */
+#ifndef MOSAIC_TIMING_H
+#define MOSAIC_TIMING_H
+
+#include "measure.h"
+#include "store/results.h"
+
+/* Where timed rows go: a TSV line each, and the file. */
+typedef struct timing {
+    const words *w;
+    results *r;
+    int printed;
+    double *samples; /* room for sampling.most */
+    sampling protocol;
+} timing;
+
+/* Fill the statistics of a row from t->samples[0..count), print and store it. */
+status timing_emit(timing *t, time_row *row, int64_t count);
+/* Rows for the generators named by task= ("all": every one), story text and BPE. */
+status time_tasks(timing *t);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * evaluate.h — the one loop over samples that `train` and `eval` share: any predictor on any
+ * dataset, teacher-forced or greedy. Samples are scored apart and merged in index order, so the
+ * numbers depend neither on the threads nor on how many samples are predicted at once.
+ */
+#ifndef MOSAIC_EVALUATE_H
+#define MOSAIC_EVALUATE_H
+
+#include "mosaic.h"
+#include "store/results.h"
+#include "task.h"
+
+/* A model, or a baseline that the task knows. */
+typedef struct predictor {
+    const char *name;  /* transform or baseline: column `method`                      */
+    const char *where; /* column `backend`                                            */
+    const model *on;   /* NULL: a baseline                                            */
+    struct mosaic *m;
+    int order; /* baseline: ORACLE, CHANCE, or n of the n-gram                */
+    int64_t layers, width, seed, step;
+} predictor;
+
+enum { ORACLE = -1, CHANCE = 0 };
+
+/* chance, unigram, 2gram, 3gram, oracle. ERR_ARG for another name. */
+status baseline_find(const char *name, int64_t data_seed, predictor *p);
+
+typedef struct evaluation {
+    int64_t samples; /* the first so many; 0: all                   */
+    int64_t rows;    /* samples predicted at once; 0: by memory     */
+    int greedy;      /* 1: own predictions as input after the prompt */
+    int64_t done;    /* out: samples evaluated                      */
+} evaluation;
+
+/* Scores of a predictor on an open dataset. Greedy: only the proportions, since a cross-entropy
+ * under the model's own prefix says nothing. ERR_ARG if the task has no such baseline or decoding.
+ */
+status evaluate(const predictor *p, const dataset *d, evaluation *e, metrics *all);
+
+typedef status eval_sink(void *user, const eval_row *row);
+/* One row of /eval for each metric. */
+status evaluate_rows(const predictor *p, const dataset *d, const evaluation *e, const metrics *all,
+                     eval_sink *sink, void *user);
+
+#endif

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * train.c — verb train: AdamW on batches of a task (spec of the model, section 4).
+ *
+ * Order of the data. An unbounded split is one pass: seed s reads sample s 2^40 + step B + row.
+ * A finite split is read in epochs of ceil(n/B) batches, each a new permutation of all n samples;
+ * the last batch of an epoch is short. Either way a batch is a function of (seed, step), as the
+ * dropout masks are, so a resumed run continues bit for bit.
+ *
+ * Order within a step: gradient, update, row of /train, evaluation if due, checkpoint if due.
+ */
+#include "train.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rng.h"
+#include "store/seal.h"
+
+typedef struct trainer {
+    const recipe *r;
+    const model *on;
+    struct mosaic *m;
+    mosaic_config config;
+    dataset *data, *validation;
+    int64_t longest; /* positions of any sample that the model will see */
+    prefetch *queue;
+    checkpoint *c;
+    eval_sink *sink;
+    void *user;
+    double loss;    /* of the last step, for the eyes   */
+    int64_t tokens; /* read since this program started */
+} trainer;
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+    interrupted = number;
+}
+
+/* Which sample stands in a row of a batch; -1: none. Called from several threads. */
+static int64_t row_sample(void *user, int64_t number, int64_t row)
+{
+    const trainer *t = user;
+    int64_t B = word_int(t->r->w, "batch"), n = t->data->samples;
+    if (n == 0) return (t->r->seed << 40) + number * B + row;
+    int64_t batches = (n + B - 1) / B, epoch = number / batches;
+    int64_t place = number % batches * B + row;
+    uint64_t key = rng_key((uint64_t[]){(uint64_t)t->r->seed, (uint64_t)epoch}, 2);
+    return place < n ? shuffled(place, n, key) : -1;
+}
+
+static status log_eval(void *user, const eval_row *row)
+{
+    trainer *t = user;
+    TRY(checkpoint_log_eval(t->c, row));
+    return t->sink ? t->sink(t->user, row) : OK;
+}
+
+static predictor predictor_of(const trainer *t)
+{
+    return (predictor){.name = t->r->method,
+                       .where = t->on->name,
+                       .on = t->on,
+                       .m = t->m,
+                       .layers = t->r->layers,
+                       .width = t->config.d,
+                       .seed = t->r->seed,
+                       .step = t->c->step};
+}
+
+/* Evaluate on one dataset, teacher-forced and, if asked, greedily. *ce: the cross-entropy. */
+static status evaluate_on(trainer *t, const dataset *d, int64_t samples, int greedy, double *ce)
+{
+    predictor p = predictor_of(t);
+    metrics all = {0};
+    for (int g = 0; g <= greedy; g++) {
+        evaluation e = {.samples = samples, .greedy = g};
+        TRY(evaluate(&p, d, &e, &all));
+        TRY(evaluate_rows(&p, d, &e, &all, log_eval, t));
+        if (g == 0) {
+            const metric *m = metrics_find(&all, "ce", 0);
+            *ce = m->count ? m->sum / (double)m->count : NAN;
+        }
+    }
+    return OK;
+}
+
+static status save(const trainer *t, const char *key)
+{
+    const char *path = word_text(t->r->w, key);
+    return *path ? checkpoint_write(path, t->c, t->r, t->on, t->m) : OK;
+}
+
+static status validate(trainer *t)
+{
+    double ce;
+    TRY(evaluate_on(t, t->validation, word_int(t->r->w, "eval_samples"), 0, &ce));
+    if (!(ce < t->c->best)) return OK;
+    t->c->best = ce;
+    return save(t, "best");
+}
+
+/* The i-th test set, as the words of the run ask for it. */
+static status open_test(const trainer *t, int64_t i, dataset **d)
+{
+    const words *w = t->r->w;
+    data_options o = t->data->options;
+    o.length = word_int_at(w, "test_length", i);
+    o.samples = word_int(w, "test_samples");
+    TRY(split_find("test", o.length, &o.split));
+    return dataset_open(word_text(w, "task"), &o, d);
+}
+
+/* A shard for each test length. */
+static status test_shards(trainer *t)
+{
+    const words *w = t->r->w;
+    for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
+        dataset *d;
+        double ce;
+        TRY(open_test(t, i, &d));
+        status s = evaluate_on(t, d, 0, (int)word_int(w, "greedy"), &ce);
+        dataset_close(d);
+        TRY(s);
+    }
+    return OK;
+}
+
+/* The tests at the end are made with the parameters of the lowest validation loss if best= kept
+ * them (RegBench's protocol), else with the last. */
+static status test(trainer *t)
+{
+    const char *path = word_text(t->r->w, "best");
+    struct mosaic *last = t->m, *best = NULL;
+    checkpoint was = {0};
+    words *w = NULL;
+    if (*path == '\0' || word_count(t->r->w, "test_length") == 0) return test_shards(t);
+    status s = t->on->create(&best, &t->config, 0);
+    if (s == OK) s = checkpoint_read(path, &was, &w);
+    if (s == OK) s = checkpoint_tensors(path, t->on, best, 0);
+    if (s == OK) {
+        int64_t step = t->c->step;
+        t->m = best;
+        t->c->step = was.step;
+        s = test_shards(t);
+        t->m = last;
+        t->c->step = step;
+    }
+    checkpoint_free(&was);
+    words_free(w);
+    t->on->destroy(best);
+    return s;
+}
+
+static status step(trainer *t)
+{
+    const recipe *r = t->r;
+    checkpoint *c = t->c;
+    task_batch b;
+    train_row row = {.layers = r->layers, .width = t->config.d, .seed = r->seed, .step = c->step};
+    double start = seconds_now();
+    int64_t scored;
+    TRY(prefetch_next(t->queue, &b));
+    for (int64_t i = 0; i < b.B; i++)
+        row.tokens += b.length[i];
+    status s = t->on->gradient(t->m, &(batch){b.B, b.T, b.tokens, b.targets}, (uint64_t)r->seed,
+                               c->step, &row.loss, &scored);
+    /* What the model accepted in the first step it can only refuse for the size of its numbers. */
+    if (s == ERR_ARG && c->step > 0)
+        row.loss = NAN;
+    else
+        TRY(s);
+    if (!isfinite(row.loss))
+        return fail(ERR_NUMERIC,
+                    "train: step %lld: the loss is not finite: try a smaller lr= or a "
+                    "clip=",
+                    (long long)c->step);
+    optimizer o = recipe_optimizer(r, c->step);
+    TRY(t->on->apply(t->m, &o, c->step + 1, &row.grad_norm));
+    if (!isfinite(row.grad_norm))
+        return fail(ERR_NUMERIC,
+                    "train: step %lld: the gradient is not finite: try a smaller lr= or a "
+                    "clip=",
+                    (long long)c->step);
+    t->loss = row.loss;
+    t->tokens += row.tokens;
+    row.lr = o.lr;
+    row.seconds = seconds_now() - start;
+    snprintf(row.task, sizeof row.task, "%s", word_text(r->w, "task"));
+    snprintf(row.method, sizeof row.method, "%s", r->method);
+    snprintf(row.backend, sizeof row.backend, "%s", t->on->name);
+    int64_t every = word_int(r->w, "log_every");
+    if (c->step % every == 0 || c->step + 1 == word_int(r->w, "steps"))
+        TRY(checkpoint_log_train(c, &row));
+    c->step++;
+    return OK;
+}
+
+/* Is a multiple of `every` reached at this step? */
+static int due(const trainer *t, const char *key)
+{
+    int64_t every = word_int(t->r->w, key);
+    return every > 0 && t->c->step % every == 0;
+}
+
+static status loop(trainer *t)
+{
+    const words *w = t->r->w;
+    int64_t steps = word_int(w, "steps"), first = t->c->step;
+    char what[96], note[64];
+    progress bar;
+    status s = OK;
+    snprintf(what, sizeof what, "train %s %s", word_text(w, "task"), t->r->method);
+    progress_start(&bar, what, steps - first);
+    while (s == OK && t->c->step < steps && !interrupted) {
+        if ((s = step(t)) != OK) break;
+        snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
+                 (double)t->tokens / (seconds_now() - bar.start));
+        progress_step(&bar, t->c->step - first, note);
+        if (t->c->step < steps && due(t, "eval_every")) s = validate(t);
+        if (s == OK && t->c->step < steps && due(t, "save_every")) s = save(t, "checkpoint");
+    }
+    progress_end(&bar);
+    return s;
+}
+
+/* Take up the run of an existing checkpoint, or start one and see that it can be written. */
+static status begin(trainer *t)
+{
+    const char *path = word_text(t->r->w, "checkpoint");
+    checkpoint *c = t->c;
+    words *old = NULL;
+    *c = (checkpoint){.best = INFINITY,
+                      .vocab = t->data->vocab,
+                      .longest = t->longest,
+                      .data_hash = t->data->hash,
+                      .tokenizer_hash = t->data->tokenizer_hash};
+    if (*word_text(t->r->w, "best")) TRY(seal_probe(word_text(t->r->w, "best"), "checkpoint"));
+    if (*path == '\0' || access(path, F_OK) != 0) {
+        if (word_int(t->r->w, "eval_every") > 0) TRY(validate(t));
+        return save(t, "checkpoint");
+    }
+    checkpoint read;
+    TRY(checkpoint_read(path, &read, &old));
+    recipe was = recipe_cell(old, 0, 0, 0);
+    status s = recipe_same(t->r, &was);
+    words_free(old);
+    if (s == OK && (read.data_hash != c->data_hash || read.tokenizer_hash != c->tokenizer_hash))
+        s = fail(ERR_DATA,
+                 "%s: the data is not what the run began with: expected hash %016llx, got "
+                 "%016llx",
+                 path, (unsigned long long)read.data_hash, (unsigned long long)c->data_hash);
+    if (s == OK && read.step > word_int(t->r->w, "steps"))
+        s = fail(ERR_ARG, "steps=%lld: %s is at step %lld already",
+                 (long long)word_int(t->r->w, "steps"), path, (long long)read.step);
+    if (s == OK) s = checkpoint_tensors(path, t->on, t->m, 1);
+    if (s == OK && read.finished && read.step < word_int(t->r->w, "steps")) read.finished = 0;
+    if (s == OK)
+        *c = read;
+    else
+        checkpoint_free(&read);
+    for (int64_t i = 0; s == OK && t->sink && i < c->evals; i++)
+        s = t->sink(t->user, &c->eval[i]);
+    return s;
+}
+
+/* The longest sequence of training and tests; also shows now, not after hours, what cannot be
+ * tested. */
+static status find_longest(trainer *t)
+{
+    const words *w = t->r->w;
+    if (word_int(w, "greedy") && !t->data->task->greedy)
+        return fail(ERR_ARG, "greedy=1: task %s decodes nothing", t->data->task->name);
+    t->longest =
+        t->data->longest > t->validation->longest ? t->data->longest : t->validation->longest;
+    for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
+        dataset *d;
+        TRY(open_test(t, i, &d));
+        if (d->longest > t->longest) t->longest = d->longest;
+        dataset_close(d);
+    }
+    return OK;
+}
+
+static status open_data(trainer *t)
+{
+    const words *w = t->r->w;
+    data_options o = data_options_default();
+    data_words(w, 0, &o);
+    o.length = word_int(w, "length");
+    TRY(dataset_open(word_text(w, "task"), &o, &t->data));
+    TRY(split_find("validation", o.length, &o.split));
+    TRY(dataset_open(word_text(w, "task"), &o, &t->validation));
+    if (t->validation->vocab == t->data->vocab) return find_longest(t);
+    return fail(ERR_DATA, "train: vocabulary of %d in training, %d in validation: expected one",
+                (int)t->data->vocab, (int)t->validation->vocab);
+}
+
+static status run(trainer *t)
+{
+    const words *w = t->r->w;
+    int64_t threads = word_int(w, "threads");
+    TRY(recipe_check(t->r));
+    TRY(model_find(word_text(w, "backend"), &t->on));
+    TRY(open_data(t));
+    TRY(recipe_config(t->r, t->data->vocab, t->longest, &t->config));
+    TRY(t->on->create(&t->m, &t->config, (uint64_t)t->r->seed));
+    TRY(begin(t));
+    if (t->c->finished) return OK;
+    TRY(prefetch_open(t->data, word_int(w, "batch"), t->c->step, 0, threads == 1 ? 1 : 2,
+                      row_sample, t, &t->queue));
+    TRY(loop(t));
+    if (t->c->step == word_int(w, "steps")) {
+        TRY(validate(t));
+        TRY(test(t));
+        t->c->finished = 1;
+    }
+    return save(t, "checkpoint");
+}
+
+status train(const recipe *r, checkpoint *c, eval_sink *sink, void *user)
+{
+    trainer t = {.r = r, .c = c, .sink = sink, .user = user};
+    *c = (checkpoint){0};
+    status s = run(&t);
+    prefetch_close(t.queue);
+    if (t.m) t.on->destroy(t.m);
+    dataset_close(t.data);
+    dataset_close(t.validation);
+    return s;
+}
+
+static status print_row(void *user, const eval_row *row)
+{
+    int *header = user;
+    results_print(EVAL, row, *header);
+    fflush(stdout);
+    *header = 0;
+    return OK;
+}
+
+static status train_cell(const recipe *r, results *out, int *header)
+{
+    checkpoint c;
+    char hash[24];
+    status s = train(r, &c, print_row, header);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.data_hash);
+    for (int64_t i = 0; s == OK && i < c.trains; i++)
+        s = results_append(out, TRAIN, &c.train[i]);
+    for (int64_t i = 0; s == OK && i < c.evals; i++)
+        s = results_append(out, EVAL, &c.eval[i]);
+    if (s == OK) s = results_attribute(out, "data_hash", hash);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.tokenizer_hash);
+    if (s == OK) s = results_attribute(out, "tokenizer_hash", hash);
+    checkpoint_free(&c);
+    return s;
+}
+
+static status train_cells(const words *w, results *out)
+{
+    int header = 1;
+    for (int64_t i = 0; i < recipe_methods(w); i++)
+        for (int64_t j = 0; j < word_count(w, "layers"); j++)
+            for (int64_t k = 0; k < word_count(w, "seed"); k++) {
+                recipe r = recipe_cell(w, i, j, k);
+                if (!interrupted) TRY(train_cell(&r, out, &header));
+            }
+    return OK;
+}
+
+int verb_train(const words *w)
+{
+    results *out = NULL;
+    int64_t cells = recipe_methods(w) * word_count(w, "layers") * word_count(w, "seed");
+    if (cells > 1 && (*word_text(w, "checkpoint") || *word_text(w, "best")))
+        return usage_error(
+            "train: checkpoint= and best= hold one model: expected one method, depth "
+            "and seed");
+    threads_set(word_int(w, "threads"));
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
+    status s = results_create(&out, word_text(w, "out"), w);
+    if (s == OK) s = train_cells(w, out);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    if (interrupted) {
+        results_close(out, 0);
+        const char *path = word_text(w, "checkpoint");
+        fprintf(stderr, "mosaic: train: interrupted%s%s\n",
+                *path ? "; the same line goes on from " : "", path);
+        raise(interrupted);
+        return EXIT_SYSTEM;
+    }
+    status closed = results_close(out, s == OK);
+    return status_exit(s == OK ? closed : s);
+}
