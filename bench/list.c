@@ -172,9 +172,8 @@ int verb_list(const words *w)
         for (int j = 0; j < LISTINGS; j++)
             found |= strcmp(id, names[j]) == 0;
         if (found) continue;
-        const char *near = nearest_name(id, names, LISTINGS);
-        return usage_error("list: no table \"%s\"%s%s%s", id, near ? "; did you mean " : "",
-                           near ? near : "", near ? "?" : " (see `mosaic list --help`)");
+        return status_exit(
+            fail_unknown("list: no table", id, names, LISTINGS, "a table of `mosaic list --help`"));
     }
     for (int j = 0; j < LISTINGS; j++) {
         int wanted = all;

@@ -73,9 +73,8 @@ int verb_dispatch(const char *verb, int count, char *const *text)
         const char *names[VERBS];
         for (int j = 0; j < VERBS; j++)
             names[j] = verbs[j].name;
-        const char *near = nearest_name(verb, names, VERBS);
-        return usage_error("unknown verb \"%s\"%s%s%s", verb, near ? "; did you mean " : "",
-                           near ? near : "", near ? "?" : " (see `mosaic --help`)");
+        return status_exit(
+            fail_unknown("unknown verb", verb, names, VERBS, "a verb of `mosaic --help`"));
     }
     for (int j = 0; j < count; j++)
         if (strcmp(text[j], "--help") == 0 || strcmp(text[j], "-h") == 0)

@@ -44,39 +44,3 @@ int status_exit(status s)
         return EXIT_SYSTEM;
     }
 }
-
-/* Levenshtein distance of two short names. */
-static size_t distance(const char *a, const char *b)
-{
-    enum { LONGEST = 63 };
-    size_t n = strlen(b), row[LONGEST + 1];
-    if (n > LONGEST || strlen(a) > LONGEST) return LONGEST;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t best = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (diagonal + 1 < best) best = diagonal + 1;
-            row[j + 1] = best;
-        }
-    }
-    return row[n];
-}
-
-const char *nearest_name(const char *name, const char *const *names, size_t count)
-{
-    const char *best = NULL;
-    size_t least = strlen(name) / 3 + 2;
-    for (size_t i = 0; i < count; i++) {
-        size_t d = distance(name, names[i]);
-        if (d < least) {
-            least = d;
-            best = names[i];
-        }
-    }
-    return best;
-}

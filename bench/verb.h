@@ -86,12 +86,6 @@ int usage_error(const char *format, ...);
 /* Print last_error() as one line on stderr and return the exit code that belongs to s. */
 int status_exit(status s);
 
-/* Name in `names` nearest to `word` by edit distance, or NULL if none is near. */
-const char *nearest_name(const char *word, const char *const *names, size_t count);
-
-/* One grammar for numbers everywhere: "3", "1e-3", "4/3". Returns 0 if malformed. */
-int parse_real(const char *text, double *value);
-
 /* Progress on stderr: a bar with ETA on a terminal, a line a minute otherwise, nothing if
  * MOSAIC_QUIET is set. total = 0: unknown. */
 typedef struct progress {

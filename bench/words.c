@@ -4,7 +4,6 @@
  */
 #include "verb.h"
 
-#include <errno.h>
 #include <glob.h>
 #include <math.h>
 #include <stdlib.h>
@@ -48,34 +47,6 @@ static const table_row table[] = {
 };
 enum { TABLE_ROWS = sizeof table / sizeof *table };
 
-int parse_real(const char *text, double *value)
-{
-    char *end;
-    if (*text == '\0' || *text == ' ') return 0;
-    if (strcmp(text, "e") == 0) {
-        *value = exp(1);
-        return 1;
-    }
-    double numerator = strtod(text, &end);
-    if (end == text) return 0;
-    if (*end == '/') {
-        char *rest = end + 1;
-        double denominator = strtod(rest, &end);
-        if (end == rest || denominator == 0) return 0;
-        numerator /= denominator;
-    }
-    *value = numerator;
-    return *end == '\0' && isfinite(numerator);
-}
-
-static int parse_int(const char *text, int64_t *value)
-{
-    char *end;
-    errno = 0;
-    *value = strtoll(text, &end, 10);
-    return end != text && *end == '\0' && errno == 0;
-}
-
 /* The bounds a KEY row can state. Returns 1 if x keeps it; NaN never does. */
 static int within(const char *bound, double x)
 {
@@ -99,7 +70,7 @@ static status push(const char *verb, word *w, const char *text)
         return fail(ERR_ARG, "%s: %s: expected at most %d items", verb, k->name, (int)MAX_ITEMS);
     if (is_number(k->kind)) {
         int real = k->kind == REAL || k->kind == REALS;
-        int good = real ? parse_real(text, &it.number) : parse_int(text, &it.integer);
+        int good = real ? parse_real(text, &it.number) : parse_integer(text, &it.integer);
         if (!real) it.number = (double)it.integer;
         if (good && k->kind == FLAG) good = it.integer == 0 || it.integer == 1;
         if (!good)
@@ -212,13 +183,13 @@ static word *find(const words *w, const char *name)
 static word *find_key(const words *w, const char *name)
 {
     const char *names[TABLE_ROWS];
+    char what[64];
     word *slot = find(w, name);
     if (slot) return slot;
     for (int i = 0; i < w->count; i++)
         names[i] = w->word[i].key->name;
-    const char *near = nearest_name(name, names, (size_t)w->count);
-    fail(ERR_ARG, "%s: unknown key \"%s\"%s%s%s", w->verb, name, near ? "; did you mean " : "",
-         near ? near : "", near ? "?" : " (see --help)");
+    snprintf(what, sizeof what, "%s: unknown key", w->verb);
+    fail_unknown(what, name, names, (size_t)w->count, "a key of --help");
     return NULL;
 }
 

@@ -125,22 +125,14 @@ static status choice(const char *key, const char *value, const char *const *name
 
 static status number(const char *key, const char *value, double *to)
 {
-    char *end;
-    double x = strtod(value, &end);
-    if (end == value || *end || !(fabs(x) < INFINITY))
-        return fail(ERR_ARG, "%s: expected a number, got \"%s\"", key, value);
-    *to = x;
-    return OK;
+    if (parse_real(value, to)) return OK;
+    return fail(ERR_ARG, "%s: expected a number, got \"%s\"", key, value);
 }
 
 static status integer(const char *key, const char *value, int64_t *to)
 {
-    char *end;
-    long long x = strtoll(value, &end, 10);
-    if (end == value || *end)
-        return fail(ERR_ARG, "%s: expected an integer, got \"%s\"", key, value);
-    *to = x;
-    return OK;
+    if (parse_integer(value, to)) return OK;
+    return fail(ERR_ARG, "%s: expected an integer, got \"%s\"", key, value);
 }
 
 /* Fields that are numbers, and fields that are one of a few words. */

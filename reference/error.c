@@ -42,6 +42,50 @@ const char *status_text(status s)
     return "unknown status";
 }
 
+/* Levenshtein distance of two names: the row of the table that belongs to a[0..i]. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 63 };
+    size_t n = strlen(b), row[LONGEST + 1];
+    if (n > LONGEST || strlen(a) > LONGEST) return LONGEST;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t best = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (diagonal + 1 < best) best = diagonal + 1;
+            row[j + 1] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *nearest_name(const char *word, const char *const *names, size_t count)
+{
+    const char *best = NULL;
+    size_t least = strlen(word) / 3 + 2;
+    for (size_t i = 0; i < count; i++) {
+        size_t d = edit_distance(word, names[i]);
+        if (d < least) {
+            least = d;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+status fail_unknown(const char *what, const char *word, const char *const *names, size_t count,
+                    const char *expected)
+{
+    const char *near = nearest_name(word, names, count);
+    if (near) return fail(ERR_ARG, "%s \"%.60s\"; did you mean %s?", what, word, near);
+    return fail(ERR_ARG, "%s \"%.60s\": expected %s", what, word, expected);
+}
+
 params params_default(void)
 {
     return (params){

@@ -6,8 +6,6 @@
  */
 #include "mosaic.h"
 
-#include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,27 +66,6 @@ static void fill(method *m, const entry *e, const char *name, double alpha, int6
     m->p.form = e->form;
 }
 
-/* Digits and points only: strtod alone would take "inf", "0x2" and blanks. */
-static int number(const char **text, double *value)
-{
-    char *end;
-    if (!isdigit((unsigned char)**text) && **text != '.') return 0;
-    if ((*text)[strspn(*text, "0123456789.")] == 'x') return 0;
-    *value = strtod(*text, &end);
-    const int read = end > *text;
-    *text = end;
-    return read;
-}
-
-static int parse_alpha(const char *text, double *alpha)
-{
-    double bottom = 1;
-    if (!number(&text, alpha)) return 0;
-    if (*text == '/' && (text++, !number(&text, &bottom))) return 0;
-    *alpha /= bottom;
-    return *text == '\0' && *alpha > 1 && *alpha < INFINITY;
-}
-
 /* "top<k>_softmax", "top<k>_uniform"; k without sign or leading zero. */
 static int parse_top(const char *name, int64_t *k, int *uniform)
 {
@@ -101,44 +78,25 @@ static int parse_top(const char *name, int64_t *k, int *uniform)
     return *uniform || strcmp(digits + count, "_softmax") == 0;
 }
 
-/* Levenshtein distance, of the first 63 characters. */
-static int distance(const char *a, const char *b)
-{
-    int line[64];
-    int n = (int)strlen(b);
-    if (n > 63) n = 63;
-    for (int j = 0; j <= n; j++)
-        line[j] = j;
-    for (int i = 0; a[i]; i++) {
-        int diagonal = line[0];
-        line[0] = i + 1;
-        for (int j = 1; j <= n; j++) {
-            int best = diagonal + (a[i] != b[j - 1]);
-            if (line[j] + 1 < best) best = line[j] + 1;
-            if (line[j - 1] + 1 < best) best = line[j - 1] + 1;
-            diagonal = line[j];
-            line[j] = best;
-        }
-    }
-    return line[n];
-}
-
 status method_find(const char *name, method *m)
 {
     const size_t longest = sizeof m->name - 1;
+    const char *names[METHODS];
     double alpha;
     int64_t k;
-    int uniform, nearest = 0;
-    for (int i = 0; i < METHODS; i++)
+    int uniform;
+    for (int i = 0; i < METHODS; i++) {
         if (strcmp(name, table[i].name) == 0) {
             fill(m, &table[i], name, table[i].alpha, table[i].k);
             return OK;
         }
+        names[i] = table[i].name;
+    }
     if (strlen(name) > longest)
         return fail(ERR_ARG, "method: a name of %zu characters: expected at most %zu", strlen(name),
                     longest);
     if (strncmp(name, "entmax:", 7) == 0) {
-        if (!parse_alpha(name + 7, &alpha))
+        if (!parse_real(name + 7, &alpha) || !(alpha > 1))
             return fail(ERR_ARG,
                         "method \"%s\": expected entmax:<alpha> with a number or a "
                         "fraction above 1, such as entmax:1.25 or entmax:5/4",
@@ -153,10 +111,6 @@ status method_find(const char *name, method *m)
                  uniform ? "uniform" : "softmax");
         return OK;
     }
-    for (int i = 1; i < METHODS; i++)
-        if (distance(name, table[i].name) < distance(name, table[nearest].name)) nearest = i;
-    return fail(ERR_ARG,
-                "method \"%s\" is unknown: did you mean \"%s\"? (a row of methods.def, "
-                "entmax:<alpha>, top<k>_softmax or top<k>_uniform)",
-                name, table[nearest].name);
+    return fail_unknown("unknown method", name, names, METHODS,
+                        "a row of methods.def, entmax:<alpha>, top<k>_softmax or top<k>_uniform");
 }

@@ -66,6 +66,19 @@ const char *last_error(void);
 /* The text of a status, from STATUS_LIST. */
 const char *status_text(status s);
 
+/* The one of `names` nearest to a mistyped word by edit distance; NULL if none is near. */
+const char *nearest_name(const char *word, const char *const *names, size_t count);
+/* ERR_ARG: 'WHAT "WORD"; did you mean NEAREST?', or 'WHAT "WORD": expected EXPECTED' if no name is
+ * near. */
+status fail_unknown(const char *what, const char *word, const char *const *names, size_t count,
+                    const char *expected);
+
+/* The grammar of numbers, wherever people type them (number.c): "3", "-0.5", "1e-3", "4/3", "e".
+ * Returns 0 if the text is no finite number, and leaves *value alone. */
+int parse_real(const char *text, double *value);
+/* Digits, perhaps behind a minus. Returns 0 if the text is no integer, or it does not fit. */
+int parse_integer(const char *text, int64_t *value);
+
 #define TRY(call)                                                                                  \
     do {                                                                                           \
         status try_status_ = (call);                                                               \

@@ -27,43 +27,17 @@ const struct task *task_row(int i)
     return i >= 0 && i < task_count() ? table[i] : NULL;
 }
 
-/* Levenshtein distance; words longer than the row count as far away. */
-static int distance(const char *a, const char *b)
-{
-    int row[32];
-    int n = (int)strlen(b);
-    if (n >= 31) return 31;
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int best = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 status task_find(const char *name, const struct task **t)
 {
-    const struct task *nearest = table[0];
-    int least = 1 << 30;
+    const char *names[sizeof table / sizeof *table];
+    *t = NULL;
     for (int i = 0; i < task_count(); i++) {
-        int d = distance(name, table[i]->name);
-        if (d < least) {
-            least = d;
-            nearest = table[i];
-        }
+        names[i] = table[i]->name;
+        if (strcmp(name, names[i]) == 0) *t = table[i];
     }
-    *t = least == 0 ? nearest : NULL;
     if (*t) return OK;
-    return fail(ERR_ARG, "task: no task named \"%.40s\": did you mean \"%s\"?", name,
-                nearest->name);
+    return fail_unknown("task: no task named", name, names, (size_t)task_count(),
+                        "a row of tasks.def");
 }
 
 data_options data_options_default(void)

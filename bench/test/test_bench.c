@@ -70,6 +70,37 @@ void selftest_words(selftest *t)
     const char *names[] = {"softmax", "sparsemax"};
     EXPECT(strcmp(nearest_name("sofmax", names, 2), "softmax") == 0);
     EXPECT(nearest_name("zzz", names, 2) == NULL);
+    EXPECT(fail_unknown("op", "zzz", names, 2, "a name") == ERR_ARG);
+    EXPECT(strcmp(last_error(), "op \"zzz\": expected a name") == 0);
+}
+
+/* One grammar for every number that is typed: words, methods, switches. */
+void selftest_number_grammar(selftest *t)
+{
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {{"3", 3},      {"-0.5", -0.5}, {"1e-3", 1e-3}, {"4/3", 4.0 / 3},
+                {".25", 0.25}, {"2.", 2},      {"0", 0},       {"-1/-4", 0.25}};
+    static const char *const bad[] = {"",    "+1",    " 1",  "1 ",   "0x2", "inf",  "nan", "1e999",
+                                      "4/0", "4/3/2", "1..", "1e9x", "-",   "1/ 2", ".",   "1,5"};
+    double x = 7;
+    int64_t n = 7;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        EXPECT(parse_real(good[i].text, &x) && x == good[i].value);
+    EXPECT(parse_real("e", &x));
+    EXPECT_NEAR(x, exp(1), 0);
+    x = 7;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        EXPECT(!parse_real(bad[i], &x) && x == 7 && !parse_integer(bad[i], &n) && n == 7);
+    EXPECT(parse_integer("-12", &n) && n == -12);
+    n = 7;
+    EXPECT(!parse_integer("1.0", &n) && !parse_integer("1e3", &n) && n == 7);
+    EXPECT(!parse_integer("99999999999999999999", &n) && n == 7);
+    mosaic_config c = config_default();
+    EXPECT(config_set(&c, "kappa_init", "1/4") == OK && c.kappa_init == 0.25);
+    EXPECT(config_set(&c, "kappa_init", "0x1") == ERR_ARG);
+    EXPECT(config_set(&c, "banks", " 2") == ERR_ARG && config_set(&c, "banks", "3") == OK);
 }
 
 typedef struct scratch {

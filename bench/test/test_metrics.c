@@ -68,7 +68,7 @@ void selftest_task_names(selftest *t)
     }
     EXPECT(task_row(task_count()) == NULL && task_row(-1) == NULL);
     EXPECT(task_find("mqmtr", &row) == ERR_ARG && row == NULL);
-    EXPECT(strstr(last_error(), "did you mean \"mqmtar\"?") != NULL);
+    EXPECT(strstr(last_error(), "did you mean mqmtar?") != NULL);
     EXPECT(dataset_open("sorted", &o, &d) == ERR_ARG && d == NULL);
     o.split = 0x300;
     EXPECT(dataset_open("sort", &o, &d) == ERR_ARG && d == NULL);
