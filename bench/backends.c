@@ -5,6 +5,8 @@
  */
 #include "backends.h"
 
+#include <string.h>
+
 #ifdef WITH_CUDA
 #include "kernels.h"
 #define RUN(f) f
@@ -34,6 +36,20 @@ static const impl impls[] = {
 const backend *backend_at(int i)
 {
     return i == 0 ? &ref_backend : i == 1 ? DEVICE : NULL;
+}
+
+const model *model_at(int i)
+{
+    return i == 0 ? &mosaic_ref : NULL;
+}
+
+status model_find(const char *name, const model **m)
+{
+    for (int i = 0; (*m = model_at(i)); i++)
+        if (strcmp(name, (*m)->name) == 0) return OK;
+    if (strcmp(name, "cuda") == 0)
+        return fail(ERR_ARG, "backend=cuda: this build trains on the CPU: expected backend=ref");
+    return fail(ERR_ARG, "backend=%.40s: expected ref or cuda", name);
 }
 
 const impl *impl_at(int i)

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * backends.h — what this build can run: backends, and the implementations of every operation (the
- * reference of each, then the rows of kernels.def).
+ * backends.h — what this build can run: backends, models, and the implementations of every
+ * operation (the reference of each, then the rows of kernels.def).
  */
 #ifndef MOSAIC_BACKENDS_H
 #define MOSAIC_BACKENDS_H
 
-#include "spec.h"
+#include "mosaic.h"
 
 /* The backends of this build: the reference, then the device; NULL past the end. */
 const backend *backend_at(int i);
+
+/* The models of this build, the reference first; NULL past the end. */
+const model *model_at(int i);
+/* The model of a backend, by name. ERR_ARG, saying what would work, if this build has none. */
+status model_find(const char *name, const model **m);
 
 /* One way to compute an operation. run and where are NULL where the build has no CUDA. */
 typedef struct impl {

@@ -96,7 +96,7 @@ static void lay_out(arena *a, mosaic *m, int64_t B, int64_t T, int gradient)
     m->targets = (int32_t *)take(a, rows);
     m->piece = PIECE / c->V < 64 ? 64 : PIECE / c->V;
     if (m->piece > rows) m->piece = rows;
-    m->logits = take(a, gradient ? m->piece * c->V : 0);
+    m->logits = take(a, m->piece * c->V);
     m->head_grad = take(a, gradient && c->tied ? c->V * d : 0);
 }
 

@@ -7,8 +7,9 @@
  *     pre-LN:  x <- x + F(LN(x));    post-LN:  x <- LN(x), x <- x + F(x)
  *
  * for the two halves F of each block (contextual.c, persistent.c; gpt.c). The loss is the mean
- * over the scored targets; the first skip_tokens positions are not scored.
- * Source: model 2.1, 4, 5.
+ * over the scored targets; the first skip_tokens positions are not scored. A gradient may come in
+ * parts: each adds  sum over its targets / targets of the whole batch,  with the masks of the
+ * whole. Source: model 2.1, 4, 5.
  */
 #include "pipeline.h"
 
@@ -16,8 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "logits.h"
 #include "matmul.h"
-#include "rng.h"
 
 /* --- life ------------------------------------------------------------------------------------ */
 
@@ -32,35 +33,37 @@ static void ref_destroy(mosaic *m)
     free(m->arena);
     free(m->work);
     free(m->probe);
+    free(m->open.gradient);
     free(m);
 }
 
-/* Rows draw from streams of their own, so that they can be filled in any order. */
-static void initialise(const mosaic *m, const parameter *p, uint64_t seed, int64_t index)
+/* A transform that refuses its parameters does so here and not in the first batch. */
+static status check_transform(const method *f)
 {
-    const int64_t n = p->info.count, row = p->info.shape[p->info.rank - 1];
-    double *w = m->slot[SLOT_VALUE] + p->at;
-#pragma omp parallel for schedule(static)
-    for (int64_t at = 0; at < n; at += row) {
-        const uint64_t init_stream = UINT64_C(0x696e6974); /* "init" */
-        rng r = rng_sample(seed, init_stream, (uint64_t)index, (uint64_t)(at / row));
-        for (int64_t i = at; i < at + row; i++) {
-            if (p->init == INIT_NORMAL) w[i] = p->scale * rng_normal(&r);
-            if (p->init == INIT_UNIFORM) w[i] = p->scale * rng_uniform(&r);
-            if (p->init == INIT_CONSTANT) w[i] = p->scale;
-            if (p->init == INIT_LEAKY) /* lambda from 0.5 to 5 over the heads */
-                w[i] = n > 1 ? (0.5 + 4.5 * (double)i / (double)(n - 1)) / 10 : 0.05;
-        }
-    }
+    return f->weights(&(args){.d = {.N = 1}, .p = f->p});
 }
 
-static status ref_create(mosaic **out, const mosaic_config *c, uint64_t seed)
+static status check_placement(const placement *where)
+{
+    if (!where) return OK;
+    if (where->type != F64) return fail(ERR_ARG, "model ref: type: expected f64");
+    if (where->micro < 0)
+        return fail(ERR_ARG, "model ref: micro: expected >= 0, got %lld", (long long)where->micro);
+    if (where->devices > 0) return fail(ERR_ARG, "model ref: devices: expected none");
+    return OK;
+}
+
+static status ref_create(mosaic **out, const mosaic_config *c, const placement *where)
 {
     *out = NULL;
     TRY(config_check(c));
+    TRY(check_transform(&c->method));
+    if (c->arch == ARCH_MOSAIC && !c->attn_only) TRY(check_transform(&c->pmem_method));
+    TRY(check_placement(where));
     mosaic *m = calloc(1, sizeof *m);
     if (!m) return fail(ERR_MEMORY, "model: out of memory");
     m->c = *c;
+    m->micro = where ? where->micro : 0;
     m->index = parameters_list(c, NULL, NULL);
     const size_t total = (size_t)m->index.total;
     m->list = calloc((size_t)m->index.tensors, sizeof *m->list);
@@ -77,8 +80,6 @@ static status ref_create(mosaic **out, const mosaic_config *c, uint64_t seed)
                     total);
     }
     parameters_list(c, m->list, m->layers);
-    for (int64_t i = 0; i < m->index.tensors; i++)
-        initialise(m, &m->list[i], seed, i);
     *out = m;
     return OK;
 }
@@ -138,6 +139,17 @@ static status check_batch(const mosaic *m, const batch *b)
     return OK;
 }
 
+/* Rows [first, first + count) of a batch. */
+static batch rows_of(const batch *b, int64_t first, int64_t count)
+{
+    batch part = *b;
+    part.B = count;
+    part.tokens += first * b->T;
+    if (b->targets) part.targets += first * b->T;
+    part.first_row += first;
+    return part;
+}
+
 static status embed(mosaic *m, const batch *b, double *x)
 {
     const int64_t d = m->c.d;
@@ -192,56 +204,118 @@ static status forward(mosaic *m, const batch *b)
     return OK;
 }
 
+/* Rows that a forward pass takes at a time: about 48 numbers a channel and position. */
+static int64_t forward_rows(const mosaic *m, const batch *b)
+{
+    const int64_t room = INT64_C(1) << 25, rows = room / (48 * m->c.d * b->T);
+    return rows < 1 ? 1 : rows < b->B ? rows : b->B;
+}
+
+static status predict_rows(mosaic *m, const batch *b)
+{
+    TRY(activations_reserve(m, b->B, b->T, 0));
+    m->predicted = 0;
+    m->step = -1;
+    return forward(m, b);
+}
+
 static status ref_predict(mosaic *m, const batch *b, double *logits)
 {
     TRY(check_batch(m, b));
-    TRY(activations_reserve(m, b->B, b->T, 0));
-    m->step = -1;
-    TRY(forward(m, b));
-    TRY(project(m, m->last_h, m->c.d, m->index.head, -1, m->c.V, logits));
-    m->predicted = 1;
+    const int64_t most = forward_rows(m, b);
+    for (int64_t r = 0; r < b->B; r += most) {
+        const batch part = rows_of(b, r, b->B - r < most ? b->B - r : most);
+        TRY(predict_rows(m, &part));
+        TRY(project(m, m->last_h, m->c.d, m->index.head, -1, m->c.V, logits + r * b->T * m->c.V));
+    }
+    m->predicted = most == b->B;
+    return OK;
+}
+
+/* A piece of the head: logits of rows [r, r + n) of this call. */
+static status head_piece(mosaic *m, int64_t r, int64_t n)
+{
+    args a = {.in = {m->last_h + r * m->c.d, m->slot[SLOT_VALUE] + m->index.head}};
+    a.out[0] = m->logits;
+    a.d = (dims){.R = n, .C = m->c.d, .N = m->c.V};
+    return stage_run(m, linear_ref, &a);
+}
+
+static status score_rows(mosaic *m, const batch *b, double *loss, int32_t *argmax)
+{
+    const int64_t rows = b->B * b->T;
+    TRY(predict_rows(m, b));
+    for (int64_t r = 0; r < rows; r += m->piece) {
+        const int64_t n = rows - r < m->piece ? rows - r : m->piece;
+        TRY(head_piece(m, r, n));
+        logits_read(m->logits, n, m->c.V, loss ? b->targets + r : NULL, loss ? loss + r : NULL,
+                    argmax ? argmax + r : NULL);
+    }
+    return OK;
+}
+
+static status check_targets(const mosaic *m, const batch *b)
+{
+    for (int64_t r = 0; r < b->B * b->T; r++)
+        if (b->targets[r] < -1 || b->targets[r] >= m->c.V)
+            return fail(ERR_DATA, "batch: target %lld: expected -1..%lld, got %d", (long long)r,
+                        (long long)m->c.V - 1, (int)b->targets[r]);
+    return OK;
+}
+
+static status ref_score(mosaic *m, const batch *b, double *loss, int32_t *argmax)
+{
+    TRY(check_batch(m, b));
+    if (loss) TRY(check_targets(m, b));
+    const int64_t most = forward_rows(m, b);
+    for (int64_t r = 0; r < b->B; r += most) {
+        const batch part = rows_of(b, r, b->B - r < most ? b->B - r : most);
+        TRY(score_rows(m, &part, loss ? loss + r * b->T : NULL, argmax ? argmax + r * b->T : NULL));
+    }
     return OK;
 }
 
 /* --- backward -------------------------------------------------------------------------------- */
 
-static status mark_targets(mosaic *m, const batch *b, int64_t *scored)
+int64_t batch_scored(const mosaic_config *c, const batch *b)
 {
-    *scored = 0;
+    int64_t scored = 0;
+    for (int64_t r = 0; r < b->B * b->T; r++)
+        scored += r % b->T >= c->skip_tokens && b->targets[r] >= 0;
+    return scored;
+}
+
+static void mark_targets(mosaic *m, const batch *b)
+{
     for (int64_t r = 0; r < b->B * b->T; r++) {
         m->targets[r] = r % b->T < m->c.skip_tokens ? -1 : b->targets[r];
-        *scored += m->targets[r] >= 0;
+        m->dloss[r] = 1 / (double)m->open.divisor;
     }
-    if (*scored == 0) return fail(ERR_DATA, "batch: expected at least one scored target");
-    for (int64_t r = 0; r < b->B * b->T; r++)
-        m->dloss[r] = 1 / (double)*scored;
-    return OK;
 }
 
 /* Loss, the gradient of the head, and dh (B T, d) of what the head reads; pieces of rows, so that
  * the logits of a large vocabulary never stand in memory at once. */
-static status head_gradient(mosaic *m, double *dh, double *loss, int64_t scored)
+static status head_gradient(mosaic *m, double *dh)
 {
     const int64_t d = m->c.d, V = m->c.V, rows = m->B * m->T;
     const double *u = m->slot[SLOT_VALUE] + m->index.head;
     double *du = m->c.tied ? m->head_grad : m->slot[SLOT_GRAD] + m->index.head, *z = m->logits;
-    *loss = 0;
+    double loss = 0;
     for (int64_t r = 0; r < rows; r += m->piece) {
         const int64_t n = rows - r < m->piece ? rows - r : m->piece;
         const double *h = m->last_h + r * d;
-        args lin = {.in = {h, u}, .out = {z}, .d = {.R = n, .C = d, .N = V}};
         args ce = {.in = {z, m->targets + r}, .out = {m->loss + r, m->lse + r}};
         args back = {.in = {z, m->targets + r, m->lse + r, m->dloss + r}, .out = {z}};
         ce.d = back.d = (dims){.R = n, .V = V};
-        TRY(stage_run(m, linear_ref, &lin));
+        TRY(head_piece(m, r, n));
         TRY(stage_run(m, cross_entropy_ref, &ce));
         TRY(stage_run(m, cross_entropy_grad_ref, &back));
         matmul(n, d, V, (view){z, V, 1}, (view){u, d, 1}, dh + r * d, d, 0);
         matmul(V, d, n, (view){z, 1, V}, (view){h, d, 1}, du, d, r > 0);
         for (int64_t i = 0; i < n; i++)
-            *loss += m->loss[r + i];
+            loss += m->loss[r + i];
     }
-    *loss /= (double)scored;
+    m->open.loss += loss;
     return OK;
 }
 
@@ -278,13 +352,13 @@ static status embed_back(mosaic *m, const batch *b, double *dx)
     return OK;
 }
 
-static status backward(mosaic *m, const batch *b, double *loss, int64_t scored)
+static status backward(mosaic *m, const batch *b)
 {
     const int gpt = m->c.arch == ARCH_GPT, single = m->c.attn_only && !gpt;
     double *dh = m->t[3], *dx = m->t[4];
     const double by = gpt ? 1 : 1 / sqrt((double)m->c.d);
     memset(m->slot[SLOT_GRAD], 0, (size_t)m->index.total * sizeof(double));
-    TRY(head_gradient(m, dh, loss, scored));
+    TRY(head_gradient(m, dh));
     for (int64_t e = 0; e < m->B * m->T * m->c.d && by != 1; e++)
         dh[e] *= by;
     TRY(norm_backward(m, m->index.ln_w, m->index.ln_b, m->last, m->last_mean, m->last_rstd, dh,
@@ -301,41 +375,111 @@ static status backward(mosaic *m, const batch *b, double *loss, int64_t scored)
     return embed_back(m, b, dx);
 }
 
-static status ref_gradient(mosaic *m, const batch *b, uint64_t seed, int64_t dropout_step,
-                           double *loss, int64_t *scored)
+/* Forward and backward of a part; the gradient of the parts before is added to that of this one. */
+static status add_part(mosaic *m, const batch *b)
 {
-    int64_t count;
-    TRY(check_batch(m, b));
+    const size_t bytes = (size_t)m->index.total * sizeof(double);
+    const int more = m->open.rows > 0;
+    if (more && !m->open.gradient && !(m->open.gradient = malloc(bytes)))
+        return fail(ERR_MEMORY, "model: expected %.0f MB for a second gradient",
+                    1e-6 * (double)bytes);
+    if (more) memcpy(m->open.gradient, m->slot[SLOT_GRAD], bytes);
+    m->open.rows += b->B;
+    m->open.scored += batch_scored(&m->c, b);
     TRY(activations_reserve(m, b->B, b->T, 1));
-    TRY(mark_targets(m, b, &count));
+    mark_targets(m, b);
     m->predicted = 0;
-    m->seed = seed;
-    m->step = dropout_step;
+    m->first_row = b->first_row;
+    m->whole_T = b->whole_T;
     TRY(forward(m, b));
-    TRY(backward(m, b, loss, count));
-    if (scored) *scored = count;
+    TRY(backward(m, b));
+    if (more) add_to(m->slot[SLOT_GRAD], m->open.gradient, m->index.total);
     return OK;
 }
 
-static status ref_apply(mosaic *m, const optimizer *o, int64_t update, double *grad_norm)
+/* Begin a step, or see that a part follows the one before. */
+static status open_step(mosaic *m, const batch *b)
 {
-    double norm;
-    args a = {.in = {m->slot[SLOT_GRAD]}, .out = {&norm}, .d = {.N = m->index.total}};
-    TRY(stage_run(m, global_norm_ref, &a));
-    if (grad_norm) *grad_norm = norm;
-    if (!(norm < INFINITY))
-        return fail(ERR_NUMERIC, "apply: norm of the gradient: expected a number, got %g", norm);
+    if (b->first_row != 0 && b->first_row != m->open.rows)
+        return fail(ERR_ARG, "batch: first_row: expected 0 or %lld, the rows before, got %lld",
+                    (long long)m->open.rows, (long long)b->first_row);
+    if (b->first_row != 0 && b->scored != m->open.divisor)
+        return fail(ERR_ARG, "batch: scored: expected %lld as in the parts before, got %lld",
+                    (long long)m->open.divisor, (long long)b->scored);
+    if (b->whole_T != 0 && b->whole_T < b->T)
+        return fail(ERR_ARG, "batch: whole_T: expected at least T = %lld, got %lld",
+                    (long long)b->T, (long long)b->whole_T);
+    if (b->first_row != 0) return OK;
+    m->open.rows = m->open.scored = 0;
+    m->open.loss = 0;
+    m->open.divisor = b->scored > 0 ? b->scored : batch_scored(&m->c, b);
+    return m->open.divisor > 0 ? OK : fail(ERR_DATA, "batch: expected at least one scored target");
+}
+
+static status ref_gradient(mosaic *m, const batch *b, uint64_t seed, int64_t dropout_step)
+{
+    TRY(check_batch(m, b));
+    TRY(open_step(m, b));
+    const int64_t most = m->micro > 0 && m->micro < b->B ? m->micro : b->B;
+    m->seed = seed;
+    m->step = dropout_step;
+    for (int64_t r = 0; r < b->B; r += most) {
+        const batch part = rows_of(b, r, b->B - r < most ? b->B - r : most);
+        const status s = add_part(m, &part);
+        /* The model and the batch are sound: a transform refuses the size of its numbers. */
+        if (s == ERR_ARG)
+            m->open.loss = NAN;
+        else
+            TRY(s);
+    }
+    return OK;
+}
+
+static status update_parameters(mosaic *m, const optimizer *o, int64_t update, const double *norm)
+{
     for (int64_t i = 0; i < m->index.tensors; i++) {
         const parameter *p = &m->list[i];
         double *w = m->slot[SLOT_VALUE] + p->at, *g = m->slot[SLOT_GRAD] + p->at;
         double *m1 = m->slot[SLOT_MOMENT1] + p->at, *m2 = m->slot[SLOT_MOMENT2] + p->at;
-        args step = {.in = {w, g, m1, m2, &norm}, .out = {w, m1, m2}, .d = {.N = p->info.count}};
+        args step = {.in = {w, g, m1, m2, norm}, .out = {w, m1, m2}, .d = {.N = p->info.count}};
         step.p = (params){.lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps};
         step.p.decay = p->info.decays ? o->decay : 0;
         step.p.clip = o->clip;
         step.p.update = update;
         TRY(stage_run(m, adamw_ref, &step));
     }
+    return OK;
+}
+
+static status ref_apply(mosaic *m, const optimizer *o, int64_t update)
+{
+    if (m->open.rows == 0) return fail(ERR_ARG, "apply: expected a gradient before");
+    if (m->open.scored != m->open.divisor)
+        return fail(ERR_ARG, "apply: expected parts of %lld scored targets, got %lld",
+                    (long long)m->open.divisor, (long long)m->open.scored);
+    if (m->reports == MOST_STEPS)
+        return fail(ERR_ARG, "apply: %d steps wait to be collected", MOST_STEPS);
+    step_report *r = &m->report[m->reports];
+    *r = (step_report){.update = update, .scored = m->open.divisor};
+    args a = {.in = {m->slot[SLOT_GRAD]}, .out = {&r->grad_norm}, .d = {.N = m->index.total}};
+    TRY(stage_run(m, global_norm_ref, &a));
+    r->loss = m->open.loss / (double)m->open.divisor;
+    r->finite = isfinite(r->loss) && isfinite(r->grad_norm);
+    if (o && r->finite) TRY(update_parameters(m, o, update, &r->grad_norm));
+    m->open.rows = 0;
+    m->reports++;
+    return OK;
+}
+
+/* Every step is at its end when apply returns. */
+static status ref_collect(mosaic *m, int wait, step_report *r, int *ready)
+{
+    (void)wait;
+    *ready = m->reports > 0;
+    if (m->reports == 0) return OK;
+    *r = m->report[0];
+    m->reports--;
+    memmove(m->report, m->report + 1, (size_t)m->reports * sizeof *r);
     return OK;
 }
 
@@ -349,8 +493,10 @@ const model mosaic_ref = {
     .get = ref_get,
     .put = ref_put,
     .predict = ref_predict,
+    .score = ref_score,
     .gradient = ref_gradient,
     .apply = ref_apply,
+    .collect = ref_collect,
     .stream_open = stream_open,
     .stream_token = stream_token,
     .stream_close = stream_close,

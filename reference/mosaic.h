@@ -69,16 +69,48 @@ status config_check(const mosaic_config *c);
  * ERR_ARG if the key is unknown (the message lists none) or the value malformed. */
 status config_set(mosaic_config *c, const char *key, const char *value);
 
-/* Row-major [B][T]; target -1 is not scored. */
+/* How a model is carried out. It stands beside the configuration and never in it: a checkpoint does
+ * not know it, and a run may go on under another. All zero, or NULL, is what the model likes best.
+ */
+typedef struct placement {
+    dtype type;    /* of activations and products: F64 is the reference's, F32 or BF16 a device's */
+    int tf32;      /* F32: products may round their factors to tf32                             */
+    int64_t micro; /* rows that a gradient takes at a time; 0: all that fit                     */
+    int devices;   /* how many share a step; 0: the first                                       */
+    const int *device; /* their numbers, read by create */
+} placement;
+
+/* Rows of a batch, [B][T] row-major; target -1 is not scored. Positions after the last scored
+ * target of a row reach no loss. The last three fields are for a part of the batch of a step; they
+ * are 0 for a batch that is a step of its own. A part may be narrower than the whole (T < whole_T).
+ */
 typedef struct batch {
     int64_t B, T;
     const int32_t *tokens, *targets;
+    int64_t first_row; /* row of the whole batch that row 0 is                                  */
+    int64_t whole_T;   /* T of the whole batch, which addresses the dropout masks; 0: T         */
+    int64_t scored;    /* targets scored in the whole batch, divisor of the loss; 0: those here */
 } batch;
+
+/* Targets of a batch that are scored under c: not -1, and not among the first skip_tokens. */
+int64_t batch_scored(const mosaic_config *c, const batch *b);
 
 /* AdamW, decoupled decay, global-norm clipping before it (section 4). */
 typedef struct optimizer {
     double lr, beta1, beta2, eps, decay, clip; /* clip <= 0: none */
 } optimizer;
+
+/* What became of a step. */
+typedef struct step_report {
+    int64_t update;   /* as apply was told                                                  */
+    int64_t scored;   /* targets                                                            */
+    double loss;      /* mean over them                                                     */
+    double grad_norm; /* before clipping                                                    */
+    int finite;       /* 0: loss or norm is not a finite number, and the step changed nothing */
+} step_report;
+
+/* So many steps may wait to be collected. */
+enum { MOST_STEPS = 8 };
 
 typedef struct parameter_info {
     char name[96];
@@ -93,29 +125,53 @@ typedef enum slot { SLOT_VALUE, SLOT_GRAD, SLOT_MOMENT1, SLOT_MOMENT2 } slot;
 struct mosaic;
 struct mosaic_stream;
 
+/* A model. A step is one call of gradient, or several whose batches are the parts of one batch in
+ * the order of their rows, and then apply. Neither waits for a device: they check, copy what they
+ * were given and return; what became of the step is told by collect, step by step in their order.
+ * All other functions wait for what was begun. */
 typedef struct model {
     const char *name; /* "ref", "cuda" */
-    /* Initialise by section 2.10 from `seed`; on failure *m is NULL and nothing leaks. */
-    status (*create)(struct mosaic **m, const mosaic_config *c, uint64_t seed);
+    /* Room for the parameters, all zero (model_initialise or put fills them), and the moments.
+     * where may be NULL. ERR_ARG if the model cannot be carried out so; on failure *m is NULL and
+     * nothing leaks. */
+    status (*create)(struct mosaic **m, const mosaic_config *c, const placement *where);
     void (*destroy)(struct mosaic *m); /* NULL is fine */
     const mosaic_config *(*config)(const struct mosaic *m);
     int64_t (*parameters)(const struct mosaic *m); /* number of tensors */
     status (*info)(const struct mosaic *m, int64_t i, parameter_info *info);
     status (*get)(const struct mosaic *m, int64_t i, slot s, double *values);
     status (*put)(struct mosaic *m, int64_t i, slot s, const double *values);
-    /* Logits [B][T][V], dropout off. */
+    /* Logits [B][T][V], dropout off; targets are not read. */
     status (*predict)(struct mosaic *m, const batch *b, double *logits);
-    /* Mean loss over scored targets and all gradients (overwritten). Dropout is on iff
-     * dropout_step >= 0; it selects the masks, so a resumed run draws the same ones. */
-    status (*gradient)(struct mosaic *m, const batch *b, uint64_t seed, int64_t dropout_step,
-                       double *loss, int64_t *scored);
-    /* Clip and AdamW; update is 1 for the first one. grad_norm (may be NULL): before clipping. */
-    status (*apply)(struct mosaic *m, const optimizer *o, int64_t update, double *grad_norm);
-    /* Streaming inference, section 2.13 (NULL where an architecture has none). */
-    status (*stream_open)(struct mosaic *m, struct mosaic_stream **s);
-    status (*stream_token)(struct mosaic_stream *s, int32_t token, double *logits);
-    void (*stream_close)(struct mosaic_stream *s);
+    /* Of the same logits, without room for them: loss [B][T] of the targets, 0 where the target is
+     * -1, and argmax [B][T], the lowest on ties, -1 if one of the logits is NaN (logits.h). Either
+     * may be NULL; without a loss no target is read. skip_tokens counts in training alone. */
+    status (*score)(struct mosaic *m, const batch *b, double *loss, int32_t *argmax);
+    /* The gradient of the loss of this batch, sum over the scored targets divided by their number
+     * in the whole batch; first_row = 0 begins a step, first_row > 0 adds to the gradient of the
+     * parts before. Dropout is on iff dropout_step >= 0, which selects the masks with the seed, so
+     * that a resumed run draws the same ones. ERR_DATA without a scored target in the whole batch.
+     */
+    status (*gradient)(struct mosaic *m, const batch *b, uint64_t seed, int64_t dropout_step);
+    /* End the step: clip and AdamW; update is 1 for the first one. A step whose loss or gradient is
+     * not finite changes neither parameters nor moments. o NULL: the step is only reported. ERR_ARG
+     * if no step was begun, if its parts are not the whole, or if MOST_STEPS wait to be collected.
+     */
+    status (*apply)(struct mosaic *m, const optimizer *o, int64_t update);
+    /* The report of the oldest step that was not collected. *ready is 0 if there is none, or if it
+     * has not come to its end and wait is 0. */
+    status (*collect)(struct mosaic *m, int wait, step_report *r, int *ready);
+    /* Streaming inference, section 2.13, of several rows in step: each call gives every row its
+     * next token, or -1, for which nothing of the row changes. argmax [rows] as of score, logits
+     * [rows][V]; either may be NULL. */
+    status (*stream_open)(struct mosaic *m, int64_t rows, struct mosaic_stream **s);
+    status (*stream_token)(struct mosaic_stream *s, const int32_t *tokens, int32_t *argmax,
+                           double *logits);
+    void (*stream_close)(struct mosaic_stream *s); /* NULL is fine */
 } model;
+
+/* The parameters of section 2.10 from `seed`, the same numbers for every model. */
+status model_initialise(const model *on, struct mosaic *m, uint64_t seed);
 
 extern const model mosaic_ref;
 

@@ -11,7 +11,10 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "rng.h"
 
 typedef struct builder {
     const mosaic_config *c;
@@ -192,4 +195,41 @@ model_index parameters_list(const mosaic_config *c, parameter *list, layer_index
     else
         mosaic_list(&b, layers);
     return b.index;
+}
+
+/* Rows draw from streams of their own, so that they can be filled in any order. */
+static void initial_values(const parameter *p, uint64_t seed, int64_t index, double *w)
+{
+    const int64_t n = p->info.count, row = p->info.shape[p->info.rank - 1];
+#pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at < n; at += row) {
+        const uint64_t init_stream = UINT64_C(0x696e6974); /* "init" */
+        rng r = rng_sample(seed, init_stream, (uint64_t)index, (uint64_t)(at / row));
+        for (int64_t i = at; i < at + row; i++) {
+            if (p->init == INIT_NORMAL) w[i] = p->scale * rng_normal(&r);
+            if (p->init == INIT_UNIFORM) w[i] = p->scale * rng_uniform(&r);
+            if (p->init == INIT_CONSTANT) w[i] = p->scale;
+            if (p->init == INIT_LEAKY) /* lambda from 0.5 to 5 over the heads */
+                w[i] = n > 1 ? (0.5 + 4.5 * (double)i / (double)(n - 1)) / 10 : 0.05;
+        }
+    }
+}
+
+status model_initialise(const model *on, mosaic *m, uint64_t seed)
+{
+    const model_index index = parameters_list(on->config(m), NULL, NULL);
+    int64_t most = 0;
+    parameter *list = calloc((size_t)index.tensors, sizeof *list);
+    if (list) parameters_list(on->config(m), list, NULL);
+    for (int64_t i = 0; list && i < index.tensors; i++)
+        if (list[i].info.count > most) most = list[i].info.count;
+    double *values = malloc((size_t)most * sizeof *values);
+    status s = list && values ? OK : fail(ERR_MEMORY, "model: out of memory");
+    for (int64_t i = 0; s == OK && i < index.tensors; i++) {
+        initial_values(&list[i], seed, i, values);
+        s = on->put(m, i, SLOT_VALUE, values);
+    }
+    free(values);
+    free(list);
+    return s;
 }

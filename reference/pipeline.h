@@ -65,6 +65,7 @@ typedef struct layer_acts {
 
 typedef struct mosaic {
     mosaic_config c;
+    int64_t micro; /* rows of a piece of a gradient; 0: all */
     model_index index;
     parameter *list;
     layer_index *layers;
@@ -72,8 +73,19 @@ typedef struct mosaic {
 
     /* of the current call */
     int64_t B, T;
-    int64_t step; /* of dropout; -1: off */
+    int64_t first_row, whole_T; /* where its rows lie in the whole batch */
+    int64_t step;               /* of dropout; -1: off */
     uint64_t seed;
+
+    /* the step that is open: what its parts have added up to */
+    struct {
+        int64_t rows;            /* 0: none is open                                    */
+        int64_t scored, divisor; /* targets so far, and in the whole batch             */
+        double loss;             /* sum over the targets so far                        */
+        double *gradient;        /* of the parts before the current one; NULL: never two */
+    } open;
+    step_report report[MOST_STEPS]; /* of steps that wait to be collected, oldest first */
+    int reports;
 
     layer_acts *acts;
     double *last, *last_h, *last_mean, *last_rstd; /* the final stream and its LayerNorm       */
@@ -158,8 +170,9 @@ half_backward contextual_backward, persistent_backward, gpt_attention_backward, 
 status activations_reserve(mosaic *m, int64_t B, int64_t T, int gradient);
 
 /* Streaming inference, stream.c. */
-status stream_open(mosaic *m, struct mosaic_stream **s);
-status stream_token(struct mosaic_stream *s, int32_t token, double *logits);
+status stream_open(mosaic *m, int64_t rows, struct mosaic_stream **s);
+status stream_token(struct mosaic_stream *s, const int32_t *tokens, int32_t *argmax,
+                    double *logits);
 void stream_close(struct mosaic_stream *s);
 
 #ifdef __cplusplus

@@ -9,7 +9,8 @@
  * Source: model 2.13.
  *
  * The stages run on a copy of the model's struct with rooms of its own for one row; the parameters
- * are the model's, which must outlive the stream.
+ * are the model's, which must outlive the stream. The rows of a stream are read one after the
+ * other.
  */
 #include "pipeline.h"
 
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "logits.h"
 #include "matmul.h"
 
 typedef struct memory {
@@ -27,11 +29,18 @@ typedef struct memory {
     double *own;           /* s, history and pending lie here                               */
 } memory;
 
-typedef struct mosaic_stream {
+/* One row. */
+typedef struct reader {
     mosaic m;
     memory *layers;
     int64_t tokens, room;
     double *scores, *weights, *stat; /* (H,room), (H,room), (H,S) */
+} reader;
+
+typedef struct mosaic_stream {
+    int64_t rows;
+    reader **row;
+    double *logits; /* (V): where the caller wants none */
 } mosaic_stream;
 
 static status open_layer(const mosaic *m, memory *x)
@@ -47,34 +56,7 @@ static status open_layer(const mosaic *m, memory *x)
     return OK;
 }
 
-status stream_open(mosaic *m, mosaic_stream **out)
-{
-    *out = NULL;
-    mosaic_stream *s = calloc(1, sizeof *s);
-    if (!s) return fail(ERR_MEMORY, "stream: out of memory");
-    s->m = *m;
-    s->m.arena = NULL;
-    s->m.arena_size = 0;
-    s->m.work = NULL;
-    s->m.work_size = 0;
-    s->m.probe = NULL;
-    s->m.step = -1;
-    s->m.acts = calloc((size_t)m->c.L, sizeof *s->m.acts);
-    s->layers = calloc((size_t)m->c.L, sizeof *s->layers);
-    s->stat = calloc((size_t)(m->c.H * STATS), sizeof *s->stat);
-    status result = s->m.acts && s->layers && s->stat ? activations_reserve(&s->m, 1, 2, 0)
-                                                      : fail(ERR_MEMORY, "stream: out of memory");
-    for (int64_t l = 0; l < m->c.L && result == OK; l++)
-        result = open_layer(m, &s->layers[l]);
-    s->m.B = s->m.T = 1;
-    if (result == OK)
-        *out = s;
-    else
-        stream_close(s);
-    return result;
-}
-
-void stream_close(mosaic_stream *s)
+static void close_row(reader *s)
 {
     if (!s) return;
     for (int64_t l = 0; l < s->m.c.L && s->layers; l++) {
@@ -92,6 +74,58 @@ void stream_close(mosaic_stream *s)
     free(s);
 }
 
+static status open_row(const mosaic *m, reader **out)
+{
+    reader *s = calloc(1, sizeof *s);
+    *out = s;
+    if (!s) return fail(ERR_MEMORY, "stream: out of memory");
+    s->m = *m;
+    s->m.arena = NULL;
+    s->m.arena_size = 0;
+    s->m.work = NULL;
+    s->m.work_size = 0;
+    s->m.probe = NULL;
+    s->m.step = -1;
+    s->m.acts = calloc((size_t)m->c.L, sizeof *s->m.acts);
+    s->layers = calloc((size_t)m->c.L, sizeof *s->layers);
+    s->stat = calloc((size_t)(m->c.H * STATS), sizeof *s->stat);
+    if (!s->m.acts || !s->layers || !s->stat) return fail(ERR_MEMORY, "stream: out of memory");
+    TRY(activations_reserve(&s->m, 1, 2, 0));
+    for (int64_t l = 0; l < m->c.L; l++)
+        TRY(open_layer(m, &s->layers[l]));
+    s->m.B = s->m.T = 1;
+    return OK;
+}
+
+void stream_close(mosaic_stream *s)
+{
+    if (!s) return;
+    for (int64_t r = 0; r < s->rows && s->row; r++)
+        close_row(s->row[r]);
+    free(s->row);
+    free(s->logits);
+    free(s);
+}
+
+status stream_open(mosaic *m, int64_t rows, mosaic_stream **out)
+{
+    *out = NULL;
+    if (rows < 1) return fail(ERR_ARG, "stream: expected at least one row");
+    mosaic_stream *s = calloc(1, sizeof *s);
+    if (!s) return fail(ERR_MEMORY, "stream: out of memory");
+    s->rows = rows;
+    s->row = calloc((size_t)rows, sizeof(reader *));
+    s->logits = malloc((size_t)m->c.V * sizeof *s->logits);
+    status result = s->row && s->logits ? OK : fail(ERR_MEMORY, "stream: out of memory");
+    for (int64_t r = 0; r < rows && result == OK; r++)
+        result = open_row(m, &s->row[r]);
+    if (result == OK)
+        *out = s;
+    else
+        stream_close(s);
+    return result;
+}
+
 static status grow(double **x, int64_t count)
 {
     double *more = realloc(*x, (size_t)count * sizeof **x);
@@ -100,7 +134,7 @@ static status grow(double **x, int64_t count)
     return OK;
 }
 
-static status make_room(mosaic_stream *s)
+static status make_room(reader *s)
 {
     const mosaic_config *c = &s->m.c;
     if (c->arch == ARCH_GPT && s->tokens >= c->T)
@@ -119,7 +153,7 @@ static status make_room(mosaic_stream *s)
 }
 
 /* z_h = sum_j p_hj v_j over the first `live` pairs. */
-static status read_pairs(mosaic_stream *s, const memory *x, const double *query, int64_t live,
+static status read_pairs(reader *s, const memory *x, const double *query, int64_t live,
                          const double *beta, double scale, double *z)
 {
     const int64_t d = s->m.c.d, H = s->m.c.H, D = d / H;
@@ -142,8 +176,7 @@ static status read_pairs(mosaic_stream *s, const memory *x, const double *query,
 }
 
 /* The key of this token: x->key from x->h, by one step of the leaky average. */
-static status key_step(mosaic_stream *s, const half_index *i, double *history, double *sum,
-                       half_acts *x)
+static status key_step(reader *s, const half_index *i, double *history, double *sum, half_acts *x)
 {
     mosaic *m = &s->m;
     const int64_t d = m->c.d, H = m->c.H, K = m->c.k_kernel;
@@ -162,7 +195,7 @@ static status key_step(mosaic_stream *s, const half_index *i, double *history, d
 }
 
 /* The value of the previous token, now that this one is known; `pending` moves on. */
-static status value_step(mosaic_stream *s, const half_index *i, memory *x, const half_acts *a)
+static status value_step(reader *s, const half_index *i, memory *x, const half_acts *a)
 {
     mosaic *m = &s->m;
     const int64_t d = m->c.d, H = m->c.H, previous = s->tokens - 1;
@@ -188,7 +221,7 @@ static status value_step(mosaic_stream *s, const half_index *i, memory *x, const
     return OK;
 }
 
-static status contextual_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+static status contextual_step(reader *s, int64_t layer, half_acts *a, double *out)
 {
     mosaic *m = &s->m;
     memory *x = &s->layers[layer];
@@ -202,14 +235,14 @@ static status contextual_step(mosaic_stream *s, int64_t layer, half_acts *a, dou
     return project(m, a->z, d, i->wo, i->bo, d, out);
 }
 
-static status persistent_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+static status persistent_step(reader *s, int64_t layer, half_acts *a, double *out)
 {
     memory *x = &s->layers[layer];
     TRY(key_step(s, &s->m.layers[layer].pers, x->history[1], x->s[1], a));
     return persistent_read(&s->m, layer, a, out);
 }
 
-static status gpt_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+static status gpt_step(reader *s, int64_t layer, half_acts *a, double *out)
 {
     mosaic *m = &s->m;
     memory *x = &s->layers[layer];
@@ -232,15 +265,15 @@ static status gpt_step(mosaic_stream *s, int64_t layer, half_acts *a, double *ou
     return project(m, a->z, d, i->wo, i->bo, d, out);
 }
 
-typedef status step_fn(mosaic_stream *s, int64_t layer, half_acts *a, double *out);
+typedef status step_fn(reader *s, int64_t layer, half_acts *a, double *out);
 
-static status gpt_mlp_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
+static status gpt_mlp_step(reader *s, int64_t layer, half_acts *a, double *out)
 {
     return gpt_mlp_forward(&s->m, layer, a, out);
 }
 
-static status half_step(mosaic_stream *s, int64_t layer, const half_index *i, half_acts *a,
-                        step_fn *f, double *x)
+static status half_step(reader *s, int64_t layer, const half_index *i, half_acts *a, step_fn *f,
+                        double *x)
 {
     mosaic *m = &s->m;
     double *out = m->t[5];
@@ -252,7 +285,7 @@ static status half_step(mosaic_stream *s, int64_t layer, const half_index *i, ha
     return OK;
 }
 
-status stream_token(mosaic_stream *s, int32_t token, double *logits)
+static status read_token(reader *s, int32_t token, double *logits)
 {
     mosaic *m = &s->m;
     const int gpt = m->c.arch == ARCH_GPT;
@@ -275,4 +308,16 @@ status stream_token(mosaic_stream *s, int32_t token, double *logits)
         m->last_h[e] *= by;
     s->tokens++;
     return project(m, m->last_h, m->c.d, m->index.head, -1, m->c.V, logits);
+}
+
+status stream_token(mosaic_stream *s, const int32_t *tokens, int32_t *argmax, double *logits)
+{
+    for (int64_t r = 0; r < s->rows; r++) {
+        if (tokens[r] == -1) continue;
+        const int64_t V = s->row[r]->m.c.V;
+        double *to = logits ? logits + r * V : s->logits;
+        TRY(read_token(s->row[r], tokens[r], to));
+        if (argmax) logits_read(to, 1, V, NULL, NULL, argmax + r);
+    }
+    return OK;
 }

@@ -87,7 +87,7 @@ static status stories_score(const dataset *d, const sample *s, const double *log
         for (int64_t p = t; p > 0 && bucket < BUCKETS - 1; p /= 4)
             bucket++;
         add(&ce, loss);
-        add(&right, best == s->y[t] && lse == lse);
+        add(&right, best == s->y[t]);
         add(&position[bucket], loss);
         if (s->x[t] == st->corpus.tokenizer->end) add(&after_end, loss);
         if (marks->count > 0) add(&fact[(int)marks->v[o + t + 1]], loss);

@@ -10,6 +10,7 @@
 #ifndef MOSAIC_TASK_H
 #define MOSAIC_TASK_H
 
+#include "logits.h"
 #include "spec.h"
 
 enum { IGNORE = -1 };
@@ -119,9 +120,6 @@ void dataset_close(dataset *d); /* NULL is fine */
  * those equal to `skip_target` (EOS), which may be -2 for none. */
 void score_tokens(const sample *s, const double *logits, int32_t vocab, int32_t skip_target,
                   metrics *all);
-/* ln sum exp of a row, and the index of its largest entry (lowest on ties). */
-double log_sum_exp(const double *row, int64_t n, int64_t *argmax);
-
 /* Is y what the row predicts? A NaN in it predicts nothing. */
 int predicts(const double *row, int64_t n, int32_t y);
 

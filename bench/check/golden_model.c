@@ -151,7 +151,7 @@ static status count_links(const reader *r, const char *group, int64_t want)
 static status load(reader *r)
 {
     const int64_t rows = r->b.B * r->b.T;
-    TRY(mosaic_ref.create(&r->m, &r->c, 0));
+    TRY(mosaic_ref.create(&r->m, &r->c, NULL));
     const int64_t tensors = mosaic_ref.parameters(r->m);
     int64_t most = rows * (r->c.V > r->c.d ? r->c.V : r->c.d);
     if (most < rows * r->b.T * r->c.H) most = rows * r->b.T * r->c.H;
@@ -202,12 +202,22 @@ static status check_forward(const reader *r)
     return OK;
 }
 
+/* A step without dropout, and its report. */
+static status step(struct mosaic *m, const batch *b, const optimizer *o, int64_t update,
+                   step_report *report)
+{
+    int ready;
+    TRY(mosaic_ref.gradient(m, b, 0, -1));
+    TRY(mosaic_ref.apply(m, o, update));
+    return mosaic_ref.collect(m, 1, report, &ready);
+}
+
 static status check_gradient(const reader *r)
 {
     const int64_t tensors = mosaic_ref.parameters(r->m);
-    double loss;
-    TRY(mosaic_ref.gradient(r->m, &r->b, 0, -1, &loss, NULL));
-    TRY(compare(r, "loss", &loss, 1, 1e-10));
+    step_report report;
+    TRY(step(r->m, &r->b, NULL, 0, &report));
+    TRY(compare(r, "loss", &report.loss, 1, 1e-10));
     TRY(count_links(r, "grads", tensors));
     for (int64_t i = 0; i < tensors; i++) {
         char name[128];
@@ -256,7 +266,7 @@ static status trajectory(const reader *r, const optimizer *o, int64_t steps, int
     struct mosaic *m;
     uint64_t z = (uint64_t)twin;
     status result;
-    TRY(mosaic_ref.create(&m, &r->c, 0));
+    TRY(mosaic_ref.create(&m, &r->c, NULL));
     for (int64_t i = 0; i < mosaic_ref.parameters(m); i++) {
         parameter_info info;
         if ((result = mosaic_ref.info(m, i, &info)) != OK) goto done;
@@ -268,8 +278,10 @@ static status trajectory(const reader *r, const optimizer *o, int64_t steps, int
         if ((result = mosaic_ref.put(m, i, SLOT_VALUE, r->got)) != OK) goto done;
     }
     for (int64_t i = 0; i < steps; i++) {
-        if ((result = mosaic_ref.gradient(m, &r->b, 0, -1, &losses[i], NULL)) != OK) goto done;
-        if ((result = mosaic_ref.apply(m, o, i + 1, &norms[i])) != OK) goto done;
+        step_report report;
+        if ((result = step(m, &r->b, o, i + 1, &report)) != OK) goto done;
+        losses[i] = report.loss;
+        norms[i] = report.grad_norm;
     }
 done:
     mosaic_ref.destroy(m);

@@ -100,20 +100,22 @@ static status small_open(small *s, const char *task, int64_t steps)
     o.samples = 24;
     TRY(dataset_open(task, &o, &s->d));
     TRY(recipe_config(&r, s->d->vocab, s->d->longest, &config));
-    TRY(mosaic_ref.create(&s->m, &config, 3));
+    TRY(mosaic_ref.create(&s->m, &config, NULL));
+    TRY(model_initialise(&mosaic_ref, s->m, 3));
     s->p = (predictor){.name = "biweight", .where = "ref", .on = &mosaic_ref, .m = s->m};
     int32_t *x = calloc((size_t)s->d->longest, sizeof *x),
             *y = calloc((size_t)s->d->longest, sizeof *y);
     status done = x && y ? OK : fail(ERR_MEMORY, "test: out of memory");
     for (int64_t i = 0; done == OK && i < steps; i++) {
         sample one = {.x = x, .y = y};
-        double loss;
-        int64_t scored;
+        step_report report;
+        int ready;
         optimizer adam = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = 1};
         done = s->d->sample(s->d, i % 4, &one);
-        if (done == OK)
-            done = mosaic_ref.gradient(s->m, &(batch){1, one.T, x, y}, 1, -1, &loss, &scored);
-        if (done == OK) done = mosaic_ref.apply(s->m, &adam, i + 1, NULL);
+        const batch b = {.B = 1, .T = one.T, .tokens = x, .targets = y};
+        if (done == OK) done = mosaic_ref.gradient(s->m, &b, 1, -1);
+        if (done == OK) done = mosaic_ref.apply(s->m, &adam, i + 1);
+        if (done == OK) done = mosaic_ref.collect(s->m, 1, &report, &ready);
     }
     free(x);
     free(y);

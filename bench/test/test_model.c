@@ -24,7 +24,7 @@ static void expect_causal(selftest *t, const mosaic_config *c)
     double base[LOGITS], moved[LOGITS], last[LOGITS];
     if (!at_config(t, &m, c)) return;
     draw(tokens, ROWS, V, 3);
-    const batch b = {B, T, tokens, NULL};
+    const batch b = {.B = B, .T = T, .tokens = tokens};
     EXPECT(mosaic_ref.predict(m, &b, base) == OK);
     for (int i = 0; i < T; i++) {
         tokens[i] = (tokens[i] + 1) % V;
@@ -35,10 +35,10 @@ static void expect_causal(selftest *t, const mosaic_config *c)
         EXPECT(memcmp(base + T * V, moved + T * V, T * V * sizeof *base) == 0);
     }
     /* a longer sequence, and samples in another order, change no bit of what was there */
-    const batch one = {1, T - 2, tokens, NULL};
+    const batch one = {.B = 1, .T = T - 2, .tokens = tokens};
     EXPECT(mosaic_ref.predict(m, &one, last) == OK);
     EXPECT(memcmp(base, last, (size_t)((T - 2) * V) * sizeof *base) == 0);
-    const batch second = {1, T, tokens + T, NULL};
+    const batch second = {.B = 1, .T = T, .tokens = tokens + T};
     EXPECT(mosaic_ref.predict(m, &second, last) == OK);
     EXPECT(memcmp(base + T * V, last, (size_t)(T * V) * sizeof *base) == 0);
     mosaic_ref.destroy(m);
@@ -71,7 +71,7 @@ void selftest_model_peek(selftest *t)
     int64_t n;
     mosaic_config c = tiny();
     draw(tokens, T, V, 4);
-    const batch b = {1, T, tokens, NULL};
+    const batch b = {.B = 1, .T = T, .tokens = tokens};
     for (int lag = 1; lag <= 2; lag++) {
         c.visible_lag = lag;
         if (!at_config(t, &m, &c)) return;
@@ -106,17 +106,19 @@ static void expect_stream(selftest *t, const mosaic_config *c)
     if (!at_config(t, &m, c)) return;
     draw(tokens, LONG, V, 5);
     const int n = c->arch == ARCH_GPT ? (int)c->T : LONG;
-    const batch b = {1, n, tokens, NULL};
+    const batch b = {.B = 1, .T = n, .tokens = tokens};
     EXPECT(mosaic_ref.predict(m, &b, want) == OK);
-    EXPECT(mosaic_ref.stream_open(m, &s) == OK && s);
-    EXPECT(mosaic_ref.stream_token(s, V, got) == ERR_DATA); /* refused, and nothing changes */
+    EXPECT(mosaic_ref.stream_open(m, 1, &s) == OK && s);
+    EXPECT(mosaic_ref.stream_token(s, &(int32_t){V}, NULL, got) ==
+           ERR_DATA); /* refused, and nothing changes */
     for (int i = 0; i < n; i++) {
-        EXPECT(mosaic_ref.stream_token(s, tokens[i], got) == OK);
+        EXPECT(mosaic_ref.stream_token(s, &tokens[i], NULL, got) == OK);
         for (int v = 0; v < V; v++)
             worst = fmax(worst, fabs(got[v] - want[i * V + v]));
     }
     EXPECT(worst == 0);
-    if (c->arch == ARCH_GPT) EXPECT(mosaic_ref.stream_token(s, 0, got) == ERR_ARG);
+    if (c->arch == ARCH_GPT)
+        EXPECT(mosaic_ref.stream_token(s, &(int32_t){0}, NULL, got) == ERR_ARG);
     mosaic_ref.stream_close(s);
     mosaic_ref.stream_close(NULL);
     mosaic_ref.destroy(m);
@@ -161,7 +163,7 @@ void selftest_model_threads(selftest *t)
     config_set(&c, "method", "biweight");
     draw(tokens, WIDE, c.V, 6);
     draw(targets, WIDE, c.V, 7);
-    const batch b = {3, 70, tokens, targets};
+    const batch b = {.B = 3, .T = 70, .tokens = tokens, .targets = targets};
     const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
     for (int gpt = 0; gpt < 2; gpt++) {
         c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
@@ -169,8 +171,9 @@ void selftest_model_threads(selftest *t)
             omp_set_num_threads(i + 1);
             if (!at_config(t, &m[i], &c)) return;
             for (int step = 0; step < 2; step++) {
-                EXPECT(mosaic_ref.gradient(m[i], &b, 9, step, &loss[i], NULL) == OK);
-                EXPECT(mosaic_ref.apply(m[i], &o, step + 1, NULL) == OK);
+                step_report r;
+                EXPECT(model_step(&mosaic_ref, m[i], &b, 9, step, &o, step + 1, &r) == OK);
+                loss[i] = r.loss;
             }
         }
         EXPECT(loss[0] == loss[1]);
@@ -186,18 +189,18 @@ void selftest_model_threads(selftest *t)
 void selftest_model_resume(selftest *t)
 {
     int32_t tokens[ROWS], targets[ROWS];
-    double loss, values[2048];
+    double values[2048];
     mosaic *m, *fresh = NULL;
     mosaic_config c = tiny();
     draw(tokens, ROWS, V, 8);
     draw(targets, ROWS, V, 9);
     targets[3] = -1;
-    const batch b = {B, T, tokens, targets};
+    const batch b = {.B = B, .T = T, .tokens = tokens, .targets = targets};
     const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
     if (!at_config(t, &m, &c)) return;
     for (int step = 0; step < 4; step++) {
         if (step == 2) {
-            EXPECT(mosaic_ref.create(&fresh, &c, 77) == OK);
+            EXPECT(mosaic_ref.create(&fresh, &c, NULL) == OK);
             for (int64_t i = 0; i < mosaic_ref.parameters(m); i++)
                 for (int s = 0; s < 4; s++) {
                     EXPECT(mosaic_ref.get(m, i, (slot)s, values) == OK);
@@ -206,8 +209,8 @@ void selftest_model_resume(selftest *t)
         }
         for (int i = 0; i < (fresh ? 2 : 1); i++) {
             mosaic *x = i ? fresh : m;
-            EXPECT(mosaic_ref.gradient(x, &b, 5, step, &loss, NULL) == OK);
-            EXPECT(mosaic_ref.apply(x, &o, step + 1, NULL) == OK);
+            step_report r;
+            EXPECT(model_step(&mosaic_ref, x, &b, 5, step, &o, step + 1, &r) == OK);
         }
     }
     for (int s = 0; s < 4 && fresh; s++)
@@ -230,24 +233,24 @@ void selftest_model_loss(selftest *t)
     draw(targets, ROWS, V, 13);
     targets[5] = -1;
     c.skip_tokens = 2;
-    const batch b = {B, T, tokens, targets};
+    const batch b = {.B = B, .T = T, .tokens = tokens, .targets = targets};
     for (int gpt = 0; gpt < 2; gpt++) {
-        double loss, want = 0, count = 0;
-        int64_t scored;
+        double want = 0, count = 0;
+        step_report r;
         c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
         if (!at_config(t, &m, &c)) return;
         EXPECT(mosaic_ref.predict(m, &b, logits) == OK);
-        for (int r = 0; r < ROWS; r++) {
+        for (int i = 0; i < ROWS; i++) {
             double total = 0;
-            if (r % T < 2 || targets[r] < 0) continue;
+            if (i % T < 2 || targets[i] < 0) continue;
             for (int v = 0; v < V; v++)
-                total += exp(logits[r * V + v]);
-            want += log(total) - logits[r * V + targets[r]];
+                total += exp(logits[i * V + v]);
+            want += log(total) - logits[i * V + targets[i]];
             count++;
         }
-        EXPECT(mosaic_ref.gradient(m, &b, 0, -1, &loss, &scored) == OK);
-        EXPECT(scored == ROWS - 2 * B - 1);
-        EXPECT_NEAR(loss, want / count, 1e-13);
+        EXPECT(model_step(&mosaic_ref, m, &b, 0, -1, NULL, 0, &r) == OK);
+        EXPECT(r.scored == ROWS - 2 * B - 1);
+        EXPECT_NEAR(r.loss, want / count, 1e-13);
         mosaic_ref.destroy(m);
     }
 }
@@ -270,7 +273,6 @@ static uint64_t training_bits(selftest *t)
     enum { WIDE = 2 * 70 };
     int32_t tokens[WIDE], targets[WIDE];
     uint64_t hash = FNV_OFFSET;
-    double loss;
     mosaic *m;
     mosaic_config c = tiny();
     c.V = 50;
@@ -283,14 +285,14 @@ static uint64_t training_bits(selftest *t)
     config_set(&c, "method", "biweight");
     draw(tokens, WIDE, c.V, 14);
     draw(targets, WIDE, c.V, 15);
-    const batch b = {2, 70, tokens, targets};
+    const batch b = {.B = 2, .T = 70, .tokens = tokens, .targets = targets};
     const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
     for (int gpt = 0; gpt < 2; gpt++) {
         c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
         if (!at_config(t, &m, &c)) return 0;
         for (int step = 0; step < 3; step++) {
-            EXPECT(mosaic_ref.gradient(m, &b, 9, step, &loss, NULL) == OK);
-            EXPECT(mosaic_ref.apply(m, &o, step + 1, NULL) == OK);
+            step_report r;
+            EXPECT(model_step(&mosaic_ref, m, &b, 9, step, &o, step + 1, &r) == OK);
         }
         hash = fnv1a(hash, m->slot[SLOT_VALUE], (size_t)m->index.total * sizeof(double));
         mosaic_ref.destroy(m);

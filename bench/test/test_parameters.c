@@ -182,8 +182,7 @@ void selftest_model_init(selftest *t)
 {
     mosaic_config c = tiny();
     mosaic *m, *again, *other;
-    double loss;
-    int64_t scored;
+    step_report r;
     int32_t tokens[64], targets[64];
     c.V = 1000;
     c.d = 64;
@@ -191,13 +190,13 @@ void selftest_model_init(selftest *t)
     c.T = 64;
     draw(tokens, 64, c.V, 1);
     draw(targets, 64, c.V, 2);
-    const batch b = {1, 64, tokens, targets};
+    const batch b = {.B = 1, .T = 64, .tokens = tokens, .targets = targets};
     for (int gpt = 0; gpt < 2; gpt++) {
         c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
         if (!at_config(t, &m, &c)) return;
         expect_moments(t, m);
-        EXPECT(mosaic_ref.gradient(m, &b, 1, -1, &loss, &scored) == OK && scored == 64);
-        EXPECT_NEAR(loss / log(1000), 1, 0.01);
+        EXPECT(model_step(&mosaic_ref, m, &b, 1, -1, NULL, 0, &r) == OK && r.scored == 64);
+        EXPECT_NEAR(r.loss / log(1000), 1, 0.01);
         if (!gpt) {
             const half_index *i = &m->layers[0].ctx;
             const double *w = m->slot[SLOT_VALUE];
@@ -212,7 +211,10 @@ void selftest_model_init(selftest *t)
             }
             EXPECT(w[i->ln_w] == 1);
         }
-        EXPECT(mosaic_ref.create(&again, &c, 11) == OK && mosaic_ref.create(&other, &c, 12) == OK);
+        EXPECT(mosaic_ref.create(&again, &c, NULL) == OK);
+        EXPECT(mosaic_ref.create(&other, &c, NULL) == OK);
+        EXPECT(model_initialise(&mosaic_ref, again, 11) == OK);
+        EXPECT(model_initialise(&mosaic_ref, other, 12) == OK);
         const size_t bytes = (size_t)m->index.total * sizeof(double);
         EXPECT(memcmp(m->slot[0], again->slot[0], bytes) == 0);
         EXPECT(memcmp(m->slot[0], other->slot[0], bytes) != 0);

@@ -43,10 +43,24 @@ static inline void draw(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t
         tokens[i] = (int32_t)rng_below(&r, (uint64_t)vocabulary);
 }
 
+/* One step, seen through: gradient, apply (o NULL: only reported) and the report. */
+static inline status model_step(const model *on, mosaic *m, const batch *b, uint64_t seed,
+                                int64_t dropout_step, const optimizer *o, int64_t update,
+                                step_report *r)
+{
+    int ready = 0;
+    *r = (step_report){0};
+    TRY(on->gradient(m, b, seed, dropout_step));
+    TRY(on->apply(m, o, update));
+    TRY(on->collect(m, 1, r, &ready));
+    return ready ? OK : fail(ERR_DEVICE, "%s: expected the report of a step", on->name);
+}
+
 /* A model of c with parameters of seed 11; 0, told, if it cannot be made. */
 static inline int at_config(selftest *t, mosaic **m, const mosaic_config *c)
 {
-    const status s = mosaic_ref.create(m, c, 11);
+    status s = mosaic_ref.create(m, c, NULL);
+    if (s == OK) s = model_initialise(&mosaic_ref, *m, 11);
     if (s != OK) fprintf(stderr, "%s\n", last_error());
     EXPECT(s == OK && *m);
     return s == OK;

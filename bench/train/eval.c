@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "backends.h"
 #include "checkpoint.h"
 #include "evaluate.h"
 
@@ -108,7 +109,7 @@ static status with_model(evaluator *e, const recipe *r, const checkpoint *c, con
     data_words(e->w, 1, &e->options);
     TRY(model_find(*where ? where : word_text(r->w, "backend"), &e->p.on));
     TRY(recipe_config(r, c->vocab, c->longest, &config));
-    TRY(e->p.on->create(&e->p.m, &config, (uint64_t)r->seed));
+    TRY(e->p.on->create(&e->p.m, &config, NULL));
     TRY(checkpoint_tensors(path, e->p.on, e->p.m, 0));
     e->p.name = r->method;
     e->p.where = e->p.on->name;

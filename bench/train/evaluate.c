@@ -113,7 +113,8 @@ static status predict_batch(chunk *c, int64_t count)
             tokens[i * T + t] = t < s->T ? s->x[t] : d->pad;
         c->at[i].logits = c->logits + i * T * d->vocab;
     }
-    status done = c->p->on->predict(c->p->m, &(batch){count, T, tokens, NULL}, c->logits);
+    status done =
+        c->p->on->predict(c->p->m, &(batch){.B = count, .T = T, .tokens = tokens}, c->logits);
     free(tokens);
     return done;
 }
@@ -124,8 +125,8 @@ static status next_logits(const chunk *c, struct mosaic_stream *stream, const in
 {
     const predictor *p = c->p;
     int64_t V = c->d->vocab;
-    if (stream) return p->on->stream_token(stream, x[t], row);
-    TRY(p->on->predict(p->m, &(batch){1, t + 1, x, NULL}, scratch));
+    if (stream) return p->on->stream_token(stream, &x[t], NULL, row);
+    TRY(p->on->predict(p->m, &(batch){.B = 1, .T = t + 1, .tokens = x}, scratch));
     memcpy(row, scratch + t * V, (size_t)V * sizeof *row);
     return OK;
 }
@@ -150,7 +151,7 @@ static status decode(const chunk *c, place *at)
     double *scratch = NULL;
     int32_t *x = malloc((size_t)s->T * sizeof *x);
     status done = x ? OK : fail(ERR_MEMORY, "eval: out of memory");
-    if (done == OK && c->stream) done = p->on->stream_open(p->m, &stream);
+    if (done == OK && c->stream) done = p->on->stream_open(p->m, 1, &stream);
     if (done == OK && !c->stream && !(scratch = malloc(room * sizeof *scratch)))
         done = fail(ERR_MEMORY, "eval: out of memory");
     if (done == OK) memcpy(x, s->x, (size_t)s->T * sizeof *x);

@@ -99,15 +99,6 @@ status recipe_same(const recipe *r, const recipe *old)
     return OK;
 }
 
-status model_find(const char *name, const model **m)
-{
-    *m = strcmp(name, mosaic_ref.name) == 0 ? &mosaic_ref : NULL;
-    if (*m) return OK;
-    if (strcmp(name, "cuda") == 0)
-        return fail(ERR_ARG, "backend=cuda: this build trains on the CPU: expected backend=ref");
-    return fail(ERR_ARG, "backend=%.40s: expected ref or cuda", name);
-}
-
 /* One `name:value` of switches=. */
 static status apply_switch(mosaic_config *c, const char *text)
 {

@@ -33,8 +33,6 @@ void recipe_value(const recipe *r, const char *name, char text[RECIPE_TEXT]);
  * ERR_ARG naming the key. */
 status recipe_same(const recipe *r, const recipe *old);
 
-/* Where a model runs, by name. ERR_ARG if this build has no such backend. */
-status model_find(const char *name, const model **m);
 /* The model for data of this vocabulary, trained on sequences of at most `longest`. */
 status recipe_config(const recipe *r, int64_t vocab, int64_t longest, mosaic_config *c);
 /* The optimiser at a 0-based step. */

@@ -7,7 +7,9 @@
  * the last batch of an epoch is short. Either way a batch is a function of (seed, step), as the
  * dropout masks are, so a resumed run continues bit for bit.
  *
- * Order within a step: gradient, update, row of /train, evaluation if due, checkpoint if due.
+ * Order within a step: gradient, update, row of /train, evaluation if due, checkpoint if due. The
+ * model is given steps ahead of their reports; before anything reads it, every step that was begun
+ * has been reported, so that no file holds a step that was not finite.
  */
 #include "train.h"
 
@@ -17,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backends.h"
 #include "rng.h"
 #include "store/seal.h"
 
@@ -31,8 +34,12 @@ typedef struct trainer {
     checkpoint *c;
     eval_sink *sink;
     void *user;
-    double loss;    /* of the last step, for the eyes   */
-    int64_t tokens; /* read since this program started */
+    int64_t begun;               /* steps given to the model; c->step are reported          */
+    train_row ahead[MOST_STEPS]; /* rows of those between, step s at s mod MOST_STEPS        */
+    double start[MOST_STEPS];    /* seconds_now when they began                             */
+    double last;                 /* seconds_now at the last report                          */
+    double loss;                 /* of the last step, for the eyes                          */
+    int64_t tokens;              /* read since this program started                         */
 } trainer;
 
 static volatile sig_atomic_t interrupted;
@@ -140,7 +147,7 @@ static status test(trainer *t)
     checkpoint was = {0};
     words *w = NULL;
     if (*path == '\0' || word_count(t->r->w, "test_length") == 0) return test_shards(t);
-    status s = t->on->create(&best, &t->config, 0);
+    status s = t->on->create(&best, &t->config, NULL);
     if (s == OK) s = checkpoint_read(path, &was, &w);
     if (s == OK) s = checkpoint_tensors(path, t->on, best, 0);
     if (s == OK) {
@@ -157,55 +164,69 @@ static status test(trainer *t)
     return s;
 }
 
-static status step(trainer *t)
+/* Give the next step to the model. */
+static status begin_step(trainer *t)
 {
     const recipe *r = t->r;
-    checkpoint *c = t->c;
     task_batch b;
-    train_row row = {.layers = r->layers, .width = t->config.d, .seed = r->seed, .step = c->step};
-    double start = seconds_now();
-    int64_t scored;
+    train_row *row = &t->ahead[t->begun % MOST_STEPS];
+    t->start[t->begun % MOST_STEPS] = seconds_now();
+    *row =
+        (train_row){.layers = r->layers, .width = t->config.d, .seed = r->seed, .step = t->begun};
     TRY(prefetch_next(t->queue, &b));
     for (int64_t i = 0; i < b.B; i++)
-        row.tokens += b.length[i];
-    status s = t->on->gradient(t->m, &(batch){b.B, b.T, b.tokens, b.targets}, (uint64_t)r->seed,
-                               c->step, &row.loss, &scored);
-    /* What the model accepted in the first step it can only refuse for the size of its numbers. */
-    if (s == ERR_ARG && c->step > 0)
-        row.loss = NAN;
-    else
-        TRY(s);
-    if (!isfinite(row.loss))
+        row->tokens += b.length[i];
+    const batch whole = {.B = b.B, .T = b.T, .tokens = b.tokens, .targets = b.targets};
+    const optimizer o = recipe_optimizer(r, t->begun);
+    TRY(t->on->gradient(t->m, &whole, (uint64_t)r->seed, t->begun));
+    TRY(t->on->apply(t->m, &o, t->begun + 1));
+    row->lr = o.lr;
+    snprintf(row->task, sizeof row->task, "%s", word_text(r->w, "task"));
+    snprintf(row->method, sizeof row->method, "%s", r->method);
+    snprintf(row->backend, sizeof row->backend, "%s", t->on->name);
+    t->begun++;
+    return OK;
+}
+
+/* Write down what became of the oldest step that is under way. */
+static status end_step(trainer *t, const step_report *report)
+{
+    checkpoint *c = t->c;
+    train_row *row = &t->ahead[c->step % MOST_STEPS];
+    const double begun = t->start[c->step % MOST_STEPS], now = seconds_now();
+    if (!report->finite)
         return fail(ERR_NUMERIC,
-                    "train: step %lld: the loss is not finite: try a smaller lr= or a "
-                    "clip=",
-                    (long long)c->step);
-    optimizer o = recipe_optimizer(r, c->step);
-    TRY(t->on->apply(t->m, &o, c->step + 1, &row.grad_norm));
-    if (!isfinite(row.grad_norm))
-        return fail(ERR_NUMERIC,
-                    "train: step %lld: the gradient is not finite: try a smaller lr= or a "
-                    "clip=",
-                    (long long)c->step);
-    t->loss = row.loss;
-    t->tokens += row.tokens;
-    row.lr = o.lr;
-    row.seconds = seconds_now() - start;
-    snprintf(row.task, sizeof row.task, "%s", word_text(r->w, "task"));
-    snprintf(row.method, sizeof row.method, "%s", r->method);
-    snprintf(row.backend, sizeof row.backend, "%s", t->on->name);
-    int64_t every = word_int(r->w, "log_every");
-    if (c->step % every == 0 || c->step + 1 == word_int(r->w, "steps"))
-        TRY(checkpoint_log_train(c, &row));
+                    "train: step %lld: the %s is not finite: try a smaller lr= or a clip=",
+                    (long long)c->step, isfinite(report->loss) ? "gradient" : "loss");
+    row->loss = report->loss;
+    row->grad_norm = report->grad_norm;
+    row->seconds = now - (t->last > begun ? t->last : begun);
+    t->last = now;
+    t->loss = row->loss;
+    t->tokens += row->tokens;
+    int64_t every = word_int(t->r->w, "log_every");
+    if (c->step % every == 0 || c->step + 1 == word_int(t->r->w, "steps"))
+        TRY(checkpoint_log_train(c, row));
     c->step++;
     return OK;
 }
 
-/* Is a multiple of `every` reached at this step? */
+/* Take reports until at most `most` steps are under way, and whatever else has come. */
+static status end_steps(trainer *t, int64_t most)
+{
+    for (int ready = 1; ready && t->c->step < t->begun;) {
+        step_report report;
+        TRY(t->on->collect(t->m, t->begun - t->c->step > most, &report, &ready));
+        if (ready) TRY(end_step(t, &report));
+    }
+    return OK;
+}
+
+/* Is a multiple of `every`, short of the end, reached by the steps begun? */
 static int due(const trainer *t, const char *key)
 {
     int64_t every = word_int(t->r->w, key);
-    return every > 0 && t->c->step % every == 0;
+    return t->begun < word_int(t->r->w, "steps") && every > 0 && t->begun % every == 0;
 }
 
 static status loop(trainer *t)
@@ -217,14 +238,20 @@ static status loop(trainer *t)
     status s = OK;
     snprintf(what, sizeof what, "train %s %s", word_text(w, "task"), t->r->method);
     progress_start(&bar, what, steps - first);
-    while (s == OK && t->c->step < steps && !interrupted) {
-        if ((s = step(t)) != OK) break;
+    t->begun = first;
+    while (s == OK && t->begun < steps && !interrupted) {
+        int evaluate = 0, write = 0;
+        if ((s = begin_step(t)) != OK) break;
+        evaluate = due(t, "eval_every");
+        write = due(t, "save_every");
+        if ((s = end_steps(t, evaluate || write ? 0 : MOST_STEPS - 1)) != OK) break;
         snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
                  (double)t->tokens / (seconds_now() - bar.start));
         progress_step(&bar, t->c->step - first, note);
-        if (t->c->step < steps && due(t, "eval_every")) s = validate(t);
-        if (s == OK && t->c->step < steps && due(t, "save_every")) s = save(t, "checkpoint");
+        if (evaluate) s = validate(t);
+        if (s == OK && write) s = save(t, "checkpoint");
     }
+    if (s == OK) s = end_steps(t, 0);
     progress_end(&bar);
     return s;
 }
@@ -309,7 +336,8 @@ static status run(trainer *t)
     TRY(model_find(word_text(w, "backend"), &t->on));
     TRY(open_data(t));
     TRY(recipe_config(t->r, t->data->vocab, t->longest, &t->config));
-    TRY(t->on->create(&t->m, &t->config, (uint64_t)t->r->seed));
+    TRY(t->on->create(&t->m, &t->config, NULL));
+    TRY(model_initialise(t->on, t->m, (uint64_t)t->r->seed));
     TRY(begin(t));
     if (t->c->finished) return OK;
     TRY(prefetch_open(t->data, word_int(w, "batch"), t->c->step, 0, threads == 1 ? 1 : 2,
