@@ -17,19 +17,12 @@
 #ifndef MOSAIC_MATCH_H
 #define MOSAIC_MATCH_H
 
-#include <math.h>
-
 #include "op/call.h"
+#include "worse.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* The larger of an error so far and one more; NaN never passes. */
-static inline double worse(double error, double more)
-{
-    return more <= error ? error : more > error ? more : INFINITY;
-}
 
 typedef enum verdict { PASS, MARGINAL, FAIL } verdict;
 

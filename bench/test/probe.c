@@ -4,12 +4,10 @@
  */
 #include "probe.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int probe_open(selftest *t, probe *p, const char *task, const data_options *o)
 {
@@ -71,36 +69,4 @@ void probe_close(probe *p)
     free(p->s.y);
     free(p->logits);
     *p = (probe){0};
-}
-
-int folder_fresh(selftest *t, char path[64])
-{
-    strcpy(path, "/tmp/mosaic-test-XXXXXX");
-    int made = mkdtemp(path) != NULL;
-    EXPECT(made);
-    return made;
-}
-
-void folder_remove(const char *path)
-{
-    char file[512];
-    DIR *dir = opendir(path);
-    if (!dir) return;
-    for (struct dirent *e; (e = readdir(dir));) {
-        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
-        if (e->d_name[0] != '.') unlink(file);
-    }
-    closedir(dir);
-    rmdir(path);
-}
-
-void file_put(selftest *t, const char *folder, const char *name, const char *text)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "wb");
-    EXPECT(f != NULL);
-    if (!f) return;
-    fputs(text, f);
-    EXPECT(fclose(f) == 0);
 }

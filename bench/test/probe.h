@@ -27,10 +27,4 @@ void probe_say(probe *p, int64_t t, int32_t id);
 double probe_mean(const metrics *all, const char *name);
 void probe_close(probe *p);
 
-/* A fresh temporary folder; folder_remove deletes it with the files in it. */
-int folder_fresh(selftest *t, char path[64]);
-void folder_remove(const char *path);
-/* Write text as folder/name. */
-void file_put(selftest *t, const char *folder, const char *name, const char *text);
-
 #endif

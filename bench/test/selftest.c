@@ -6,8 +6,10 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "scratch.h"
 #include "spec.h"
 #include "verb.h"
 
@@ -55,10 +57,12 @@ int verb_selftest(const words *w)
 {
     int code = EXIT_GOOD, ran = 0;
     const char *name = word_text(w, "name");
+    setenv("MOSAIC_QUIET", "1", 1); /* bars of progress would hide what failed */
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (strcmp(name, "all") != 0 && strcmp(name, rows[i].name) != 0) continue;
         selftest t = {0};
         rows[i].run(&t);
+        scratch_end(&t);
         ran++;
         const char *verdict = t.skip ? "skip" : t.failures || t.checks == 0 ? "FAIL" : "pass";
         printf("%s\t%s\t%ld checks\t%ld failures\t%s\n", rows[i].name, verdict, t.checks,

@@ -10,9 +10,16 @@
 #ifndef MOSAIC_SELFTEST_H
 #define MOSAIC_SELFTEST_H
 
+#include <stddef.h>
+
 typedef struct selftest {
     long checks, failures;
     const char *skip;
+    struct { /* scratch.h: the folder of its folders, their number, the paths it was told */
+        char *root, **path;
+        size_t paths;
+        int folders;
+    } scratch;
 } selftest;
 
 void selftest_expect(selftest *t, int holds, const char *file, int line, const char *text);

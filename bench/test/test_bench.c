@@ -13,7 +13,8 @@
 #include "mosaic.h"
 #include "paper/pivot.h"
 #include "store/results.h"
-#include "selftest.h"
+#include "bytes.h"
+#include "scratch.h"
 #include "verb.h"
 
 static int parses(const char *verb, const char *word)
@@ -103,24 +104,6 @@ void selftest_number_grammar(selftest *t)
     EXPECT(config_set(&c, "banks", " 2") == ERR_ARG && config_set(&c, "banks", "3") == OK);
 }
 
-typedef struct scratch {
-    char folder[64], path[96];
-} scratch;
-
-static int scratch_open(scratch *s)
-{
-    strcpy(s->folder, "/tmp/mosaic-test-XXXXXX");
-    if (!mkdtemp(s->folder)) return 0;
-    snprintf(s->path, sizeof s->path, "%s/a.h5", s->folder);
-    return 1;
-}
-
-static void scratch_close(scratch *s)
-{
-    unlink(s->path);
-    rmdir(s->folder);
-}
-
 static words *some_words(void)
 {
     char *text[] = {"op=softmax", "n=16"};
@@ -150,15 +133,6 @@ static status write_sample(const char *path)
     return s != OK ? s : closed;
 }
 
-static char *read_all(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    char *bytes = malloc(1 << 20);
-    *size = f && bytes ? fread(bytes, 1, 1 << 20, f) : 0;
-    if (f) fclose(f);
-    return bytes;
-}
-
 static status verify(const char *path)
 {
     char key[200];
@@ -167,54 +141,50 @@ static status verify(const char *path)
 
 void selftest_results(selftest *t)
 {
-    scratch at;
-    EXPECT(scratch_open(&at));
-    EXPECT(write_sample(at.path) == OK);
+    const char *folder = scratch_folder(t);
+    const char *path = scratch_path(t, folder, "a.h5");
+    EXPECT(write_sample(path) == OK);
     void *rows = NULL;
     int64_t count = 0, sample_rows, width;
     double *samples = NULL;
     char text[256];
-    EXPECT(results_rows(at.path, TIME, &rows, &count) == OK && count == 3);
+    EXPECT(results_rows(path, TIME, &rows, &count) == OK && count == 3);
     if (count == 3) {
         const time_row *row = rows;
         EXPECT(row[2].n == 64 && row[2].median == 2.5 && isnan(row[0].alpha));
         EXPECT(strcmp(row[1].op, "softmax") == 0);
     }
     free(rows);
-    EXPECT(results_rows(at.path, EVAL, &rows, &count) == OK && count == 0);
+    EXPECT(results_rows(path, EVAL, &rows, &count) == OK && count == 0);
     free(rows);
-    EXPECT(results_read_samples(at.path, &samples, &sample_rows, &width) == OK);
+    EXPECT(results_read_samples(path, &samples, &sample_rows, &width) == OK);
     EXPECT(sample_rows == 3 && width == 2);
     if (samples)
         EXPECT(samples[4] == 3 && samples[5] == 1 && isnan(samples[0]) && isnan(samples[3]));
     free(samples);
-    EXPECT(results_read_attribute(at.path, "command", text, sizeof text) == OK);
+    EXPECT(results_read_attribute(path, "command", text, sizeof text) == OK);
     EXPECT(strcmp(text, "time op=softmax n=16") == 0);
 
     /* Cut or changed anywhere, the file is refused with one line, never read. */
-    size_t size;
-    FILE *f;
-    char *bytes = read_all(at.path, &size);
-    EXPECT(size > 1000);
+    bytes whole = {0};
+    EXPECT(file_read(path, 0, &whole) == OK && whole.count > 1000);
+    const size_t size = whole.count;
     for (size_t cut = 0; cut < size; cut += size / 40 + 1) {
-        f = fopen(at.path, "wb");
-        fwrite(bytes, 1, cut, f);
-        fclose(f);
-        EXPECT(verify(at.path) == ERR_DATA && strchr(last_error(), '\n') == NULL);
+        scratch_put(t, folder, "a.h5", whole.v, cut);
+        EXPECT(verify(path) == ERR_DATA && strchr(last_error(), '\n') == NULL);
     }
     for (size_t i = 0; i < size; i += size / 60 + 1) {
-        f = fopen(at.path, "wb");
-        bytes[i] ^= 0x41;
-        fwrite(bytes, 1, size, f);
-        bytes[i] ^= 0x41;
-        fclose(f);
+        whole.v[i] ^= 0x41;
+        scratch_put(t, folder, "a.h5", whole.v, size);
+        whole.v[i] ^= 0x41;
         /* Bytes 40..511 of the seal's block are padding that says nothing. */
-        EXPECT((i >= 40 && i < 512) || verify(at.path) == ERR_DATA);
+        EXPECT((i >= 40 && i < 512) || verify(path) == ERR_DATA);
     }
-    free(bytes);
+    scratch_put(t, folder, "a.h5", whole.v, size);
+    EXPECT(verify(path) == OK);
+    free(whole.v);
     EXPECT(write_sample("/nonexistent/x.h5") == ERR_FILE);
     EXPECT(verify("/nonexistent/x.h5") == ERR_FILE);
-    scratch_close(&at);
 }
 
 /* More values than are checked before the repetition (adamw), or drawn (all). */
@@ -226,62 +196,59 @@ void selftest_time_large(selftest *t)
                     "elements=5000000",
                     "samples=3",
                     "out="};
-    char out[110];
+    char out[4096];
     words *w = NULL;
-    scratch at;
     void *rows = NULL;
     int64_t count = 0;
-    EXPECT(scratch_open(&at));
-    snprintf(out, sizeof out, "out=%s", at.path);
+    const char *folder = scratch_folder(t);
+    const char *path = scratch_path(t, folder, "a.h5");
+    snprintf(out, sizeof out, "out=%s", path);
     text[5] = out;
     EXPECT(words_parse("time", 6, text, &w) == OK && verb_time(w) == EXIT_GOOD);
     words_free(w);
-    EXPECT(results_rows(at.path, TIME, &rows, &count) == OK && count == 3);
+    EXPECT(results_rows(path, TIME, &rows, &count) == OK && count == 3);
     for (int64_t i = 0; i < count; i++) {
         const time_row *row = (const time_row *)rows + i;
         selftest_expect(t, strcmp(row->verdict, "PASS") == 0 && row->median > 0, row->op, (int)i,
                         row->verdict);
     }
     free(rows);
-    scratch_close(&at);
 }
 
 /* Equal content at an equal time is equal bytes. */
 void selftest_results_bytes(selftest *t)
 {
-    scratch a, b;
-    size_t size_a, size_b;
-    EXPECT(scratch_open(&a) && scratch_open(&b));
+    const char *folder = scratch_folder(t);
+    const char *a = scratch_path(t, folder, "a.h5"), *b = scratch_path(t, folder, "b.h5");
+    bytes of_a = {0}, of_b = {0};
+    char date[64] = "";
     setenv("SOURCE_DATE_EPOCH", "1000000000", 1);
-    EXPECT(write_sample(a.path) == OK && write_sample(b.path) == OK);
+    EXPECT(write_sample(a) == OK && write_sample(b) == OK);
     unsetenv("SOURCE_DATE_EPOCH");
-    char *of_a = read_all(a.path, &size_a), *of_b = read_all(b.path, &size_b), date[64] = "";
-    EXPECT(size_a > 1000 && size_a == size_b && memcmp(of_a, of_b, size_a) == 0);
-    EXPECT(results_read_attribute(a.path, "created", date, sizeof date) == OK);
+    EXPECT(file_read(a, 0, &of_a) == OK && file_read(b, 0, &of_b) == OK);
+    EXPECT(of_a.count > 1000 && of_a.count == of_b.count &&
+           memcmp(of_a.v, of_b.v, of_a.count) == 0);
+    EXPECT(results_read_attribute(a, "created", date, sizeof date) == OK);
     EXPECT(strcmp(date, "2001-09-09T01:46:40Z") == 0);
-    free(of_a);
-    free(of_b);
-    scratch_close(&a);
-    scratch_close(&b);
+    free(of_a.v);
+    free(of_b.v);
 }
 
 void selftest_experiment(selftest *t)
 {
-    scratch at;
     paper *p = NULL;
     cells all = {0};
-    EXPECT(scratch_open(&at));
-    FILE *f = fopen(at.path, "w");
-    fputs("profile smoke steps=5 words=\"width=8 heads=2\" scale=\"a few\"\n"
-          "profile paper steps=50 words=width=64\n"
-          "experiment one \"Title # not a comment\" # a comment\n"
-          "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@ best=@\n"
-          "  then eval from=@ length=1,2\n"
-          "  @paper run info\n  @!smoke run info\n  @!paper data x.h5\n"
-          "  table t from=eval \\\n rows=method\n",
-          f);
-    fclose(f);
-    EXPECT(paper_read(&p, at.path, "smoke") == OK);
+    const char *folder = scratch_folder(t);
+    const char *path = scratch_text(
+        t, folder, "one.exp",
+        "profile smoke steps=5 words=\"width=8 heads=2\" scale=\"a few\"\n"
+        "profile paper steps=50 words=width=64\n"
+        "experiment one \"Title # not a comment\" # a comment\n"
+        "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@ best=@\n"
+        "  then eval from=@ length=1,2\n"
+        "  @paper run info\n  @!smoke run info\n  @!paper data x.h5\n"
+        "  table t from=eval \\\n rows=method\n");
+    EXPECT(paper_read(&p, path, "smoke") == OK);
     if (!p) return;
     EXPECT(p->scale && strcmp(p->scale, "a few") == 0);
     EXPECT(p->count == 1 && strcmp(p->experiments[0].title, "Title # not a comment") == 0);
@@ -301,13 +268,11 @@ void selftest_experiment(selftest *t)
     EXPECT(cells_plan(p, "r", &unknown, 1, &all) == ERR_ARG);
     cells_free(&all);
     paper_free(p);
-    EXPECT(paper_read(&p, at.path, "tiny") == ERR_ARG);
+    EXPECT(paper_read(&p, path, "tiny") == ERR_ARG);
     EXPECT(strstr(last_error(), "expected smoke, paper") != NULL);
-    f = fopen(at.path, "w");
-    fputs("profile smoke\nexperiment one \"x\"\n run train steps=$none\n", f);
-    fclose(f);
-    EXPECT(paper_read(&p, at.path, "smoke") == ERR_DATA && strstr(last_error(), ":3:") != NULL);
-    scratch_close(&at);
+    scratch_text(t, folder, "one.exp",
+                 "profile smoke\nexperiment one \"x\"\n run train steps=$none\n");
+    EXPECT(paper_read(&p, path, "smoke") == ERR_DATA && strstr(last_error(), ":3:") != NULL);
 }
 
 void selftest_pivot(selftest *t)

@@ -11,46 +11,8 @@
 
 #include "corpus.h"
 #include "json_lines.h"
-#include "selftest.h"
+#include "scratch.h"
 #include "token_file.h"
-
-/* --- a folder for the files of a test ------------------------------------------------------ */
-
-static char folder[1024];
-
-static int folder_open(void)
-{
-    const char *parent = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/mosaic-XXXXXX", parent && *parent ? parent : "/tmp");
-    return mkdtemp(folder) != NULL;
-}
-
-static const char *in_folder(const char *name)
-{
-    static char path[2][1200];
-    static int turn;
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
-}
-
-static void folder_close(void)
-{
-    static const char *const names[] = {"train.bin",         "val.bin",         "traindataset.txt",
-                                        "valdataset.txt",    CORPUS_TOKENIZER,  "stories.jsonl",
-                                        "stories.jsonl.zst", "testdataset.txt", "stories.bin"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        unlink(in_folder(names[i]));
-    rmdir(folder);
-}
-
-static status put_file(const char *name, const char *text, size_t count)
-{
-    FILE *f = fopen(in_folder(name), "wb");
-    int good = f && fwrite(text, 1, count, f) == count;
-    if (f && fclose(f) != 0) good = 0;
-    return good ? OK : ERR_FILE;
-}
 
 static int same_stream(const corpus *a, const corpus *b)
 {
@@ -144,32 +106,36 @@ void selftest_token_file(selftest *t)
 
 /* --- files of a corpus --------------------------------------------------------------------- */
 
-static status write_stories(const data_options *o)
+/* The files of a corpus in a folder of their own. */
+static const char *written(selftest *t, const data_options *o)
 {
     const struct task *task;
-    TRY(task_find("babistories", &task));
-    return task->write(task, o, folder);
+    const char *folder = scratch_folder(t);
+    EXPECT(task_find("babistories", &task) == OK && task->write(task, o, folder) == OK);
+    return folder;
 }
 
-static status pack_file(const char *from, const char *to)
+/* A file of a folder compressed, beside it. */
+static const char *packed_file(selftest *t, const char *folder, const char *from, const char *to)
 {
     bytes plain = {0};
-    status s = file_read(in_folder(from), 0, &plain);
-    size_t room = ZSTD_compressBound(plain.count);
+    EXPECT(file_read(scratch_path(t, folder, from), 0, &plain) == OK);
+    const size_t room = ZSTD_compressBound(plain.count);
     char *packed = malloc(room);
-    if (s == OK) s = put_file(to, packed, ZSTD_compress(packed, room, plain.v, plain.count, 3));
+    const size_t count = ZSTD_compress(packed, room, plain.v, plain.count, 3);
+    const char *path = scratch_put(t, folder, to, packed, count);
     free(packed);
     free(plain.v);
-    return s;
+    return path;
 }
 
 /* What was generated, written and read back from every format is one stream. */
-static void written_files(selftest *t, const char *tokenizer)
+static void expect_one_stream(selftest *t, const char *tokenizer)
 {
     data_options o = data_options_default(), read = o;
     o.stories = 1500;
     o.tokenizer = tokenizer;
-    EXPECT(folder_open() && write_stories(&o) == OK);
+    const char *folder = written(t, &o);
     read.data = folder;
     read.tokenizer = strcmp(tokenizer, "gpt2") == 0 ? NULL : tokenizer;
     for (int held_out = 0; held_out < 2; held_out++) {
@@ -179,7 +145,7 @@ static void written_files(selftest *t, const char *tokenizer)
         EXPECT(same_stream(&made, &ids));
         EXPECT(made.tokenizer && ids.tokenizer && made.tokenizer->hash == ids.tokenizer->hash);
         EXPECT(made.callback.count == made.stream.count && ids.callback.count == 0);
-        unlink(in_folder(held_out ? "val.bin" : "train.bin"));
+        EXPECT(unlink(scratch_path(t, folder, held_out ? "val.bin" : "train.bin")) == 0);
         EXPECT(corpus_open(&read, &text) == OK && same_stream(&made, &text));
         int64_t ends = 0;
         for (size_t i = 0; i < text.stream.count; i++)
@@ -190,30 +156,25 @@ static void written_files(selftest *t, const char *tokenizer)
         corpus_close(&ids);
         corpus_close(&text);
     }
-    folder_close();
 }
 
 void selftest_corpus_files(selftest *t)
 {
-    written_files(t, "gpt2");
-    written_files(t, "builtin");
+    expect_one_stream(t, "gpt2");
+    expect_one_stream(t, "builtin");
     /* One file holds both splits; packed or not is the same. */
     data_options o = data_options_default(), one = o, packed = o, ids = o;
     corpus whole = {0}, part, again, from_ids;
     o.stories = 100;
     o.tokenizer = "gpt2";
-    EXPECT(folder_open() && write_stories(&o) == OK);
-    EXPECT(pack_file("traindataset.txt", "stories.jsonl.zst") == OK);
-    char path[3][1200];
-    snprintf(path[0], sizeof path[0], "%s/traindataset.txt", folder);
-    snprintf(path[1], sizeof path[1], "%s/stories.jsonl.zst", folder);
-    snprintf(path[2], sizeof path[2], "%s/train.bin", folder);
-    one.corpus = path[0];
-    packed.corpus = path[1];
-    ids.data = path[2];
+    const char *folder = written(t, &o);
+    one.corpus = scratch_path(t, folder, "traindataset.txt");
+    packed.corpus = packed_file(t, folder, "traindataset.txt", "stories.jsonl.zst");
+    ids.data = scratch_path(t, folder, "train.bin");
     EXPECT(corpus_open(&o, &whole) == OK && whole.stories == 100);
     bytes start[2] = {{0}};
-    EXPECT(file_read(path[0], 0, &start[0]) == OK && file_read(path[1], 1000, &start[1]) == OK);
+    EXPECT(file_read(one.corpus, 0, &start[0]) == OK &&
+           file_read(packed.corpus, 1000, &start[1]) == OK);
     EXPECT(start[1].count >= 1000 && memcmp(start[0].v, start[1].v, 1000) == 0);
     free(start[0].v);
     free(start[1].v);
@@ -233,7 +194,6 @@ void selftest_corpus_files(selftest *t)
     }
     EXPECT(joined == whole.stream.count);
     corpus_close(&whole);
-    folder_close();
 }
 
 static void refused(selftest *t, const data_options *o, status code, const char *message)
@@ -265,21 +225,18 @@ void selftest_corpus_damaged(selftest *t)
     };
     static const char half[] = "\x01\x00\x50";
     static const char high[] = "\x01\x00\xff\xff\x50\xc4", open_end[] = "\x01\x00\x02\x00";
-    char path[1200];
-    EXPECT(folder_open());
+    const char *folder = scratch_folder(t);
     data_options o = data_options_default();
-    snprintf(path, sizeof path, "%s/stories.jsonl", folder);
-    o.corpus = path;
+    o.corpus = scratch_path(t, folder, "stories.jsonl");
     refused(t, &o, ERR_FILE, "stories.jsonl: no such file");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        EXPECT(put_file("stories.jsonl", bad[i].text, strlen(bad[i].text)) == OK);
+        scratch_text(t, folder, "stories.jsonl", bad[i].text);
         for (int held_out = 0; held_out < 2; held_out++) {
             o.split = held_out ? SPLIT_VALIDATION : SPLIT_TRAIN;
             refused(t, &o, ERR_DATA, bad[i].message);
         }
     }
-    EXPECT(put_file("stories.jsonl", "\"one\"\n\"two\"\n", 12) == OK);
-    EXPECT(folder_make(path) == ERR_FILE && put_file("stories.jsonl/x", "x", 1) == ERR_FILE);
+    EXPECT(folder_make(scratch_text(t, folder, "stories.jsonl", "\"one\"\n\"two\"\n")) == ERR_FILE);
     o.split = SPLIT_TRAIN;
     o.tokenizer = "gpt3";
     refused(t, &o, ERR_ARG, "tokenizer \"gpt3\"");
@@ -291,13 +248,12 @@ void selftest_corpus_damaged(selftest *t)
     refused(t, &o, ERR_ARG, "both data and corpus");
     o.corpus = NULL;
     refused(t, &o, ERR_FILE, "expected train.bin or traindataset.txt");
-    EXPECT(put_file("train.bin", half, 3) == OK);
+    scratch_put(t, folder, "train.bin", half, 3);
     refused(t, &o, ERR_DATA, "train.bin: byte 3: expected the second half");
-    EXPECT(put_file("train.bin", high, 6) == OK);
+    scratch_put(t, folder, "train.bin", high, 6);
     refused(t, &o, ERR_DATA, "train.bin: byte 2: id 65535");
-    EXPECT(put_file("train.bin", open_end, 4) == OK);
+    scratch_put(t, folder, "train.bin", open_end, 4);
     refused(t, &o, ERR_DATA, "train.bin: byte 2: expected end-of-text");
-    EXPECT(put_file(CORPUS_TOKENIZER, "hello\n", 6) == OK);
+    scratch_text(t, folder, CORPUS_TOKENIZER, "hello\n");
     refused(t, &o, ERR_DATA, CORPUS_TOKENIZER ": line 1");
-    folder_close();
 }

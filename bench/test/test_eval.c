@@ -40,7 +40,6 @@ static status evaluate_baseline(const char *task, const char *name, int64_t leng
 
 void selftest_oracle(selftest *t)
 {
-    setenv("MOSAIC_QUIET", "1", 1);
     for (int i = 0; i < task_count(); i++) {
         const struct task *task = task_row(i);
         for (int64_t length = 64; length <= 4096; length *= 4) {
@@ -60,7 +59,6 @@ void selftest_oracle(selftest *t)
 void selftest_chance(selftest *t)
 {
     metrics all = {0};
-    setenv("MOSAIC_QUIET", "1", 1);
     EXPECT(evaluate_baseline("reverse", "chance", 64, 400, &all) == OK);
     EXPECT_NEAR(mean_of(&all, "token_acc"), 1.0 / 32, 4e-3);
     EXPECT_NEAR(mean_of(&all, "ce"), log(36), 1e-12);
@@ -132,7 +130,6 @@ static void small_close(small *s)
 void selftest_greedy(selftest *t)
 {
     static const char *const tasks[] = {"sort", "flipflop"};
-    setenv("MOSAIC_QUIET", "1", 1);
     for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++) {
         small s;
         metrics forced = {0}, greedy = {0};
@@ -167,7 +164,6 @@ void selftest_evaluation_order(selftest *t)
     static const int64_t rows[] = {1, 5, 24, 0};
     metrics first = {0}, other = {0}, baseline = {0};
     small s;
-    setenv("MOSAIC_QUIET", "1", 1);
     EXPECT(small_open(&s, "copy", 5) == OK);
     for (int threads = 1; s.m && threads <= 3; threads++)
         for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {

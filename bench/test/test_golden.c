@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "check/golden.h"
-#include "selftest.h"
+#include "scratch.h"
 
 static const char source[] = MOSAIC_SOURCE_DIR "/reference/golden/model_top4_uniform.h5";
 
@@ -78,12 +78,8 @@ void selftest_golden_damage(selftest *t)
         {"block0_contextual/keys", "block0_contextual/keys", 1},
         {"adamw_losses", "adamw_losses", 5000},
     };
-    char path[] = "/tmp/mosaic-golden-XXXXXX";
+    const char *path = scratch_path(t, scratch_folder(t), "golden.h5");
     int rows[2] = {0, 0};
-    const int file = mkstemp(path);
-    EXPECT(file >= 0);
-    if (file < 0) return;
-    close(file);
     const status s = golden_model(source, count_row, rows);
     if (s != OK) fprintf(stderr, "%s\n", last_error());
     EXPECT(s == OK && rows[0] > 40 && rows[1] == 0);

@@ -10,6 +10,7 @@
 #include "rng.h"
 #include "selftest.h"
 #include "transforms.h"
+#include "worse.h"
 
 enum { WIDEST = 4096 };
 
@@ -19,14 +20,6 @@ static double l1(const double *x, const double *y, int64_t n)
     for (int64_t j = 0; j < n; j++)
         sum += fabs(x[j] - y[j]);
     return sum;
-}
-
-static double largest(const double *x, const double *y, int64_t n)
-{
-    double most = 0;
-    for (int64_t j = 0; j < n; j++)
-        if (!(fabs(x[j] - y[j]) <= most)) most = fabs(x[j] - y[j]);
-    return most;
 }
 
 static method entmax_method(double alpha, entmax_solver solver)
@@ -83,11 +76,11 @@ void selftest_solvers(selftest *t)
                 if (s == SOLVER_ORDER && alphas[k] < 2) continue;
                 m.p.solver = (entmax_solver)s;
                 EXPECT(weigh(&m, beta, c, n, q, NULL) == OK);
-                EXPECT_NEAR(largest(p, q, n), 0, 1e-13);
+                EXPECT_NEAR(farthest(p, q, n), 0, 1e-13);
             }
         }
         EXPECT(weigh(&sparse, beta, c, n, q, NULL) == OK);
-        EXPECT_NEAR(largest(p, q, n), 0, 1e-14);
+        EXPECT_NEAR(farthest(p, q, n), 0, 1e-14);
         for (int k = 3; k < 5; k++) {
             double sum = 0;
             const method m = entmax_method(alphas[k], SOLVER_ADASPLASH5);
@@ -110,7 +103,8 @@ void selftest_crowded_threshold(selftest *t)
         for (int wide = 0; wide < 2; wide++) {
             rng r = {3};
             method m;
-            long double low = 0, high = 1, most = 0;
+            long double low = 0, high = 1;
+            double error = 0;
             EXPECT(method_find(names[i], &m) == OK);
             const long double a = m.p.alpha - 1.0L;
             c[0] = 0;
@@ -129,9 +123,9 @@ void selftest_crowded_threshold(selftest *t)
             EXPECT(weigh(&m, 1, c, WIDEST, p, NULL) == OK);
             for (int j = 0; j < WIDEST; j++) {
                 const long double x = high + a * c[j], want = x > 0 ? powl(x, 1 / a) : 0;
-                most = fmaxl(most, fabsl(p[j] - want));
+                error = worse(error, (double)fabsl(p[j] - want));
             }
-            EXPECT_NEAR((double)most, 0, 5e-14);
+            EXPECT_NEAR(error, 0, 5e-14);
         }
 }
 
@@ -167,7 +161,7 @@ static void kernel_is(selftest *t, const double *c, int64_t n, double r, double 
     a.p.exponent = r;
     poison(q, n);
     EXPECT(kernel_regression_ref(&a) == OK);
-    EXPECT_NEAR(largest(p, q, n), 0, 1e-12);
+    EXPECT_NEAR(farthest(p, q, n), 0, 1e-12);
 }
 
 void selftest_nadaraya_watson(selftest *t)

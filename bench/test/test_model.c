@@ -23,7 +23,7 @@ static void expect_causal(selftest *t, const mosaic_config *c)
     int32_t tokens[ROWS];
     double base[LOGITS], moved[LOGITS], last[LOGITS];
     if (!at_config(t, &m, c)) return;
-    draw(tokens, ROWS, V, 3);
+    draw_tokens(tokens, ROWS, V, 3);
     const batch b = {.B = B, .T = T, .tokens = tokens};
     EXPECT(mosaic_ref.predict(m, &b, base) == OK);
     for (int i = 0; i < T; i++) {
@@ -70,7 +70,7 @@ void selftest_model_peek(selftest *t)
     const double *p, *v;
     int64_t n;
     mosaic_config c = tiny();
-    draw(tokens, T, V, 4);
+    draw_tokens(tokens, T, V, 4);
     const batch b = {.B = 1, .T = T, .tokens = tokens};
     for (int lag = 1; lag <= 2; lag++) {
         c.visible_lag = lag;
@@ -104,7 +104,7 @@ static void expect_stream(selftest *t, const mosaic_config *c)
     static double want[LONG * V];
     double got[V], worst = 0;
     if (!at_config(t, &m, c)) return;
-    draw(tokens, LONG, V, 5);
+    draw_tokens(tokens, LONG, V, 5);
     const int n = c->arch == ARCH_GPT ? (int)c->T : LONG;
     const batch b = {.B = 1, .T = n, .tokens = tokens};
     EXPECT(mosaic_ref.predict(m, &b, want) == OK);
@@ -161,8 +161,8 @@ void selftest_model_threads(selftest *t)
     c.T = 70;
     c.bias = 1;
     config_set(&c, "method", "biweight");
-    draw(tokens, WIDE, c.V, 6);
-    draw(targets, WIDE, c.V, 7);
+    draw_tokens(tokens, WIDE, c.V, 6);
+    draw_tokens(targets, WIDE, c.V, 7);
     const batch b = {.B = 3, .T = 70, .tokens = tokens, .targets = targets};
     const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
     for (int gpt = 0; gpt < 2; gpt++) {
@@ -192,8 +192,8 @@ void selftest_model_resume(selftest *t)
     double values[2048];
     mosaic *m, *fresh = NULL;
     mosaic_config c = tiny();
-    draw(tokens, ROWS, V, 8);
-    draw(targets, ROWS, V, 9);
+    draw_tokens(tokens, ROWS, V, 8);
+    draw_tokens(targets, ROWS, V, 9);
     targets[3] = -1;
     const batch b = {.B = B, .T = T, .tokens = tokens, .targets = targets};
     const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
@@ -229,8 +229,8 @@ void selftest_model_loss(selftest *t)
     mosaic *m;
     mosaic_config c = tiny();
     c.L = 4;
-    draw(tokens, ROWS, V, 12);
-    draw(targets, ROWS, V, 13);
+    draw_tokens(tokens, ROWS, V, 12);
+    draw_tokens(targets, ROWS, V, 13);
     targets[5] = -1;
     c.skip_tokens = 2;
     const batch b = {.B = B, .T = T, .tokens = tokens, .targets = targets};
@@ -283,8 +283,8 @@ static uint64_t training_bits(selftest *t)
     c.bias = 1;
     c.gpt_cosine = 1;
     config_set(&c, "method", "biweight");
-    draw(tokens, WIDE, c.V, 14);
-    draw(targets, WIDE, c.V, 15);
+    draw_tokens(tokens, WIDE, c.V, 14);
+    draw_tokens(targets, WIDE, c.V, 15);
     const batch b = {.B = 2, .T = 70, .tokens = tokens, .targets = targets};
     const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
     for (int gpt = 0; gpt < 2; gpt++) {

@@ -188,8 +188,8 @@ void selftest_model_init(selftest *t)
     c.d = 64;
     c.H = 4;
     c.T = 64;
-    draw(tokens, 64, c.V, 1);
-    draw(targets, 64, c.V, 2);
+    draw_tokens(tokens, 64, c.V, 1);
+    draw_tokens(targets, 64, c.V, 2);
     const batch b = {.B = 1, .T = 64, .tokens = tokens, .targets = targets};
     for (int gpt = 0; gpt < 2; gpt++) {
         c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;

@@ -10,6 +10,7 @@
 
 #include "probe.h"
 #include "regbench.h"
+#include "scratch.h"
 
 enum { MANY = 10000, DRAWS = 20000 };
 
@@ -198,7 +199,7 @@ static int pair_is_lawful(const probe *p, const int32_t *ids, int64_t n)
         if (p->s.y[i] != (ids[i + 1] == BAR ? IGNORE : ids[i + 1])) return 0;
         for (int c = 0; c < REGBENCH_VOCAB; c++)
             if (row[c] > -1000) sum += exp(row[c]);
-        if (fabs(sum - 1) > 1e-12 || exp(row[0]) > 0 || exp(row[BAR]) > 0) return 0;
+        if (!(fabs(sum - 1) <= 1e-12) || exp(row[0]) > 0 || exp(row[BAR]) > 0) return 0;
         if (p->s.y[i] != IGNORE && !(exp(row[p->s.y[i]]) > 0)) return 0;
     }
     return 1;
@@ -292,12 +293,11 @@ static double said(const probe *p, int64_t i, char letter)
 void selftest_regbench_example(selftest *t)
 {
     static const int32_t x[] = {1, 2, 1, 3, 19}, y[] = {2, 1, 3, IGNORE, 1};
-    char folder[64];
     data_options o = data_options_default();
     probe p;
-    if (!folder_fresh(t, folder)) return;
-    file_put(t, folder, "regbench_test.txt",
-             "030100010201000202010000\tabac|a\n030100010201000202010000\taba|a\n");
+    const char *folder = scratch_folder(t);
+    scratch_text(t, folder, "regbench_test.txt",
+                 "030100010201000202010000\tabac|a\n030100010201000202010000\taba|a\n");
     o.data = folder;
     o.split = SPLIT_TEST;
     if (probe_open(t, &p, "regbench", &o)) {
@@ -324,5 +324,4 @@ void selftest_regbench_example(selftest *t)
         }
         probe_close(&p);
     }
-    folder_remove(folder);
 }

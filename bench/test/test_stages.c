@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "tiny.h"
-#include "spec.h"
+#include "worse.h"
 
 /* Run an operation with the scratch it asks for. */
 static status call(op_fn *f, args *a)
@@ -33,7 +33,7 @@ void selftest_dropout(selftest *t)
     enum { N = 100003 };
     static double x[N], y[N], again[N];
     args a = {.in = {x}, .out = {y}, .d = {.N = N}, .p = params_default()};
-    fill(x, N, 3);
+    fill_normal(x, N, 3);
     a.p.rate = 0.3;
     a.p.seed = UINT64_C(0x123456789abcdef0);
     a.p.site = 4;
@@ -83,8 +83,8 @@ static double leaky_objective(const double *x, const double *theta, const double
 void selftest_leaky_forms(selftest *t)
 {
     double x[LN], s[LN], g[LN], dx[LN], dtheta[LH], theta[LH] = {0.05, -0.2, 0.0};
-    fill(x, LN, 4);
-    fill(g, LN, 5);
+    fill_normal(x, LN, 4);
+    fill_normal(g, LN, 5);
     args a = {.in = {x, theta}, .out = {s}, .d = {.B = LB, .T = LT, .H = LH, .D = LD}};
     EXPECT(call(leaky_average_ref, &a) == OK);
     for (int b = 0; b < LB; b++)
@@ -156,7 +156,7 @@ void selftest_unit_norm(selftest *t)
 
     /* below eps: x / eps, and no projection in the gradient */
     double dy[R * D], dx[R * D];
-    fill(dy, R * D, 6);
+    fill_normal(dy, R * D, 6);
     args back = {.in = {y, norm, dy}, .out = {dx}, .d = a.d, .p = a.p};
     EXPECT(call(unit_norm_grad_ref, &back) == OK);
     for (int e = 0; e < D; e++)
@@ -179,7 +179,7 @@ static double ak[AN], av[AN], ag[AN], ap[AP], astat[AB * AH * AT * STATS];
 static void expect_visible(selftest *t, int lag)
 {
     int hidden = 0;
-    double worst = 0;
+    double error = 0;
     for (int row = 0; row < AB * AH * AT; row++) {
         const int q = row % AT;
         double total = 0;
@@ -187,10 +187,10 @@ static void expect_visible(selftest *t, int lag)
             hidden += j > q - lag && ap[row * AT + j] != 0;
             total += ap[row * AT + j];
         }
-        worst = fmax(worst, fabs(total - (q >= lag)));
+        error = worse(error, fabs(total - (q >= lag)));
     }
     EXPECT(hidden == 0);
-    EXPECT(worst <= 1e-14);
+    EXPECT_NEAR(error, 0, 1e-14);
 }
 
 /* The gradient that computes the weights again is the gradient that is given them, to the bit; one
@@ -212,19 +212,19 @@ static void expect_one_gradient(selftest *t, const args *a)
         EXPECT(memcmp(dbeta[0], dbeta[i], sizeof dbeta[0]) == 0);
     }
     EXPECT(memcmp(dq[0], dq[1], sizeof dq[0]) == 0 && memcmp(dk[0], dk[1], sizeof dk[0]) == 0);
-    double worst = 0;
+    double error = 0;
     for (int i = 0; i < AN; i++)
-        worst = fmax(worst, fabs(dk[2][i] - dq[0][i] - dk[0][i]));
-    EXPECT(worst <= 1e-13);
+        error = worse(error, fabs(dk[2][i] - dq[0][i] - dk[0][i]));
+    EXPECT_NEAR(error, 0, 1e-13);
 }
 
 void selftest_attention(selftest *t)
 {
     static double o[AN], keep[AN], dropped[AP];
     double beta[AH] = {1.3, 0.7};
-    fill(ak, AN, 7);
-    fill(av, AN, 8);
-    fill(ag, AN, 9);
+    fill_normal(ak, AN, 7);
+    fill_normal(av, AN, 8);
+    fill_normal(ag, AN, 9);
     for (int lag = 0; lag <= 2; lag++) {
         args a = {.in = {ak, ak, av, beta}, .out = {o, ap, astat}, .p = params_default()};
         a.d = (dims){.B = AB, .T = AT, .H = AH, .D = AD};

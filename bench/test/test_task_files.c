@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "probe.h"
+#include "scratch.h"
 #include "sequence_file.h"
 
 static const char *const names[] = {"mqmtar",   "reverse", "copy",  "sort",
@@ -21,7 +22,8 @@ static int same_sample(const sample *a, const sample *b)
 }
 
 /* Do the files in a folder give the samples that the generator gives? */
-static void compare(selftest *t, const char *task, const data_options *o, const char *folder)
+static void expect_same_samples(selftest *t, const char *task, const data_options *o,
+                                const char *folder)
 {
     data_options read = *o;
     probe a, b;
@@ -46,16 +48,14 @@ void selftest_task_round_trip(selftest *t)
     static const int splits[] = {SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_TEST + 2};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         for (int i = 0; i < 3; i++) {
-            char folder[64];
             const struct task *row;
             data_options o = data_options_default();
             o.samples = 40;
             o.split = strcmp(names[k], "regbench") == 0 ? splits[i] & ~0xff : splits[i];
             EXPECT(task_find(names[k], &row) == OK);
-            if (!folder_fresh(t, folder)) return;
+            const char *folder = scratch_folder(t);
             EXPECT(row->write(row, &o, folder) == OK);
-            compare(t, names[k], &o, folder);
-            folder_remove(folder);
+            expect_same_samples(t, names[k], &o, folder);
         }
 }
 
@@ -69,12 +69,11 @@ static const char official_trg[] = "2 233 221 2 23 189 2 31 223 2 23 189\n2 8 6\
 
 void selftest_task_official(selftest *t)
 {
-    char folder[64];
     data_options o = data_options_default();
     probe p;
-    if (!folder_fresh(t, folder)) return;
-    file_put(t, folder, "test_0_64.src", official_src);
-    file_put(t, folder, "test_0_64.trg", official_trg);
+    const char *folder = scratch_folder(t);
+    scratch_text(t, folder, "test_0_64.src", official_src);
+    scratch_text(t, folder, "test_0_64.trg", official_trg);
     o.data = folder;
     o.split = SPLIT_TEST;
     o.length = 64;
@@ -97,19 +96,17 @@ void selftest_task_official(selftest *t)
         EXPECT(probe_mean(&all, "letter_acc") == 0.5);
         probe_close(&p);
     }
-    folder_remove(folder);
 }
 
 /* One written sample: expected x, y, and scores when one answer is wrong. */
 static void example(selftest *t, const char *task, const char *src, const char *trg,
                     const int32_t *x, const int32_t *y, int64_t T)
 {
-    char folder[64];
     data_options o = data_options_default();
     probe p;
-    if (!folder_fresh(t, folder)) return;
-    file_put(t, folder, "train.src", src);
-    file_put(t, folder, "train.trg", trg);
+    const char *folder = scratch_folder(t);
+    scratch_text(t, folder, "train.src", src);
+    scratch_text(t, folder, "train.trg", trg);
     o.data = folder;
     if (probe_open(t, &p, task, &o)) {
         EXPECT(probe_sample(t, &p, 0) && p.s.T == T);
@@ -126,7 +123,6 @@ static void example(selftest *t, const char *task, const char *src, const char *
         }
         probe_close(&p);
     }
-    folder_remove(folder);
 }
 
 #define EXAMPLE(task, src, trg, T, ...)                                                            \
@@ -153,19 +149,17 @@ void selftest_task_examples(selftest *t)
 /* Files of unequal length: the lines they share. */
 void selftest_task_unequal(selftest *t)
 {
-    char folder[64];
     data_options o = data_options_default();
     dataset *d;
-    if (!folder_fresh(t, folder)) return;
-    file_put(t, folder, "train.src", "3 1\n2\n4 4\n");
-    file_put(t, folder, "train.trg", "1 3\n2\n");
+    const char *folder = scratch_folder(t);
+    scratch_text(t, folder, "train.src", "3 1\n2\n4 4\n");
+    scratch_text(t, folder, "train.trg", "1 3\n2\n");
     o.data = folder;
     EXPECT(dataset_open("sort", &o, &d) == OK && d->samples == 2 && d->longest == 6);
     dataset_close(d);
     o.samples = 1;
     EXPECT(dataset_open("sort", &o, &d) == OK && d->samples == 1);
     dataset_close(d);
-    folder_remove(folder);
 }
 
 /* --- indices and shards --------------------------------------------------------------------- */
@@ -201,14 +195,14 @@ void selftest_task_shards(selftest *t)
 {
     static const char *const stems[] = {"test_10_65536", "test_2_256", "test_1_128",
                                         "test_1_96",     "train",      "test_x_5"};
-    char folder[64], name[96], path[PATH_ROOM];
+    char name[96], path[PATH_ROOM];
     shard *list;
     int count;
-    if (!folder_fresh(t, folder)) return;
+    const char *folder = scratch_folder(t);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 2; j++) {
             snprintf(name, sizeof name, "%s.%s", stems[i], j ? "trg" : "src");
-            file_put(t, folder, name, "0\n");
+            scratch_text(t, folder, name, "0\n");
         }
     EXPECT(shards_find(folder, SPLIT_TEST, &list, &count) == OK && count == 4);
     if (count == 4) {
@@ -222,71 +216,66 @@ void selftest_task_shards(selftest *t)
     EXPECT(shard_path(folder, SPLIT_TEST, 512, path) == ERR_FILE);
     EXPECT(strstr(last_error(), "found lengths 96 128 256 65536") != NULL);
     EXPECT(shard_path(folder, SPLIT_VALIDATION, 64, path) == ERR_FILE);
-    snprintf(name, sizeof name, "%s/test_2_256.trg", folder);
-    EXPECT(unlink(name) == 0);
+    EXPECT(unlink(scratch_path(t, folder, "test_2_256.trg")) == 0);
     EXPECT(shard_path(folder, SPLIT_TEST, 128, path) == ERR_FILE);
     EXPECT(strstr(last_error(), "test_2_256.trg") != NULL);
-    folder_remove(folder);
 }
 
 /* --- damage --------------------------------------------------------------------------------- */
 
-static void damaged(selftest *t, const char *task, const char *src, const char *trg,
-                    const char *place)
+static void expect_named(selftest *t, const char *task, const char *src, const char *trg,
+                         const char *place)
 {
-    char folder[64];
     data_options o = data_options_default();
     dataset *d;
-    if (!folder_fresh(t, folder)) return;
-    file_put(t, folder, strcmp(task, "regbench") ? "train.src" : "regbench_train.txt", src);
-    file_put(t, folder, "train.trg", trg);
+    const char *folder = scratch_folder(t);
+    scratch_text(t, folder, strcmp(task, "regbench") ? "train.src" : "regbench_train.txt", src);
+    scratch_text(t, folder, "train.trg", trg);
     o.data = folder;
     EXPECT(dataset_open(task, &o, &d) == ERR_DATA && d == NULL);
     int named = strstr(last_error(), place) != NULL && strchr(last_error(), '\n') == NULL;
     EXPECT(named);
     if (!named) fprintf(stderr, "got \"%s\", wanted \"%s\"\n", last_error(), place);
-    folder_remove(folder);
 }
 
 void selftest_task_damage(selftest *t)
 {
-    damaged(t, "sort", "", "1\n", "train.src: line 1: the file is empty");
-    damaged(t, "sort", "1 2\n3", "1 2\n3\n", "train.src: line 2: expected a line end");
-    damaged(t, "sort", "1 2\n32\n", "1 2\n3\n", "train.src: line 2: item 1: expected an id 0..31");
-    damaged(t, "sort", "1 2\n3\n", "1 2\n3 99999999999\n", "train.trg: line 2: item 2");
-    damaged(t, "sort", "1  2\n", "1 2\n", "train.src: line 1: item 2");
-    damaged(t, "sort", "1 -2\n", "1 2\n", "train.src: line 1: item 2");
-    damaged(t, "sort", "1 2x\n", "1 2\n", "train.src: line 1: item 2");
-    damaged(t, "sort", "1 2\n", "1\n", "train.trg: line 1: 1 ids for a source of 2");
-    damaged(t, "mqmtar", "1 2\n", "2 3\n", "train.trg: line 1");
-    damaged(t, "flipflop", "2 1 3\n", "2\n", "train.trg: line 1: item 1: expected an id 0..1");
+    expect_named(t, "sort", "", "1\n", "train.src: line 1: the file is empty");
+    expect_named(t, "sort", "1 2\n3", "1 2\n3\n", "train.src: line 2: expected a line end");
+    expect_named(t, "sort", "1 2\n32\n", "1 2\n3\n",
+                 "train.src: line 2: item 1: expected an id 0..31");
+    expect_named(t, "sort", "1 2\n3\n", "1 2\n3 99999999999\n", "train.trg: line 2: item 2");
+    expect_named(t, "sort", "1  2\n", "1 2\n", "train.src: line 1: item 2");
+    expect_named(t, "sort", "1 -2\n", "1 2\n", "train.src: line 1: item 2");
+    expect_named(t, "sort", "1 2x\n", "1 2\n", "train.src: line 1: item 2");
+    expect_named(t, "sort", "1 2\n", "1\n", "train.trg: line 1: 1 ids for a source of 2");
+    expect_named(t, "mqmtar", "1 2\n", "2 3\n", "train.trg: line 1");
+    expect_named(t, "flipflop", "2 1 3\n", "2\n", "train.trg: line 1: item 1: expected an id 0..1");
     static const char form[] = "010100000";
-    damaged(t, "regbench", "01010000\ta|a\n01010000 aa\n", "", "regbench_train.txt: line 2");
-    damaged(t, "regbench", form, "", "line 1: expected a line end");
-    damaged(t, "regbench", "010100000\taa\n", "", "line 1: expected an even number");
-    damaged(t, "regbench", "01010g00\taa\n", "", "line 1: expected hex digits");
-    damaged(t, "regbench", "0d010000\taa\n", "", "line 1: expected an automaton of 1..12 states");
-    damaged(t, "regbench", "0104\taa\n", "", "line 1: expected an out-degree 1..3");
-    damaged(t, "regbench", "01010001\taa\n", "", "line 1: expected transitions");
-    damaged(t, "regbench", "0101000000\taa\n", "", "line 1: expected nothing after");
-    damaged(t, "regbench", "01010000\tab\n", "", "line 1: expected strings that the automaton");
-    damaged(t, "regbench", "01010000\ta||a\n", "", "line 1: expected letters on both sides");
-    damaged(t, "regbench", "01010000\taa|\n", "", "line 1: expected a letter at the end");
-    damaged(t, "regbench", "01010000\ta\n", "", "line 1: expected a sequence of at least two");
+    expect_named(t, "regbench", "01010000\ta|a\n01010000 aa\n", "", "regbench_train.txt: line 2");
+    expect_named(t, "regbench", form, "", "line 1: expected a line end");
+    expect_named(t, "regbench", "010100000\taa\n", "", "line 1: expected an even number");
+    expect_named(t, "regbench", "01010g00\taa\n", "", "line 1: expected hex digits");
+    expect_named(t, "regbench", "0d010000\taa\n", "",
+                 "line 1: expected an automaton of 1..12 states");
+    expect_named(t, "regbench", "0104\taa\n", "", "line 1: expected an out-degree 1..3");
+    expect_named(t, "regbench", "01010001\taa\n", "", "line 1: expected transitions");
+    expect_named(t, "regbench", "0101000000\taa\n", "", "line 1: expected nothing after");
+    expect_named(t, "regbench", "01010000\tab\n", "",
+                 "line 1: expected strings that the automaton");
+    expect_named(t, "regbench", "01010000\ta||a\n", "", "line 1: expected letters on both sides");
+    expect_named(t, "regbench", "01010000\taa|\n", "", "line 1: expected a letter at the end");
+    expect_named(t, "regbench", "01010000\ta\n", "", "line 1: expected a sequence of at least two");
     /* Nowhere to write: an error, and nothing is left behind. */
     const struct task *row;
     data_options o = data_options_default();
-    char folder[64], file[96];
     o.samples = 2;
     EXPECT(task_find("sort", &row) == OK);
-    if (!folder_fresh(t, folder)) return;
-    file_put(t, folder, "taken", "");
-    snprintf(file, sizeof file, "%s/taken", folder);
-    EXPECT(row->write(row, &o, file) == ERR_FILE);
-    snprintf(file, sizeof file, "%s/taken/below", folder);
-    EXPECT(row->write(row, &o, file) == ERR_FILE);
+    const char *folder = scratch_folder(t);
+    const char *taken = scratch_text(t, folder, "taken", "");
+    EXPECT(row->write(row, &o, taken) == ERR_FILE);
+    EXPECT(row->write(row, &o, scratch_path(t, folder, "taken/below")) == ERR_FILE);
     o.data = folder;
     dataset *d;
     EXPECT(dataset_open("sort", &o, &d) == ERR_FILE && strstr(last_error(), "expected train.src"));
-    folder_remove(folder);
 }

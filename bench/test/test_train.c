@@ -13,35 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "selftest.h"
+#include "scratch.h"
 #include "train/train.h"
 
 extern char **environ;
-
-/* A folder of its own for the files of a test. */
-typedef struct folder {
-    char path[256];
-} folder;
-
-static folder folder_open(selftest *t)
-{
-    folder f;
-    const char *top = getenv("TMPDIR");
-    snprintf(f.path, sizeof f.path, "%.200s/mosaic-XXXXXX", top ? top : "/tmp");
-    if (!mkdtemp(f.path)) selftest_skip(t, "no folder for temporary files");
-    setenv("MOSAIC_QUIET", "1", 1);
-    return f;
-}
-
-static void folder_close(const folder *f, const char *const *files)
-{
-    char path[300];
-    for (; *files; files++) {
-        snprintf(path, sizeof path, "%s/%s", f->path, *files);
-        unlink(path);
-    }
-    rmdir(f->path);
-}
 
 enum { WORDS = 48, LINE = 2048 };
 
@@ -186,17 +161,14 @@ static void train_and_kill(selftest *t, const char *line, const char *path)
 /* Train `line` to 12 steps at once; in parts, 5 and 7; killed somewhere and taken up again. */
 static void check_resume(selftest *t, const char *base)
 {
-    static const char *const files[] = {"whole.h5", "parts.h5", "killed.h5", NULL};
-    folder f = folder_open(t);
-    char line[LINE], path[300], other[300];
+    const char *folder = scratch_folder(t), *path = scratch_path(t, folder, "whole.h5");
+    char line[LINE];
     checkpoint whole, parts, killed;
-    if (t->skip) return;
-    snprintf(path, sizeof path, "%s/whole.h5", f.path);
     snprintf(line, sizeof line, "%s steps=12 eval_every=4 threads=1 checkpoint=%s", base, path);
     EXPECT(train_line(line, &whole) == OK);
     EXPECT(whole.trains == 12 && whole.step == 12 && whole.finished);
 
-    snprintf(other, sizeof other, "%s/parts.h5", f.path);
+    const char *other = scratch_path(t, folder, "parts.h5");
     for (int steps = 5; steps <= 12; steps += 7) {
         snprintf(line, sizeof line, "%s steps=%d eval_every=4 threads=3 checkpoint=%s", base, steps,
                  other);
@@ -209,7 +181,7 @@ static void check_resume(selftest *t, const char *base)
         EXPECT(parts.train[i].loss == whole.train[i].loss);
     expect_same_tensors(t, path, other);
 
-    snprintf(other, sizeof other, "%s/killed.h5", f.path);
+    other = scratch_path(t, folder, "killed.h5");
     snprintf(line, sizeof line, "%s steps=12 eval_every=4 save_every=1 checkpoint=%s", base, other);
     train_and_kill(t, line, other);
     EXPECT(train_line(line, &killed) == OK);
@@ -225,7 +197,6 @@ static void check_resume(selftest *t, const char *base)
 
     checkpoint_free(&whole);
     checkpoint_free(&parts);
-    folder_close(&f, files);
 }
 
 void selftest_resume(selftest *t)
@@ -253,14 +224,11 @@ static int copy_damaged(const char *from, const char *to, long size, long flip)
 
 void selftest_damaged_checkpoint(selftest *t)
 {
-    static const char *const files[] = {"good.h5", "bad.h5", NULL};
-    folder f = folder_open(t);
-    char line[LINE], good[300], bad[300];
+    const char *folder = scratch_folder(t);
+    const char *good = scratch_path(t, folder, "good.h5"), *bad = scratch_path(t, folder, "bad.h5");
+    char line[LINE];
     checkpoint c;
     words *w;
-    if (t->skip) return;
-    snprintf(good, sizeof good, "%s/good.h5", f.path);
-    snprintf(bad, sizeof bad, "%s/bad.h5", f.path);
     snprintf(line, sizeof line, "%s steps=1 checkpoint=%s", tiny, good);
     EXPECT(train_line(line, &c) == OK);
     checkpoint_free(&c);
@@ -281,20 +249,16 @@ void selftest_damaged_checkpoint(selftest *t)
     EXPECT(checkpoint_read("/nonexistent/file", &c, &w) == ERR_FILE);
     snprintf(line, sizeof line, "%s steps=1 checkpoint=/nonexistent/file", tiny);
     EXPECT(train_line(line, &c) == ERR_FILE);
-    folder_close(&f, files);
 }
 
 void selftest_best_checkpoint(selftest *t)
 {
-    static const char *const files[] = {"best.h5", NULL};
-    folder f = folder_open(t);
-    char line[LINE], path[300];
+    const char *path = scratch_path(t, scratch_folder(t), "best.h5");
+    char line[LINE];
     checkpoint run, best;
     words *w = NULL;
     double least = INFINITY;
     int64_t at = -1;
-    if (t->skip) return;
-    snprintf(path, sizeof path, "%s/best.h5", f.path);
     /* The rate is so high that the loss comes back up. */
     snprintf(line, sizeof line, "%s steps=12 eval_every=2 test_length=4 lr=0.5 best=%s", tiny,
              path);
@@ -313,14 +277,12 @@ void selftest_best_checkpoint(selftest *t)
     words_free(w);
     checkpoint_free(&best);
     checkpoint_free(&run);
-    folder_close(&f, files);
 }
 
 void selftest_learns_reverse(selftest *t)
 {
     checkpoint c;
     double exact = 0;
-    setenv("MOSAIC_QUIET", "1", 1);
     EXPECT(train_line("task=reverse length=4 method=biweight width=64 heads=4 layers=2 slots=16 "
                       "batch=16 steps=300 lr=5e-3 warmup=20 dropout=0 eval_samples=500",
                       &c) == OK);

@@ -29,14 +29,14 @@ static inline mosaic_config tiny(void)
 }
 
 /* Normal numbers. */
-static inline void fill(double *x, int64_t n, uint64_t seed)
+static inline void fill_normal(double *x, int64_t n, uint64_t seed)
 {
     rng r = {seed};
     for (int64_t i = 0; i < n; i++)
         x[i] = rng_normal(&r);
 }
 
-static inline void draw(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed)
+static inline void draw_tokens(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed)
 {
     rng r = {seed};
     for (int64_t i = 0; i < n; i++)
