@@ -47,9 +47,7 @@ status model_find(const char *name, const model **m)
 {
     for (int i = 0; (*m = model_at(i)); i++)
         if (strcmp(name, (*m)->name) == 0) return OK;
-    if (strcmp(name, "cuda") == 0)
-        return fail(ERR_ARG, "backend=cuda: this build trains on the CPU: expected backend=ref");
-    return fail(ERR_ARG, "backend=%.40s: expected ref or cuda", name);
+    return fail(ERR_ARG, "backend=%.40s: this build trains on the CPU: expected backend=ref", name);
 }
 
 const impl *impl_at(int i)

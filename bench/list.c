@@ -1,68 +1,173 @@
 /* SPDX-License-Identifier: MIT
  *
- * list.c — verb list: the tables of the project, as TSV, Markdown, or gnuplot line styles.
+ * list.c — the lists of the project as tables: what verb list prints (TSV, Markdown, or gnuplot
+ * line styles), and the names that the values of a key come from (verbs.def).
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "store/results.h"
+#include "backends.h"
 #include "verb.h"
 
-static const char *format = "tsv";
+/* --- the rows of each list, as text ---------------------------------------------------------- */
 
-static void print_cells(const char *const *cells, int count)
-{
-    int md = strcmp(format, "md") == 0;
-    for (int i = 0; i < count; i++)
-        printf(md ? "| %s " : i ? "\t%s" : "%s", cells[i]);
-    printf(md ? "|\n" : "\n");
-}
-
-static void print_head(const char *const *cells, int count)
-{
-    print_cells(cells, count);
-    if (strcmp(format, "md") != 0) return;
-    for (int i = 0; i < count; i++)
-        printf("| --- ");
-    printf("|\n");
-}
-
-#define HEAD(...)                                                                                  \
-    do {                                                                                           \
-        const char *const cells_[] = {__VA_ARGS__};                                                \
-        print_head(cells_, sizeof cells_ / sizeof *cells_);                                        \
-    } while (0)
-#define LINE(...)                                                                                  \
-    do {                                                                                           \
-        const char *const cells_[] = {__VA_ARGS__};                                                \
-        print_cells(cells_, sizeof cells_ / sizeof *cells_);                                       \
-    } while (0)
-
-static void list_ops(void)
-{
-    HEAD("op", "title", "signature", "grad", "laws", "source");
+static const char *const ops[][6] = {
 #define OP(name, title, signature, grad, laws, tol, source)                                        \
-    LINE(#name, title, signature, #grad, #laws, source);
+    {#name, title, signature, #grad, #laws, source},
 #include "ops.def"
 #undef OP
+};
+
+static const char *const methods[][6] = {
+#define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
+    {#name, label, #op, #alpha, #k, colour},
+#include "methods.def"
+#undef METHOD
+};
+
+static const char *const tasks[][2] = {
+#define TASK(name, file, title) {#name, title},
+#include "tasks.def"
+#undef TASK
+};
+
+static const char *const baselines[][3] = {
+#define BASELINE(name, order, label, colour) {#name, label, colour},
+#include "baselines.def"
+#undef BASELINE
+};
+
+static const char *const verbs[][5] = {
+#define VERB(name, about) {#name, "", "", "", about},
+#define KEY(name, kind, fallback, bound, help) {"", #name, fallback, bound, help},
+#include "verbs.def"
+#undef VERB
+#undef KEY
+};
+
+static const char *const columns[][4] = {
+#define CHECK_COLUMN(name, type, unit, meaning) {"check", #name, unit, meaning},
+#define TIME_COLUMN(name, type, unit, meaning) {"time", #name, unit, meaning},
+#define TRAIN_COLUMN(name, type, unit, meaning) {"train", #name, unit, meaning},
+#define EVAL_COLUMN(name, type, unit, meaning) {"eval", #name, unit, meaning},
+#define ROW_COLUMN(name, type, unit, meaning) {"row", #name, unit, meaning},
+#include "store/columns.def"
+};
+
+static const char *const selftests[][3] = {
+#define SELFTEST(name, label, about) {#name, #label, about},
+#include "test/selftests.def"
+#undef SELFTEST
+};
+
+static const char *const switches[][4] = {
+#define SWITCH(name, value, values, about) {#name, #value, values, about},
+#include "switches.def"
+#undef SWITCH
+};
+
+static const char *const inputs[][2] = {
+#define INPUT(name, about) {#name, about},
+#include "op/inputs.def"
+#undef INPUT
+};
+
+static const char *const claims[][3] = {
+#define CLAIM(name, tol, about) {#name, #tol, about},
+#include "check/claims.def"
+#undef CLAIM
+};
+
+/* The i-th row of a list; NULL past the end. */
+typedef const char *const *row_at(int i);
+
+#define ROWS(list)                                                                                 \
+    static const char *const *list##_row(int i)                                                    \
+    {                                                                                              \
+        return i < (int)(sizeof list / sizeof *list) ? list[i] : NULL;                             \
+    }
+ROWS(ops)
+ROWS(methods)
+ROWS(tasks)
+ROWS(baselines)
+ROWS(verbs)
+ROWS(columns)
+ROWS(selftests)
+ROWS(switches)
+ROWS(inputs)
+ROWS(claims)
+
+/* Those of this build (backends.h). */
+static const char *const *impls_row(int i)
+{
+    static const char *row[3];
+    const impl *im = impl_at(i);
+    if (!im) return NULL;
+    row[0] = im->op;
+    row[1] = im->name;
+    row[2] = im->idea;
+    return row;
 }
 
-static void list_impls(void)
+/* --- the lists ------------------------------------------------------------------------------- */
+
+enum { MOST_COLUMNS = 6 };
+
+static const struct list {
+    const char *name;
+    row_at *row;
+    int key; /* the column of the names */
+    const char *head[MOST_COLUMNS + 1];
+} lists[] = {
+    {"ops", ops_row, 0, {"op", "title", "signature", "grad", "laws", "source"}},
+    {"impls", impls_row, 1, {"op", "impl", "idea"}},
+    {"methods", methods_row, 0, {"method", "label", "op", "alpha", "k", "colour"}},
+    {"tasks", tasks_row, 0, {"task", "title"}},
+    {"verbs", verbs_row, 0, {"verb", "key", "default", "bound", "help"}},
+    {"columns", columns_row, 1, {"table", "column", "unit", "meaning"}},
+    {"selftests", selftests_row, 0, {"selftest", "label", "shows"}},
+    {"switches", switches_row, 0, {"switch", "default", "values", "about"}},
+    {"inputs", inputs_row, 0, {"input", "about"}},
+    {"claims", claims_row, 0, {"claim", "tolerance", "theorem"}},
+    {"baselines", baselines_row, 0, {"baseline", "label", "colour"}},
+};
+enum { LISTS = sizeof lists / sizeof *lists };
+
+const char *list_name(const char *list, int i)
 {
-    HEAD("op", "impl", "idea");
-#define OP(name, title, signature, grad, laws, tol, source)                                        \
-    LINE(#name, "ref", "the definition, in double");
-#include "ops.def"
-#undef OP
-#define KERNEL(op, name, idea) LINE(#op, #name, idea);
-#include "kernels.def"
-#undef KERNEL
+    if (strcmp(list, "lists") == 0) return i < LISTS ? lists[i].name : NULL;
+    for (int j = 0; j < LISTS; j++) {
+        if (strcmp(lists[j].name, list) != 0) continue;
+        const char *const *row = lists[j].row(i);
+        return row ? row[lists[j].key] : NULL;
+    }
+    return NULL;
 }
 
-static void list_methods(void)
+/* --- printing -------------------------------------------------------------------------------- */
+
+static void print_cells(const char *const *cells, int count, int markdown)
 {
-    if (strcmp(format, "gp") == 0) {
-        int style = 1;
+    for (int i = 0; i < count; i++)
+        printf(markdown ? "| %s " : i ? "\t%s" : "%s", cells[i]);
+    printf(markdown ? "|\n" : "\n");
+}
+
+static void print_list(const struct list *l, int markdown)
+{
+    const char *const *row;
+    int count = 0;
+    while (l->head[count])
+        count++;
+    print_cells(l->head, count, markdown);
+    for (int i = 0; markdown && i <= count; i++)
+        printf(i < count ? "| --- " : "|\n");
+    for (int i = 0; (row = l->row(i)); i++)
+        print_cells(row, count, markdown);
+}
+
+static void print_line_styles(void)
+{
+    int style = 1;
 #define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
     printf("style_%s = %d; set linetype %d lc rgb '%s' lw 2 pt %d\n", #name, style, style, colour, \
            style);                                                                                 \
@@ -70,117 +175,19 @@ static void list_methods(void)
     style++;
 #include "methods.def"
 #undef METHOD
-        return;
-    }
-    HEAD("method", "label", "op", "alpha", "k", "colour");
-#define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
-    LINE(#name, label, #op, #alpha, #k, colour);
-#include "methods.def"
-#undef METHOD
 }
-
-static void list_tasks(void)
-{
-    HEAD("task", "title");
-#define TASK(name, file, title) LINE(#name, title);
-#include "tasks.def"
-#undef TASK
-}
-
-static void list_verbs(void)
-{
-    HEAD("verb", "key", "default", "bound", "help");
-#define VERB(name, about) LINE(#name, "", "", "", about);
-#define KEY(name, kind, fallback, bound, help) LINE("", #name, fallback, bound, help);
-#include "verbs.def"
-#undef VERB
-#undef KEY
-}
-
-static void list_columns(void)
-{
-    HEAD("table", "column", "unit", "meaning");
-    for (int t = 0; t < TABLES; t++) {
-        int count;
-        const column *c = table_columns((table)t, &count);
-        for (int i = 0; i < count; i++)
-            LINE(table_name((table)t), c[i].name, c[i].unit, c[i].meaning);
-    }
-}
-
-static void list_selftests(void)
-{
-    HEAD("selftest", "label", "shows");
-#define SELFTEST(name, label, about) LINE(#name, #label, about);
-#include "test/selftests.def"
-#undef SELFTEST
-}
-
-static void list_inputs(void)
-{
-    HEAD("input", "about");
-#define INPUT(name, about) LINE(#name, about);
-#include "op/inputs.def"
-#undef INPUT
-}
-
-static void list_claims(void)
-{
-    HEAD("claim", "tolerance", "theorem");
-#define CLAIM(name, tol, about) LINE(#name, #tol, about);
-#include "check/claims.def"
-#undef CLAIM
-}
-
-static void list_switches(void)
-{
-    HEAD("switch", "default", "values", "about");
-#define SWITCH(name, value, values, about) LINE(#name, #value, values, about);
-#include "switches.def"
-#undef SWITCH
-}
-
-static const struct listing {
-    const char *name;
-    void (*print)(void);
-} listings[] = {
-    {"ops", list_ops},
-    {"impls", list_impls},
-    {"methods", list_methods},
-    {"tasks", list_tasks},
-    {"verbs", list_verbs},
-    {"columns", list_columns},
-    {"selftests", list_selftests},
-    {"switches", list_switches},
-    {"inputs", list_inputs},
-    {"claims", list_claims},
-};
-enum { LISTINGS = sizeof listings / sizeof *listings };
 
 int verb_list(const words *w)
 {
-    const char *names[LISTINGS];
-    int all = strcmp(word_text(w, "ids"), "all") == 0;
-    for (int i = 0; i < LISTINGS; i++)
-        names[i] = listings[i].name;
-    format = word_text(w, "format");
-    if (strcmp(format, "tsv") != 0 && strcmp(format, "md") != 0 && strcmp(format, "gp") != 0)
-        return usage_error("list: format=%s: expected tsv, md or gp", format);
-    for (int64_t i = 0; !all && i < word_count(w, "ids"); i++) {
-        const char *id = word_text_at(w, "ids", i);
-        int found = 0;
-        for (int j = 0; j < LISTINGS; j++)
-            found |= strcmp(id, names[j]) == 0;
-        if (found) continue;
-        return status_exit(
-            fail_unknown("list: no table", id, names, LISTINGS, "a table of `mosaic list --help`"));
-    }
-    for (int j = 0; j < LISTINGS; j++) {
-        int wanted = all;
-        for (int64_t i = 0; i < word_count(w, "ids"); i++)
-            wanted |= strcmp(word_text_at(w, "ids", i), names[j]) == 0;
-        if (wanted) listings[j].print();
-        if (wanted && all) printf("\n");
+    const char *format = word_text(w, "format");
+    const int every = word_count(w, "ids") == LISTS;
+    for (int i = 0; i < LISTS; i++) {
+        if (!word_chooses(w, "ids", lists[i].name)) continue;
+        if (strcmp(format, "gp") == 0 && lists[i].row == methods_row)
+            print_line_styles();
+        else
+            print_list(&lists[i], strcmp(format, "md") == 0);
+        if (every) printf("\n");
     }
     return EXIT_GOOD;
 }

@@ -5,7 +5,8 @@
  * from it, so a verb sees only values that are well formed.
  *
  * Grammar of a value:   item[,item...]      item = word | number | a..b | a..b:xF | a..b:+S | all
- *   1..3 is 1,2,3; 256..16384:x2 doubles; 0..1:+0.25 steps; numbers may be fractions (4/3).
+ *   1..3 is 1,2,3; 256..16384:x2 doubles; 0..1:+0.25 steps; numbers may be fractions (4/3); all is
+ *   every word that the key may have.
  */
 #ifndef MOSAIC_VERB_H
 #define MOSAIC_VERB_H
@@ -41,7 +42,7 @@ typedef struct key_row {
     const char *name;
     key_kind kind;
     const char *fallback; /* value when absent; "" means "not given"                      */
-    const char *bound;    /* "", ">0", ">=1", ">1", "0..1": checked for every number       */
+    const char *bound;    /* what a value may be, see verbs.def; "": anything              */
     const char *help;
 } key_row;
 
@@ -64,16 +65,20 @@ int word_given(const words *w, const char *name); /* by the user, not by default
 const char *word_text(const words *w, const char *name);
 int64_t word_int(const words *w, const char *name);
 double word_real(const words *w, const char *name);
-/* Lists: the count, and the i-th item. "all" stays the single word "all". */
+/* Lists: the count, and the i-th item. */
 int64_t word_count(const words *w, const char *name);
 const char *word_text_at(const words *w, const char *name, int64_t i);
 int64_t word_int_at(const words *w, const char *name, int64_t i);
 double word_real_at(const words *w, const char *name, int64_t i);
-/* 1 if text is among the values of a key, or "all" is. */
+/* 1 if text is among the values of a key. */
 int word_chooses(const words *w, const char *name, const char *text);
 /* The command line in canonical form: verb and the given words in table order, one space apart.
  * skip (may be NULL): space-separated keys left out (out=, threads=, ...). Caller frees. */
 char *words_canonical(const words *w, const char *skip);
+
+/* The i-th name of a list that `mosaic list` prints ("ops", "methods", ...; "lists": of those
+ * lists), with repetitions where several rows share a name; NULL past the end. */
+const char *list_name(const char *list, int i);
 
 /* Run a verb from its words; returns its exit code. */
 int verb_dispatch(const char *verb, int count, char *const *text);

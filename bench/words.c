@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_ITEMS = 4096 };
+#include "mosaic.h"
+
+enum { MAX_ITEMS = 4096, MAX_CHOICES = 256 };
 
 typedef struct item {
     char *text;
@@ -56,6 +58,53 @@ static int within(const char *bound, double x)
     return x > atof(bound + 1);
 }
 
+/* The words that a key may have, and a text that says so. */
+typedef struct choices {
+    char alternatives[80]; /* of the bound, each a string of its own */
+    char expected[160];
+    const char *name[MAX_CHOICES];
+    int count;
+} choices;
+
+static void add_choice(choices *c, const char *name)
+{
+    for (int i = 0; i < c->count; i++)
+        if (strcmp(c->name[i], name) == 0) return;
+    if (c->count < MAX_CHOICES) c->name[c->count++] = name;
+}
+
+static void read_choices(const key_row *k, choices *c)
+{
+    char *rest = NULL;
+    size_t used = 0;
+    c->count = 0;
+    snprintf(c->alternatives, sizeof c->alternatives, "%s", k->bound);
+    for (char *one = strtok_r(c->alternatives, "|", &rest); one; one = strtok_r(NULL, "|", &rest)) {
+        const char *list = strncmp(one, "of ", 3) == 0 ? one + 3 : NULL, *name;
+        used += (size_t)snprintf(c->expected + used, sizeof c->expected - used,
+                                 list ? "%sone of `mosaic list %s`" : "%s%s", used ? " or " : "",
+                                 list ? list : one);
+        if (!list) add_choice(c, one);
+        for (int i = 0; list && (name = list_name(list, i)); i++)
+            add_choice(c, name);
+    }
+}
+
+/* A word of a key that may not have any; methods also have families with a number in the name. */
+static status check_choice(const char *verb, const key_row *k, const char *text)
+{
+    choices c;
+    char what[80];
+    method m;
+    read_choices(k, &c);
+    if (*text == '\0' && *k->fallback == '\0') return OK; /* as if not given */
+    for (int i = 0; i < c.count; i++)
+        if (strcmp(c.name[i], text) == 0) return OK;
+    if (strcmp(k->bound, "of methods") == 0) return method_find(text, &m);
+    snprintf(what, sizeof what, "%s: %s", verb, k->name);
+    return fail_unknown(what, text, c.name, (size_t)c.count, c.expected);
+}
+
 static int is_number(key_kind k)
 {
     return k == INT || k == INTS || k == REAL || k == REALS || k == FLAG;
@@ -82,6 +131,8 @@ static status push(const char *verb, word *w, const char *text)
             const char *range = strcmp(k->bound, "0..1") == 0 ? "at least 0 and below 1" : k->bound;
             return fail(ERR_ARG, "%s: %s=%s: expected a value %s", verb, k->name, text, range);
         }
+    } else if (*k->bound) {
+        TRY(check_choice(verb, k, text));
     }
     if (w->count % 16 == 0) {
         item *more = realloc(w->items, (size_t)(w->count + 16) * sizeof *more);
@@ -144,6 +195,16 @@ static status push_pattern(const char *verb, word *w, const char *text)
     return s;
 }
 
+/* `all` of a key whose words are known. */
+static status push_all(const char *verb, word *w)
+{
+    choices c;
+    read_choices(w->key, &c);
+    for (int i = 0; i < c.count; i++)
+        TRY(push(verb, w, c.name[i]));
+    return OK;
+}
+
 static int is_list(key_kind k)
 {
     return k == TEXTS || k == FILES || k == INTS || k == REALS;
@@ -163,8 +224,10 @@ static status push_list(const char *verb, word *w, const char *text)
         if (!piece) return fail(ERR_MEMORY, "%s: %s: out of memory", verb, w->key->name);
         const char *dots = is_number(w->key->kind) ? strstr(piece, "..") : NULL;
         int pattern = files && strpbrk(piece, "*?[") && access(piece, F_OK) != 0;
+        int all = w->key->kind == TEXTS && *w->key->bound && strcmp(piece, "all") == 0;
         status s = dots      ? push_range(verb, w, piece, dots)
                    : pattern ? push_pattern(verb, w, piece)
+                   : all     ? push_all(verb, w)
                              : push(verb, w, piece);
         free(piece);
         if (s != OK || !comma) return s;
@@ -179,13 +242,13 @@ static word *find(const words *w, const char *name)
     return NULL;
 }
 
-/* The slot of a key; NULL after fail() if the verb has none of this name. */
+/* The entry of a key; NULL after fail() if the verb has none of this name. */
 static word *find_key(const words *w, const char *name)
 {
     const char *names[TABLE_ROWS];
     char what[64];
-    word *slot = find(w, name);
-    if (slot) return slot;
+    word *entry = find(w, name);
+    if (entry) return entry;
     for (int i = 0; i < w->count; i++)
         names[i] = w->word[i].key->name;
     snprintf(what, sizeof what, "%s: unknown key", w->verb);
@@ -193,16 +256,16 @@ static word *find_key(const words *w, const char *name)
     return NULL;
 }
 
-/* The slot of a bare word: the list before it, `file` if it looks like one, or `ids`. */
+/* The entry of a bare word: the list before it, `file` if it looks like one, or `ids`. */
 static word *find_bare(const words *w, const char *text, word *last)
 {
     word *file = find(w, "file"), *ids = find(w, "ids");
     if (last && (last->key->kind == TEXTS || last->key->kind == FILES)) return last;
-    word *slot = file && (!ids || strpbrk(text, "/.")) ? file : ids;
-    if (!slot)
+    word *entry = file && (!ids || strpbrk(text, "/.")) ? file : ids;
+    if (!entry)
         fail(ERR_ARG, "%s: \"%s\": expected key=value (see `mosaic %s --help`)", w->verb, text,
              w->verb);
-    return slot;
+    return entry;
 }
 
 /* One argument: key=value, or a bare word. */
@@ -211,19 +274,19 @@ static status take(words *w, const char *text, word **last)
     const char *equals = strchr(text, '='), *value = equals ? equals + 1 : text;
     char name[64];
     snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - text) : 0, text);
-    word *slot = equals ? find_key(w, name) : find_bare(w, text, *last);
-    if (!slot) return ERR_ARG;
-    if (slot->given && (equals || !is_list(slot->key->kind)))
-        return fail(ERR_ARG, "%s: %s is given twice", w->verb, slot->key->name);
-    *last = slot;
-    slot->given = 1;
-    size_t old = slot->source ? strlen(slot->source) + 1 : 0;
-    char *source = realloc(slot->source, old + strlen(value) + 1);
+    word *entry = equals ? find_key(w, name) : find_bare(w, text, *last);
+    if (!entry) return ERR_ARG;
+    if (entry->given && (equals || !is_list(entry->key->kind)))
+        return fail(ERR_ARG, "%s: %s is given twice", w->verb, entry->key->name);
+    *last = entry;
+    entry->given = 1;
+    size_t old = entry->source ? strlen(entry->source) + 1 : 0;
+    char *source = realloc(entry->source, old + strlen(value) + 1);
     if (!source) return fail(ERR_MEMORY, "%s: out of memory", w->verb);
     if (old) source[old - 1] = ',';
     strcpy(source + old, value);
-    slot->source = source;
-    return push_list(w->verb, slot, value);
+    entry->source = source;
+    return push_list(w->verb, entry, value);
 }
 
 status words_parse(const char *verb, int count, char *const *text, words **out)
@@ -250,8 +313,9 @@ status words_parse(const char *verb, int count, char *const *text, words **out)
     for (int i = 0; s == OK && i < count; i++)
         s = take(w, text[i], &last);
     for (int i = 0; s == OK && i < rows; i++) {
-        word *slot = &w->word[i];
-        if (!slot->given && *slot->key->fallback) s = push_list(verb, slot, slot->key->fallback);
+        word *entry = &w->word[i];
+        if (!entry->given && *entry->key->fallback)
+            s = push_list(verb, entry, entry->key->fallback);
     }
     if (s == OK)
         *out = w;
@@ -276,8 +340,8 @@ void words_free(words *w)
 /* Asking for a key that the table does not have is an error of the program. */
 static const word *need(const words *w, const char *name)
 {
-    const word *slot = find(w, name);
-    if (slot) return slot;
+    const word *entry = find(w, name);
+    if (entry) return entry;
     fprintf(stderr, "mosaic: %s has no key \"%s\" in verbs.def\n", w->verb, name);
     abort();
 }
@@ -294,29 +358,27 @@ int64_t word_count(const words *w, const char *name)
 
 const char *word_text_at(const words *w, const char *name, int64_t i)
 {
-    const word *slot = need(w, name);
-    return i < slot->count ? slot->items[i].text : "";
+    const word *entry = need(w, name);
+    return i < entry->count ? entry->items[i].text : "";
 }
 
 int word_chooses(const words *w, const char *name, const char *text)
 {
     for (int64_t i = 0; i < word_count(w, name); i++)
-        if (strcmp(word_text_at(w, name, i), "all") == 0 ||
-            strcmp(word_text_at(w, name, i), text) == 0)
-            return 1;
+        if (strcmp(word_text_at(w, name, i), text) == 0) return 1;
     return 0;
 }
 
 int64_t word_int_at(const words *w, const char *name, int64_t i)
 {
-    const word *slot = need(w, name);
-    return i < slot->count ? slot->items[i].integer : 0;
+    const word *entry = need(w, name);
+    return i < entry->count ? entry->items[i].integer : 0;
 }
 
 double word_real_at(const words *w, const char *name, int64_t i)
 {
-    const word *slot = need(w, name);
-    return i < slot->count ? slot->items[i].number : NAN;
+    const word *entry = need(w, name);
+    return i < entry->count ? entry->items[i].number : NAN;
 }
 
 const char *word_text(const words *w, const char *name)
@@ -352,9 +414,9 @@ char *words_canonical(const words *w, const char *skip)
     if (!text) return NULL;
     size_t at = (size_t)sprintf(text, "%s", w->verb);
     for (int i = 0; i < w->count; i++) {
-        const word *slot = &w->word[i];
-        if (!slot->given || among(slot->key->name, skip)) continue;
-        at += (size_t)sprintf(text + at, " %s=%s", slot->key->name, slot->source);
+        const word *entry = &w->word[i];
+        if (!entry->given || among(entry->key->name, skip)) continue;
+        at += (size_t)sprintf(text + at, " %s=%s", entry->key->name, entry->source);
     }
     return text;
 }

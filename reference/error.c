@@ -66,8 +66,10 @@ static size_t edit_distance(const char *a, const char *b)
 
 const char *nearest_name(const char *word, const char *const *names, size_t count)
 {
+    /* A third of the letters and one more may differ, of a short word half. */
+    const size_t letters = strlen(word), some = letters / 3 + 1, half = letters / 2;
     const char *best = NULL;
-    size_t least = strlen(word) / 3 + 2;
+    size_t least = 1 + (some < half ? some : half);
     for (size_t i = 0; i < count; i++) {
         size_t d = edit_distance(word, names[i]);
         if (d < least) {

@@ -197,19 +197,10 @@ static status all_points(emitter *e, const method *m, const words *w)
 int verb_row(const words *w)
 {
     emitter e = {0};
-    method m;
-    int all = strcmp(word_text(w, "method"), "all") == 0;
-    for (int64_t i = 0; !all && i < word_count(w, "method"); i++) {
-        status s = method_find(word_text_at(w, "method", i), &m);
-        if (s != OK) return status_exit(s);
-    }
     status s = results_create(&e.r, word_text(w, "out"), w);
-    for (int64_t i = 0; s == OK; i++) {
-        const char *name = all                           ? method_name((int)i)
-                           : i < word_count(w, "method") ? word_text_at(w, "method", i)
-                                                         : NULL;
-        if (!name) break;
-        s = method_find(name, &m);
+    for (int64_t i = 0; s == OK && i < word_count(w, "method"); i++) {
+        method m;
+        s = method_find(word_text_at(w, "method", i), &m);
         if (s == OK) s = all_points(&e, &m, w);
     }
     status closed = results_close(e.r, s == OK);

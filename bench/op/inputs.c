@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "rng.h"
-#include "verb.h"
 
 enum { DISTINCT = 1 << 22, KEY_WIDTH = 16 };
 
@@ -30,13 +29,11 @@ const char *input_name(int i)
     return i < FAMILIES ? names[i] : NULL;
 }
 
-status input_check(const char *family)
+static status check_family(const char *family)
 {
     for (int i = 0; i < FAMILIES; i++)
         if (strcmp(family, names[i]) == 0) return OK;
-    const char *near = nearest_name(family, names, FAMILIES);
-    return fail(ERR_ARG, "input: no family \"%s\"; expected %s%s", family,
-                near ? "perhaps " : "a row of ", near ? near : "`mosaic list inputs`");
+    return fail_unknown("input", family, names, FAMILIES, "one of `mosaic list inputs`");
 }
 
 int input_applies(const char *family, const op *o)
@@ -367,7 +364,7 @@ static void spread(call *c, const call *small, char letter)
 
 status inputs_fill(call *c, const char *family, double beta, uint64_t seed)
 {
-    TRY(input_check(family));
+    TRY(check_family(family));
     const int64_t largest = c->in_count[call_largest(c)];
     dims d = c->a.d;
     const char letter = leading(c);

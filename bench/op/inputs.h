@@ -13,8 +13,6 @@ extern "C" {
 
 /* Name of the i-th family; NULL past the end. */
 const char *input_name(int i);
-/* OK, or ERR_ARG with the nearest known name. */
-status input_check(const char *family);
 /* 1 if the family means something for this operation: all for row transforms and their
  * gradients, gauss for the stages. */
 int input_applies(const char *family, const op *o);
@@ -22,6 +20,7 @@ int input_applies(const char *family, const op *o);
 /* Fill the host inputs and live of a call. beta = 0 mixes inverse bandwidths 0.5 ... e^5 from row
  * to row. Inputs of a gradient that are inputs or outputs of the forward operation are made by its
  * reference; what the caller must be consistent in (alpha, k, ...) is in c->a.p.
+ * ERR_ARG with the nearest known name for a family that is none.
  * A tensor of more than 2^22 values repeats its leading rows, and c->distinct says how many differ
  * if the answer repeats with them. */
 status inputs_fill(call *c, const char *family, double beta, uint64_t seed);

@@ -29,15 +29,14 @@ const op *op_find(const char *name)
         if (strcmp(ops[i].name, name) == 0) return &ops[i];
         names[i] = ops[i].name;
     }
-    const char *near = nearest_name(name, names, OPS);
-    fail(ERR_ARG, "op: \"%s\" is none; expected %s%s%s", name, near ? "perhaps \"" : "a row of ",
-         near ? near : "`mosaic list ops`", near ? "\"" : "");
+    fail_unknown("op", name, names, OPS, "one of `mosaic list ops`");
     return NULL;
 }
 
 const impl *impl_find(const char *op_name, const char *name)
 {
     const char *names[IMPLS_OF_ONE];
+    char what[64];
     const impl *im;
     size_t count = 0;
     for (int i = 0; (im = impl_at(i)); i++) {
@@ -45,9 +44,8 @@ const impl *impl_find(const char *op_name, const char *name)
         if (strcmp(im->name, name) == 0) return im;
         if (count < IMPLS_OF_ONE) names[count++] = im->name;
     }
-    const char *near = nearest_name(name, names, count);
-    fail(ERR_ARG, "impl: %s has no \"%s\"; expected %s%s%s", op_name, name,
-         near ? "perhaps \"" : "a row of ", near ? near : "`mosaic list impls`", near ? "\"" : "");
+    snprintf(what, sizeof what, "impl of %s", op_name);
+    fail_unknown(what, name, names, count, "one of `mosaic list impls`");
     return NULL;
 }
 
@@ -63,14 +61,6 @@ const op *op_forward(const op *o)
     for (int i = 0; i < OPS; i++)
         if (strcmp(ops[i].grad, o->name) == 0) return &ops[i];
     return NULL;
-}
-
-int impl_name_known(const char *name)
-{
-    const impl *im;
-    for (int i = 0; (im = impl_at(i)); i++)
-        if (strcmp(im->name, name) == 0) return 1;
-    return strcmp(name, "kernels") == 0;
 }
 
 int impl_chosen(const words *w, const impl *i)

@@ -51,8 +51,6 @@ const impl *impl_find(const char *op_name, const char *name);
 /* The gradient of o, and the operation whose gradient o is; NULL if none. */
 const op *op_grad(const op *o);
 const op *op_forward(const op *o);
-/* 1 if some operation has an implementation of that name ("ref", ...), or it is "kernels". */
-int impl_name_known(const char *name);
 /* Do the words op= and impl= choose it? impl=kernels is every implementation of a device. */
 struct words;
 int impl_chosen(const struct words *w, const impl *i);

@@ -297,9 +297,9 @@ static const struct named {
 #define OP(name, title, signature, grad, laws, tol, source) {#name, title, NULL},
 #include "ops.def"
 #undef OP
-    {"chance", "chance", "#999999"}, {"unigram", "unigram", "#8da0cb"},
-    {"2gram", "2-gram", "#66c2a5"},  {"3gram", "3-gram", "#fc8d62"},
-    {"oracle", "oracle", "#e5c100"},
+#define BASELINE(name, order, label, colour) {#name, label, colour},
+#include "baselines.def"
+#undef BASELINE
 };
 enum { NAMED = sizeof named / sizeof *named };
 

@@ -21,20 +21,15 @@ static status print_rows(const char *path, table t, int64_t *printed)
 
 int verb_print(const words *w)
 {
-    const char *name = word_text(w, "table");
     int t = 0;
     int64_t printed = 0;
     status s = OK;
     if (word_count(w, "file") == 0) return usage_error("print: expected file=HDF5 files");
-    while (t < TABLES && strcmp(table_name((table)t), name) != 0)
+    while (t < TABLES && strcmp(table_name((table)t), word_text(w, "table")) != 0)
         t++;
-    const int provenance = strcmp(name, "provenance") == 0;
-    if (t == TABLES && !provenance)
-        return usage_error("print: table=%s: expected provenance, check, time, train, eval or row",
-                           name);
     for (int64_t i = 0; s == OK && i < word_count(w, "file"); i++) {
         const char *path = word_text_at(w, "file", i);
-        s = provenance ? results_print_provenance(path) : print_rows(path, (table)t, &printed);
+        s = t == TABLES ? results_print_provenance(path) : print_rows(path, (table)t, &printed);
     }
     return status_exit(s);
 }

@@ -75,6 +75,44 @@ void selftest_words(selftest *t)
     EXPECT(strcmp(last_error(), "op \"zzz\": expected a name") == 0);
 }
 
+/* What the values of a key come from is said once, in verbs.def, and holds for every verb. */
+void selftest_word_choices(selftest *t)
+{
+    static const char *const wrong[] = {"op=softmx",  "op=",        "impl=refs", "type=f33",
+                                        "type=f32,x", "input=gaus", "op=of ops", "type=|"};
+    words *w;
+    for (int i = 0; i < 2; i++) {
+        const char *verb = i ? "time" : "check";
+        for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
+            EXPECT(!parses(verb, wrong[k]));
+        char *text[] = {"type=all", "impl=kernels,ref", "input=all", "op=all"};
+        EXPECT(words_parse(verb, 4, text, &w) == OK);
+        if (!w) continue;
+        EXPECT(word_count(w, "type") == 3 && word_chooses(w, "type", "bf16"));
+        EXPECT(word_count(w, "impl") == 2 && !word_chooses(w, "impl", "rows"));
+        for (int k = 0; list_name("ops", k); k++)
+            EXPECT(word_chooses(w, "op", list_name("ops", k)));
+        for (int k = 0; list_name("inputs", k); k++)
+            EXPECT(word_chooses(w, "input", list_name("inputs", k)));
+        EXPECT(!word_chooses(w, "op", "all"));
+        words_free(w);
+    }
+    char *methods[] = {"method=all,entmax:1.25"};
+    EXPECT(words_parse("train", 1, methods, &w) == OK);
+    if (w) {
+        const int64_t last = word_count(w, "method") - 1;
+        EXPECT(strcmp(word_text_at(w, "method", 0), list_name("methods", 0)) == 0);
+        EXPECT(!list_name("methods", (int)last) &&
+               strcmp(word_text_at(w, "method", last), "entmax:1.25") == 0);
+        words_free(w);
+    }
+    EXPECT(!parses("train", "method=entmax:1") && !parses("train", "arch=all"));
+    EXPECT(parses("eval", "task=") && !parses("train", "task="));
+    for (int i = 0; list_name("lists", i); i++)
+        EXPECT(list_name(list_name("lists", i), 0) != NULL);
+    EXPECT(list_name("no_such_list", 0) == NULL);
+}
+
 /* One grammar for every number that is typed: words, methods, switches. */
 void selftest_number_grammar(selftest *t)
 {

@@ -51,7 +51,12 @@ void selftest_op_lists(selftest *t)
     words_free(w);
     EXPECT(op_find("softmx") == NULL && strstr(last_error(), "softmax") != NULL);
     EXPECT(impl_find("softmax", "reff") == NULL && strstr(last_error(), "ref") != NULL);
-    EXPECT(input_check("gaus") == ERR_ARG && strstr(last_error(), "gauss") != NULL);
+    params p = params_default();
+    call *c = NULL;
+    EXPECT(call_create(&c, op_find("softmax"), impl_find("softmax", "ref"), &(dims){.R = 1, .N = 2},
+                       &p, F64) == OK);
+    EXPECT(inputs_fill(c, "gaus", 1, 7) == ERR_ARG && strstr(last_error(), "gauss") != NULL);
+    call_destroy(c);
 }
 
 void selftest_signature(selftest *t)

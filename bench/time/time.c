@@ -321,31 +321,6 @@ static status time_backends(timing *t, int *points, const char **absent)
     return count ? OK : time_ops(t, NULL, NAN, points, absent);
 }
 
-/* Unknown words are usage errors before anything runs. */
-static status check_words(const words *w)
-{
-    for (int64_t i = 0; i < word_count(w, "op"); i++) {
-        const char *name = word_text_at(w, "op", i);
-        if (strcmp(name, "all") != 0 && !op_find(name)) return ERR_ARG;
-    }
-    for (int64_t i = 0; i < word_count(w, "impl"); i++) {
-        const char *name = word_text_at(w, "impl", i);
-        if (strcmp(name, "all") != 0 && !impl_name_known(name))
-            return fail(ERR_ARG, "time: impl=%s: expected one of `mosaic list impls`", name);
-    }
-    for (int64_t i = 0; i < word_count(w, "type"); i++) {
-        int known = strcmp(word_text_at(w, "type", i), "all") == 0;
-        for (int k = 0; k < STORAGES; k++)
-            known |= strcmp(word_text_at(w, "type", i), storages[k].name) == 0;
-        if (!known)
-            return fail(ERR_ARG, "time: type=%s: expected f32, bf16 or f16",
-                        word_text_at(w, "type", i));
-    }
-    for (int64_t i = 0; i < word_count(w, "input"); i++)
-        TRY(input_check(word_text_at(w, "input", i)));
-    return OK;
-}
-
 int verb_time(const words *w)
 {
     timing t = {.w = w, .protocol = {.warmups = 3, .most = MOST_SAMPLES, .spread = 0.01}};
@@ -354,11 +329,9 @@ int verb_time(const words *w)
     t.protocol.least =
         word_int(w, "samples") < MOST_SAMPLES ? word_int(w, "samples") : MOST_SAMPLES;
     t.protocol.seconds = word_real(w, "seconds");
-    status s = check_words(w);
-    if (s != OK) return status_exit(s);
     t.samples = malloc(MOST_SAMPLES * sizeof *t.samples);
-    s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
-                  : fail(ERR_MEMORY, "time: out of memory");
+    status s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
+                         : fail(ERR_MEMORY, "time: out of memory");
     if (s == OK && word_given(w, "task"))
         s = time_tasks(&t), points = 1;
     else if (s == OK)

@@ -152,16 +152,8 @@ static status time_text(timing *t)
 
 status time_tasks(timing *t)
 {
-    int all = strcmp(word_text(t->w, "task"), "all") == 0;
-    for (int64_t i = 0; !all && i < word_count(t->w, "task"); i++) {
-        const struct task *found;
-        TRY(task_find(word_text_at(t->w, "task", i), &found));
-    }
     for (int i = 0; i < task_count(); i++) {
-        int wanted = all;
-        for (int64_t j = 0; j < word_count(t->w, "task"); j++)
-            wanted |= strcmp(word_text_at(t->w, "task", j), task_row(i)->name) == 0;
-        if (!wanted) continue;
+        if (!word_chooses(t->w, "task", task_row(i)->name)) continue;
         TRY(time_task(t, task_row(i)));
         if (strcmp(task_row(i)->name, "babistories") == 0) TRY(time_text(t));
     }

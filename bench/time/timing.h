@@ -19,7 +19,7 @@ typedef struct timing {
 
 /* Fill the statistics of a row from t->samples[0..count), print and store it. */
 status timing_emit(timing *t, time_row *row, int64_t count);
-/* Rows for the generators named by task= ("all": every one), story text and BPE. */
+/* Rows for the generators named by task=, story text and BPE. */
 status time_tasks(timing *t);
 
 #endif

@@ -40,20 +40,14 @@ static status check_lengths(const words *w)
 
 static status write_data(const words *w)
 {
-    static const char *const all[] = {"train", "validation", "test"};
     const struct task *t;
     if (*word_text(w, "task") == '\0') return fail(ERR_ARG, "data: expected task=");
     if (*word_text(w, "out") == '\0') return fail(ERR_ARG, "data: expected out=FOLDER");
     TRY(task_find(word_text(w, "task"), &t));
-    int every = strcmp(word_text(w, "split"), "all") == 0;
-    for (int64_t i = 0; !every && i < word_count(w, "split"); i++) {
-        data_options o;
-        TRY(split_find(word_text_at(w, "split", i), 0, &o.split));
-    }
     TRY(check_lengths(w));
-    int64_t count = t->validation_only ? 1 : every ? 3 : word_count(w, "split");
+    int64_t count = t->validation_only ? 1 : word_count(w, "split");
     for (int64_t i = 0; i < count; i++)
-        TRY(write_split(w, t, every ? all[i] : word_text_at(w, "split", i)));
+        TRY(write_split(w, t, word_text_at(w, "split", i)));
     return OK;
 }
 

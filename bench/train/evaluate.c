@@ -21,14 +21,18 @@ status baseline_find(const char *name, int64_t data_seed, predictor *p)
     static const struct row {
         const char *name;
         int order;
-    } rows[] = {{"chance", CHANCE}, {"unigram", 1}, {"2gram", 2}, {"3gram", 3}, {"oracle", ORACLE}};
+    } rows[] = {
+#define BASELINE(name, order, label, colour) {#name, order},
+#include "baselines.def"
+#undef BASELINE
+    };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, name) == 0) {
             *p = (predictor){
                 .name = rows[i].name, .where = "none", .order = rows[i].order, .seed = data_seed};
             return OK;
         }
-    return fail(ERR_ARG, "model=%.40s: expected chance, unigram, 2gram, 3gram or oracle", name);
+    return fail(ERR_ARG, "model=%.40s: expected one of `mosaic list baselines`", name);
 }
 
 /* One sample of a chunk. */

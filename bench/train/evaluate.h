@@ -23,7 +23,7 @@ typedef struct predictor {
 
 enum { ORACLE = -1, CHANCE = 0 };
 
-/* chance, unigram, 2gram, 3gram, oracle. ERR_ARG for another name. */
+/* A row of baselines.def. ERR_ARG for another name. */
 status baseline_find(const char *name, int64_t data_seed, predictor *p);
 
 typedef struct evaluation {

@@ -19,9 +19,7 @@ typedef struct recipe {
     int64_t horizon; /* of the schedule, resolved */
 } recipe;
 
-/* Methods of the list (`all`: every row of methods.def), and the cell of the i-th method, j-th
- * depth and k-th seed. */
-int64_t recipe_methods(const words *w);
+/* The cell of the i-th method, j-th depth and k-th seed. */
 recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k);
 
 /* Keys whose values decide parameters and losses; NULL past the end. */

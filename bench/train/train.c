@@ -392,7 +392,7 @@ static status train_cell(const recipe *r, results *out, int *header)
 static status train_cells(const words *w, results *out)
 {
     int header = 1;
-    for (int64_t i = 0; i < recipe_methods(w); i++)
+    for (int64_t i = 0; i < word_count(w, "method"); i++)
         for (int64_t j = 0; j < word_count(w, "layers"); j++)
             for (int64_t k = 0; k < word_count(w, "seed"); k++) {
                 recipe r = recipe_cell(w, i, j, k);
@@ -404,7 +404,7 @@ static status train_cells(const words *w, results *out)
 int verb_train(const words *w)
 {
     results *out = NULL;
-    int64_t cells = recipe_methods(w) * word_count(w, "layers") * word_count(w, "seed");
+    int64_t cells = word_count(w, "method") * word_count(w, "layers") * word_count(w, "seed");
     if (cells > 1 && (*word_text(w, "checkpoint") || *word_text(w, "best")))
         return usage_error(
             "train: checkpoint= and best= hold one model: expected one method, depth "
