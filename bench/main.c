@@ -48,7 +48,7 @@ static int print_verb_help(const char *verb)
 #undef VERB
 #undef KEY
     };
-    static const char *const kinds[] = {"word",     "words",  "files",   "integer",
+    static const char *const kinds[] = {"word",     "path",   "words",   "files", "integer",
                                         "integers", "number", "numbers", "0|1"};
     int inside = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -28,6 +28,7 @@ enum {
 
 typedef enum key_kind {
     TEXT,  /* one word                    */
+    PATH,  /* one file or folder          */
     TEXTS, /* a list of words             */
     FILES, /* a list of paths; patterns (*?[) expand, here because no shell expands key=*.h5, but
             * what names a file is that file, whatever commas it holds */
@@ -72,9 +73,14 @@ int64_t word_int_at(const words *w, const char *name, int64_t i);
 double word_real_at(const words *w, const char *name, int64_t i);
 /* 1 if text is among the values of a key. */
 int word_chooses(const words *w, const char *name, const char *text);
+/* All values of a key in the spelling that is compared and stored, by commas: numbers in full. */
+void word_value(const words *w, const char *name, char *text, size_t size);
 /* The command line in canonical form: verb and the given words in table order, one space apart.
  * skip (may be NULL): space-separated keys left out (out=, threads=, ...). Caller frees. */
 char *words_canonical(const words *w, const char *skip);
+/* The command line without what decides no number: where files lie, how many threads work. Two
+ * commands of one key make the same results. Caller frees. */
+char *words_key(const words *w);
 
 /* The i-th name of a list that `mosaic list` prints ("ops", "methods", ...; "lists": of those
  * lists), with repetitions where several rows share a name; NULL past the end. */

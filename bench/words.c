@@ -396,6 +396,24 @@ double word_real(const words *w, const char *name)
     return word_real_at(w, name, 0);
 }
 
+void word_value(const words *w, const char *name, char *text, size_t size)
+{
+    const word *entry = need(w, name);
+    const key_kind kind = entry->key->kind;
+    size_t used = 0;
+    *text = '\0';
+    for (int64_t i = 0; i < entry->count && used < size; i++) {
+        const item *it = &entry->items[i];
+        if (i > 0) used += (size_t)snprintf(text + used, size - used, ",");
+        if (used >= size) return;
+        used += (size_t)(kind == REAL || kind == REALS
+                             ? snprintf(text + used, size - used, "%.17g", it->number)
+                         : is_number(kind)
+                             ? snprintf(text + used, size - used, "%lld", (long long)it->integer)
+                             : snprintf(text + used, size - used, "%s", it->text));
+    }
+}
+
 /* Is `name` one of the space-separated names? */
 static int among(const char *name, const char *list)
 {
@@ -419,4 +437,9 @@ char *words_canonical(const words *w, const char *skip)
         at += (size_t)sprintf(text + at, " %s=%s", entry->key->name, entry->source);
     }
     return text;
+}
+
+char *words_key(const words *w)
+{
+    return words_canonical(w, "out threads checkpoint best from");
 }

@@ -43,7 +43,15 @@ status task_find(const char *name, const struct task **t)
 data_options data_options_default(void)
 {
     return (data_options){
-        .seed = 1, .vocab = 2048, .flip_p = 0.1, .nback = 2, .dedup = 1, .automata = 1000};
+#define PATH(fallback) NULL
+#define TEXT(fallback) NULL
+#define INT(fallback) fallback
+#define REAL(fallback) fallback
+#define FLAG(fallback) fallback
+#define OPTION(key, field, kind, fallback, bound, help) .field = kind(fallback),
+#include "options.def"
+#undef OPTION
+    };
 }
 
 static status options_check(const char *task, const data_options *o)

@@ -17,26 +17,24 @@ enum { IGNORE = -1 };
 
 enum { SPLIT_TRAIN = 0, SPLIT_VALIDATION = 0x100, SPLIT_TEST = 0x200 };
 
-/* What a user can say about data; see data_options_default(). Strings are borrowed. */
+/* The types of the kinds of options.def. */
+typedef const char *PATH_option, *TEXT_option;
+typedef int64_t INT_option;
+typedef double REAL_option;
+typedef int FLAG_option;
+
+/* What a user can say about data (options.def), and which part of it. Strings are borrowed. */
 typedef struct data_options {
-    uint64_t seed;         /* 1 */
-    int split;             /* SPLIT_TRAIN, or SPLIT_VALIDATION / SPLIT_TEST plus shard number */
-    int64_t length;        /* nominal length L: a shard has exactly L, training samples L/2..L;
-                              0: the task's own                                                */
-    int64_t samples;       /* 0: the default of this split (generated training data: no end) */
-    const char *data;      /* folder or file in the official format, or NULL: generate */
-    const char *corpus;    /* babistories: JSON-lines file (may be .zst) or NULL */
-    const char *tokenizer; /* babistories: "gpt2" or "builtin"; NULL: builtin for the generator,
-                              gpt2 for a corpus                                                */
-    int64_t vocab;         /* babistories, builtin tokenizer: vocabulary, default 2048 */
-    int64_t stories;       /* babistories, generator: number of training stories */
-    int64_t window;        /* babistories, regbench: T of a window */
-    double flip_p;         /* flipflop: probability of a write, default 0.1 */
-    int64_t nback;         /* nback: k, default 2 */
-    int dedup;             /* regbench: 1 */
-    int64_t automata;      /* regbench: training sequences, default 1000 */
+    int split;       /* SPLIT_TRAIN, or SPLIT_VALIDATION / SPLIT_TEST plus shard number */
+    int64_t length;  /* nominal length L: a shard has exactly L, training samples L/2..L;
+                        0: the task's own                                                */
+    int64_t samples; /* 0: the default of this split (generated training data: no end) */
+#define OPTION(key, field, kind, fallback, bound, help) kind##_option field;
+#include "options.def"
+#undef OPTION
 } data_options;
 
+/* The training split, and the defaults of the list. */
 data_options data_options_default(void);
 
 typedef struct sample {

@@ -43,13 +43,13 @@ int make_folders(const char *path)
     return 1;
 }
 
-/* The command of a cell as the finished file records it. */
+/* The key of a cell's command, as the finished file records it. */
 static status cell_key(const cell *c, char **text)
 {
     words *w;
     *text = NULL;
     TRY(words_parse(c->verb, c->count, c->word, &w));
-    *text = words_canonical(w, NULL);
+    *text = words_key(w);
     words_free(w);
     return *text ? OK : fail(ERR_MEMORY, "run: out of memory");
 }

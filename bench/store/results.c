@@ -77,8 +77,7 @@ static status write_provenance(results *r, const words *w)
 {
     int good = hdf_text(r->to.file, "schema", RESULT_SCHEMA);
     char *text = provenance_text();
-    char *line = words_canonical(w, NULL),
-         *cell = words_canonical(w, "out threads checkpoint best from");
+    char *line = words_canonical(w, NULL), *cell = words_key(w);
     if (!text || !line || !cell) good = 0;
     if (good) good = hdf_text(r->to.file, "command", line) && hdf_text(r->to.file, "key", cell);
     for (char *at = text; good && at && *at;) {

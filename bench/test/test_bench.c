@@ -48,6 +48,13 @@ void selftest_words(selftest *t)
     free(typed);
     words_free(w);
 
+    char *run[] = {"steps=3", "threads=2", "out=a.h5", "task=copy"};
+    EXPECT(words_parse("train", 4, run, &w) == OK);
+    char *key = w ? words_key(w) : NULL;
+    EXPECT(key && strcmp(key, "train task=copy steps=3") == 0);
+    free(key);
+    words_free(w);
+
     static const char *const wrong[] = {"alpha=1",   "alpha=0.5",
                                         "alpha=nan", "alpha=1e999",
                                         "alpha=",    "alpha=1.5,,2",

@@ -11,20 +11,19 @@
 
 #include "rng.h"
 
+/* What decides the numbers of a run. Where files lie is no part of its identity: what is in them is
+ * compared by hash. */
 static const struct row {
     const char *name;
-    char sort;     /* w: word, i: integer, r: real, l: list of words */
-    char identity; /* 0: where files lie; what is in them is compared by hash */
+    int identity;
 } keys[] = {
-    {"task", 'w', 1},      {"method", 'w', 1},    {"arch", 'w', 1},    {"backend", 'w', 1},
-    {"width", 'i', 1},     {"heads", 'i', 1},     {"layers", 'i', 1},  {"slots", 'i', 1},
-    {"window", 'i', 1},    {"batch", 'i', 1},     {"seed", 'i', 1},    {"lr", 'r', 1},
-    {"lr_min", 'r', 1},    {"warmup", 'i', 1},    {"horizon", 'i', 1}, {"schedule", 'w', 1},
-    {"beta1", 'r', 1},     {"beta2", 'r', 1},     {"decay", 'r', 1},   {"clip", 'r', 1},
-    {"dropout", 'r', 1},   {"data_seed", 'i', 1}, {"corpus", 'w', 0},  {"data", 'w', 0},
-    {"tokenizer", 'w', 1}, {"vocab", 'i', 1},     {"stories", 'i', 1}, {"length", 'i', 1},
-    {"automata", 'i', 1},  {"dedup", 'i', 1},     {"flip_p", 'r', 1},  {"nback", 'i', 1},
-    {"switches", 'l', 1},
+    {"task", 1},   {"method", 1},  {"arch", 1},     {"backend", 1},  {"width", 1}, {"heads", 1},
+    {"layers", 1}, {"slots", 1},   {"batch", 1},    {"seed", 1},     {"lr", 1},    {"lr_min", 1},
+    {"warmup", 1}, {"horizon", 1}, {"schedule", 1}, {"beta1", 1},    {"beta2", 1}, {"decay", 1},
+    {"clip", 1},   {"dropout", 1}, {"length", 1},   {"switches", 1},
+#define OPTION(key, field, kind, fallback, bound, help) {#key, kind != PATH},
+#include "options.def"
+#undef OPTION
 };
 
 recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k)
@@ -40,32 +39,21 @@ const char *recipe_key(int i)
     return i < (int)(sizeof keys / sizeof *keys) ? keys[i].name : NULL;
 }
 
-static int64_t integer_of(const recipe *r, const char *name)
-{
-    if (strcmp(name, "layers") == 0) return r->layers;
-    if (strcmp(name, "seed") == 0) return r->seed;
-    if (strcmp(name, "horizon") == 0) return r->horizon;
-    return word_int(r->w, name);
-}
-
 void recipe_value(const recipe *r, const char *name, char text[RECIPE_TEXT])
 {
-    char sort = 'w';
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (strcmp(keys[i].name, name) == 0) sort = keys[i].sort;
-    *text = '\0';
-    if (sort == 'i')
-        snprintf(text, RECIPE_TEXT, "%lld", (long long)integer_of(r, name));
-    else if (sort == 'r')
-        snprintf(text, RECIPE_TEXT, "%.17g", word_real(r->w, name));
-    else if (sort == 'w')
-        snprintf(text, RECIPE_TEXT, "%s",
-                 strcmp(name, "method") == 0 ? r->method : word_text(r->w, name));
+    const struct chosen {
+        const char *name;
+        int64_t value;
+    } chosen[] = {{"layers", r->layers}, {"seed", r->seed}, {"horizon", r->horizon}};
+    for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
+        if (strcmp(name, chosen[i].name) == 0) {
+            snprintf(text, RECIPE_TEXT, "%lld", (long long)chosen[i].value);
+            return;
+        }
+    if (strcmp(name, "method") == 0)
+        snprintf(text, RECIPE_TEXT, "%s", r->method);
     else
-        for (int64_t i = 0; i < word_count(r->w, name) && at < RECIPE_TEXT; i++)
-            at += (size_t)snprintf(text + at, RECIPE_TEXT - at, "%s%s", i ? "," : "",
-                                   word_text_at(r->w, name, i));
+        word_value(r->w, name, text, RECIPE_TEXT);
 }
 
 status recipe_same(const recipe *r, const recipe *old)
@@ -137,34 +125,23 @@ optimizer recipe_optimizer(const recipe *r, int64_t step)
     };
 }
 
-static void take_text(const words *w, int given, const char *name, const char **to)
+/* A word as the value of an option, by its kind. */
+static const char *PATH_word(const words *w, const char *name)
 {
-    if (given && !word_given(w, name)) return;
     const char *text = word_text(w, name);
-    *to = *text ? text : NULL;
+    return *text ? text : NULL;
 }
-
-static void take_int(const words *w, int given, const char *name, int64_t *to)
-{
-    if (!given || word_given(w, name)) *to = word_int(w, name);
-}
+#define TEXT_word PATH_word
+#define INT_word word_int
+#define REAL_word word_real
+#define FLAG_word (int)word_int
 
 void data_words(const words *w, int given, data_options *o)
 {
-    int64_t seed = (int64_t)o->seed, dedup = o->dedup;
-    take_int(w, given, "data_seed", &seed);
-    take_text(w, given, "corpus", &o->corpus);
-    take_text(w, given, "data", &o->data);
-    take_text(w, given, "tokenizer", &o->tokenizer);
-    take_int(w, given, "vocab", &o->vocab);
-    take_int(w, given, "stories", &o->stories);
-    take_int(w, given, "window", &o->window);
-    take_int(w, given, "automata", &o->automata);
-    take_int(w, given, "dedup", &dedup);
-    take_int(w, given, "nback", &o->nback);
-    if (!given || word_given(w, "flip_p")) o->flip_p = word_real(w, "flip_p");
-    o->seed = (uint64_t)seed;
-    o->dedup = (int)dedup;
+#define OPTION(key, field, kind, fallback, bound, help)                                            \
+    if (!given || word_given(w, #key)) o->field = kind##_word(w, #key);
+#include "options.def"
+#undef OPTION
 }
 
 status split_find(const char *word, int64_t length, int *split)
