@@ -414,16 +414,15 @@ int verb_train(const words *w)
     signal(SIGTERM, interrupt);
     status s = results_create(&out, word_text(w, "out"), w);
     if (s == OK) s = train_cells(w, out);
+    status closed = results_close(out, s == OK && !interrupted); /* nothing half-written is left */
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     if (interrupted) {
-        results_close(out, 0);
         const char *path = word_text(w, "checkpoint");
         fprintf(stderr, "mosaic: train: interrupted%s%s\n",
                 *path ? "; the same line goes on from " : "", path);
         raise(interrupted);
         return EXIT_SYSTEM;
     }
-    status closed = results_close(out, s == OK);
     return status_exit(s == OK ? closed : s);
 }
