@@ -22,7 +22,7 @@ static int64_t slots_size(const mosaic *m)
 
 static const double *slots(const mosaic *m, const half_index *i, int64_t bank, int value)
 {
-    return m->slot[SLOT_VALUE] + i->memory + (2 * bank + value) * slots_size(m);
+    return m->slot[SLOT_VALUE] + (value ? i->mv : i->mk) + 2 * bank * slots_size(m);
 }
 
 static double scale_of(const mosaic *m, double nu)
@@ -134,7 +134,8 @@ static status bank_grad(mosaic *m, int64_t layer, int64_t bank, const double *q,
 {
     const half_index *i = &m->layers[layer].pers;
     const int64_t size = slots_size(m), rows = m->c.H * m->c.M;
-    double *dmk = m->slot[SLOT_GRAD] + i->memory + 2 * bank * size;
+    double *dmk = m->slot[SLOT_GRAD] + i->mk + 2 * bank * size;
+    double *dmv = m->slot[SLOT_GRAD] + i->mv + 2 * bank * size;
     double *unit = m->unit_slots, *norm = unit + size, *dunit = norm + rows;
     const double *mk;
     TRY(bank_keys(m, i, bank, &mk));
@@ -145,7 +146,7 @@ static status bank_grad(mosaic *m, int64_t layer, int64_t bank, const double *q,
     a.in[4] = dz;
     a.out[0] = dq;
     a.out[1] = m->c.pmem_norm ? dunit : dmk;
-    a.out[2] = dmk + size;
+    a.out[2] = dmv;
     TRY(stage_run(m, persistent_memory_grad_ref, &a));
     if (!m->c.pmem_norm) return OK;
     args back = {.in = {unit, norm, dunit}, .out = {dmk}, .p = norm_params(m)};

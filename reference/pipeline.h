@@ -27,11 +27,11 @@ typedef struct parameter {
 
 /* First elements of the tensors of a layer in the flat arrays; -1: the model has none. */
 typedef struct half_index {
-    int64_t ln_w, ln_b, theta, kappa, nu, wk, bk, coef, wv, bv, wo, bo, memory;
+    int64_t ln_w, ln_b, theta, kappa, nu, wk, bk, coef, wv, bv, wo, bo, mk, mv;
 } half_index;
 
 typedef struct layer_index {
-    half_index ctx, pers; /* memory: M_k0, M_v0, M_k1, ... one after the other */
+    half_index ctx, pers; /* mk, mv: of bank 0; those of the others follow, 2 M d apart */
     int64_t fc, fc_b; /* GPT: the first map of the MLP; pers.wo is the second; ctx.wk is c_attn */
 } layer_index;
 

@@ -169,7 +169,7 @@ void selftest_model_clamps(selftest *t)
         tokens[i] = i % 2 ? 1 + i / 2 % 2 : 0;
     set(m, m->layers[0].ctx.theta, 0.46);
     for (int i = 0; i < 4 * 6; i++)
-        m->slot[SLOT_VALUE][m->layers[1].pers.memory + i] *= 1e-4;
+        m->slot[SLOT_VALUE][m->layers[1].pers.mk + i] *= 1e-4;
     const int64_t kappas[] = {m->layers[0].ctx.kappa, m->layers[1].pers.kappa};
     for (int i = 0; i < 2; i++) {
         const int64_t at = kappas[i];
