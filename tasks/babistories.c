@@ -72,7 +72,7 @@ static void add(mean *m, double value)
     m->count++;
 }
 
-static status stories_score(const dataset *d, const sample *s, const double *logits, metrics *all)
+static status stories_score(const dataset *d, const sample *s, const prediction *p, metrics *all)
 {
     enum { BUCKETS = 8 };
     const stories *st = d->state;
@@ -80,14 +80,12 @@ static status stories_score(const dataset *d, const sample *s, const double *log
     mean ce = {0}, right = {0}, after_end = {0}, fact[2] = {{0}}, position[BUCKETS] = {{0}};
     int64_t o = offset(d, s->index);
     for (int64_t t = 0; t < s->T; t++) {
-        int64_t best;
-        const double *row = logits + t * d->vocab;
-        double lse = log_sum_exp(row, d->vocab, &best), loss = lse - row[s->y[t]];
+        const double loss = p->loss[t];
         int bucket = 0;
-        for (int64_t p = t; p > 0 && bucket < BUCKETS - 1; p /= 4)
+        for (int64_t at = t; at > 0 && bucket < BUCKETS - 1; at /= 4)
             bucket++;
         add(&ce, loss);
-        add(&right, best == s->y[t]);
+        add(&right, p->argmax[t] == s->y[t]);
         add(&position[bucket], loss);
         if (s->x[t] == st->corpus.tokenizer->end) add(&after_end, loss);
         if (marks->count > 0) add(&fact[(int)marks->v[o + t + 1]], loss);
@@ -99,9 +97,9 @@ static status stories_score(const dataset *d, const sample *s, const double *log
         metrics_add(all, "ce_callback", 0, fact[1].sum, fact[1].count);
         metrics_add(all, "ce_other", 0, fact[0].sum, fact[0].count);
     }
-    for (int i = 0, p = 0; i < BUCKETS && p < st->T; i++, p = p ? 4 * p : 1) {
+    for (int i = 0, at = 0; i < BUCKETS && at < st->T; i++, at = at ? 4 * at : 1) {
         char name[24];
-        snprintf(name, sizeof name, "ce_pos_%d", p);
+        snprintf(name, sizeof name, "ce_pos_%d", at);
         metrics_add(all, name, 0, position[i].sum, position[i].count);
     }
     return OK;

@@ -57,10 +57,10 @@ static int fits_flipflop(int64_t S, int64_t R)
     return S % 2 == 1 && R == 1;
 }
 
-static status score_flipflop(const dataset *d, const sample *s, const double *logits, metrics *all)
+static status score_flipflop(const dataset *d, const sample *s, const prediction *p, metrics *all)
 {
     metrics tokens = {0};
-    score_tokens(s, logits, d->vocab, d->pad - 1, &tokens);
+    score_tokens(s, p, d->pad - 1, &tokens);
     metrics_take(all, &tokens, "ce", 2);
     metrics_take(all, &tokens, "exact", 1);
     return OK;

@@ -3,9 +3,10 @@
  * metrics.c — sums of scores (spec of the tasks, section 8): everything is accumulated in double
  * and divided by its own count at the very end, so means are token-weighted, never means of means.
  *
- *   ce(t) = ln sum_c exp(l_tc) - l_ty    natural logarithm, maximum subtracted
+ *   ce(t) = ln sum_c exp(l_tc) - l_ty    natural logarithm (logits.h)
  *   Wilson, z = 1.96:  (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
  */
+#include "logits.h"
 #include "task.h"
 
 #include <assert.h>
@@ -58,28 +59,22 @@ void wilson(double successes, int64_t count, double *low, double *high)
     *high = successes >= n ? 1 : (centre + reach) / (1 + z * z / n);
 }
 
-int predicts(const double *row, int64_t n, int32_t y)
+void prediction_read(const sample *s, int32_t vocab, prediction *p)
 {
-    int64_t best;
-    log_sum_exp(row, n, &best);
-    return best == y;
+    logits_read(p->logits, s->T, vocab, s->y, p->loss, p->argmax);
 }
 
-void score_tokens(const sample *s, const double *logits, int32_t vocab, int32_t skip_target,
-                  metrics *all)
+void score_tokens(const sample *s, const prediction *p, int32_t skip_target, metrics *all)
 {
     double ce = 0;
     int64_t scored = 0, counted = 0, correct = 0;
     for (int64_t t = 0; t < s->T; t++) {
         if (s->y[t] == IGNORE) continue;
-        const double *row = logits + t * vocab;
-        int64_t best;
-        double lse = log_sum_exp(row, vocab, &best);
-        ce += lse - row[s->y[t]];
+        ce += p->loss[t];
         scored++;
         if (s->y[t] == skip_target) continue;
         counted++;
-        correct += best == s->y[t];
+        correct += p->argmax[t] == s->y[t];
     }
     metrics_add(all, "ce", 0, ce, scored);
     metrics_add(all, "token_acc", 1, (double)correct, counted);

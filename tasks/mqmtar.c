@@ -140,18 +140,18 @@ static int fits_mqmtar(int64_t S, int64_t R)
     return R > 0 && R % GROUP == 0 && S > R;
 }
 
-static status score_mqmtar(const dataset *d, const sample *s, const double *logits, metrics *all)
+static status score_mqmtar(const dataset *d, const sample *s, const prediction *p, metrics *all)
 {
-    sequence_parts p = sequence_split(d, s);
+    sequence_parts x = sequence_split(d, s);
     metrics tokens = {0};
-    score_tokens(s, logits, d->vocab, d->pad - 1, &tokens);
-    metrics_take(all, &tokens, "ce", p.R + 1);
-    metrics_take(all, &tokens, "token_acc", p.R);
-    int64_t queries = p.R / GROUP, words = 0, letters = 0;
+    score_tokens(s, p, d->pad - 1, &tokens);
+    metrics_take(all, &tokens, "ce", x.R + 1);
+    metrics_take(all, &tokens, "token_acc", x.R);
+    int64_t queries = x.R / GROUP, words = 0, letters = 0;
     for (int64_t q = 0; q < queries; q++) {
         int right = 0;
         for (int64_t i = GROUP * q + 1; i < GROUP * (q + 1); i++)
-            right += predicts(logits + (p.first + i) * d->vocab, d->vocab, p.trg[i]);
+            right += p->argmax[x.first + i] == x.trg[i];
         letters += right;
         words += right == GROUP - 1;
     }

@@ -36,13 +36,13 @@ static void generate_nback(const dataset *d, const void *own, rng *r, int64_t L,
     solve_nback(d, src, *S, trg, R);
 }
 
-static status score_nback(const dataset *d, const sample *s, const double *logits, metrics *all)
+static status score_nback(const dataset *d, const sample *s, const prediction *p, metrics *all)
 {
     metrics tokens = {0};
-    score_tokens(s, logits, d->vocab, -2, &tokens);
+    score_tokens(s, p, -2, &tokens);
     int64_t R = s->T - 2, k = d->options.nback, correct = 0;
     for (int64_t t = k; t < R; t++)
-        correct += predicts(logits + (t + 1) * d->vocab, d->vocab, s->y[t + 1]);
+        correct += p->argmax[t + 1] == s->y[t + 1];
     metrics_take(all, &tokens, "ce", R);
     metrics_add(all, "token_acc", 1, (double)correct, R > k ? R - k : 0);
     metrics_take(all, &tokens, "exact", 1);

@@ -18,13 +18,13 @@ typedef struct slot {
     int64_t holds; /* number of the batch in it, or -1 */
     int64_t T;
     int32_t *tokens, *targets; /* room for [B][longest] */
-    int64_t *length;           /* [B] */
+    sample *row;               /* [B] */
     status error;
     char message[512];
 } slot;
 
 struct prefetch {
-    dataset *d;
+    const dataset *d;
     int64_t B, end; /* end: number past the last batch, or -1 */
     int64_t (*index)(void *user, int64_t batch, int64_t row);
     void *user;
@@ -51,20 +51,23 @@ static status fill_rows(const prefetch *p, int64_t batch, slot *s)
     s->T = 0;
     for (int64_t r = 0; r < p->B; r++) {
         int64_t i = row_index(p, batch, r);
-        sample one = {.x = s->tokens + r * d->longest, .y = s->targets + r * d->longest};
-        if (i >= 0) TRY(d->sample(d, i, &one));
-        s->length[r] = one.T;
-        if (one.T > s->T) s->T = one.T;
+        sample *one = &s->row[r];
+        *one = (sample){.x = s->tokens + r * d->longest, .y = s->targets + r * d->longest};
+        if (i >= 0) TRY(d->sample(d, i, one));
+        if (one->T > s->T) s->T = one->T;
     }
     /* From rows of `longest` to rows of T, in place: a row never moves up. */
     for (int64_t r = 0; r < p->B; r++) {
-        int64_t T = s->length[r];
-        memmove(s->tokens + r * s->T, s->tokens + r * d->longest, (size_t)T * sizeof *s->tokens);
-        memmove(s->targets + r * s->T, s->targets + r * d->longest, (size_t)T * sizeof *s->targets);
-        for (int64_t t = T; t < s->T; t++) {
-            s->tokens[r * s->T + t] = d->pad;
-            s->targets[r * s->T + t] = IGNORE;
+        int32_t *x = s->tokens + r * s->T, *y = s->targets + r * s->T;
+        sample *one = &s->row[r];
+        memmove(x, one->x, (size_t)one->T * sizeof *x);
+        memmove(y, one->y, (size_t)one->T * sizeof *y);
+        for (int64_t t = one->T; t < s->T; t++) {
+            x[t] = d->pad;
+            y[t] = IGNORE;
         }
+        one->x = x;
+        one->y = y;
     }
     return OK;
 }
@@ -110,15 +113,15 @@ static status allocate(prefetch *p)
         s->holds = -1;
         s->tokens = calloc(tokens, sizeof *s->tokens);
         s->targets = calloc(tokens, sizeof *s->targets);
-        s->length = calloc((size_t)p->B, sizeof *s->length);
-        if (!s->tokens || !s->targets || !s->length)
+        s->row = calloc((size_t)p->B, sizeof *s->row);
+        if (!s->tokens || !s->targets || !s->row)
             return fail(ERR_MEMORY, "prefetch: out of memory for batches of %lld x %lld tokens",
                         (long long)p->B, (long long)p->d->longest);
     }
     return OK;
 }
 
-status prefetch_open(dataset *d, int64_t B, int64_t first, int64_t count, int threads,
+status prefetch_open(const dataset *d, int64_t B, int64_t first, int64_t count, int threads,
                      int64_t (*index)(void *user, int64_t batch, int64_t row), void *user,
                      prefetch **out)
 {
@@ -170,7 +173,7 @@ status prefetch_next(prefetch *p, task_batch *b)
     p->next++;
     p->reading = 1;
     pthread_mutex_unlock(&p->lock);
-    *b = (task_batch){p->B, s->T, s->tokens, s->targets, s->length};
+    *b = (task_batch){p->B, s->T, s->tokens, s->targets, s->row};
     return OK;
 }
 
@@ -186,7 +189,7 @@ void prefetch_close(prefetch *p)
     for (int i = 0; p->slot && i < p->slots; i++) {
         free(p->slot[i].tokens);
         free(p->slot[i].targets);
-        free(p->slot[i].length);
+        free(p->slot[i].row);
     }
     free(p->slot);
     free(p->thread);

@@ -13,6 +13,7 @@
  * -inf is ln P as the n-gram baselines give it: P may have zeros and sum to less than 1, so it is
  * taken as it stands and ce is -ln(P + 1e-5), as upstream.
  */
+#include "logits.h"
 #include "regbench.h"
 
 #include <math.h>
@@ -121,8 +122,8 @@ static row_score score_row(const double *logits, const double *D, int32_t target
 {
     const double e = 1e-7;
     int64_t best;
-    double lse = log_sum_exp(logits, REGBENCH_VOCAB, &best);
-    int given = logits[0] == -INFINITY; /* ln P, not logits */
+    const double lse = log_sum_exp(logits, REGBENCH_VOCAB, &best);
+    const int given = logits[0] == -INFINITY; /* ln P, not logits */
     row_score r = {.right = best >= 0 && D[best] > 0};
     for (int c = 0; c < REGBENCH_VOCAB; c++) {
         double P = exp(given ? logits[c] : logits[c] - lse);
@@ -133,7 +134,7 @@ static row_score score_row(const double *logits, const double *D, int32_t target
     return r;
 }
 
-static status regbench_score(const dataset *d, const sample *s, const double *logits, metrics *all)
+static status regbench_score(const dataset *d, const sample *s, const prediction *p, metrics *all)
 {
     static const struct {
         int64_t end;
@@ -148,7 +149,7 @@ static status regbench_score(const dataset *d, const sample *s, const double *lo
         double D[REGBENCH_VOCAB];
         state = advance(&a, state, s->x[t]);
         truth(&a, state, D);
-        row_score r = score_row(logits + t * REGBENCH_VOCAB, D, s->y[t]);
+        row_score r = score_row(p->logits + t * REGBENCH_VOCAB, D, s->y[t]);
         while (t >= bucket[b].end)
             b++;
         metrics_add(all, "acc", 1, r.right, 1);
@@ -235,6 +236,7 @@ const struct task regbench_task = {
     .id = 8,
     .metrics = "acc tvd kl acc_masked ce acc_pos_0 acc_pos_16 acc_pos_32 acc_pos_64 acc_pos_128 "
                "acc_pos_256 acc_pos_512",
+    .logits = 1,
     .open = regbench_open,
     .write = regbench_write,
 };

@@ -39,7 +39,7 @@ typedef struct sequence_rule {
     const char *expected;
     /* What a generated split needs beside its stream, or NULL; freed with free(). */
     status (*prepare)(const data_options *o, void **own);
-    status (*score)(const dataset *d, const sample *s, const double *logits, metrics *all);
+    status (*score)(const dataset *d, const sample *s, const prediction *p, metrics *all);
 } sequence_rule;
 
 /* The parts of a sample: source ids x[1..S], target ids y[first..first+R-1]. */
@@ -56,7 +56,7 @@ status sequence_open(const struct task *t, const data_options *o, const sequence
 status sequence_write(const struct task *t, const data_options *o, const char *out);
 
 /* "ce" over all targets, "token_acc" and "exact" over trg, "em_eos" with EOS. */
-status sequence_score(const dataset *d, const sample *s, const double *logits, metrics *all);
+status sequence_score(const dataset *d, const sample *s, const prediction *p, metrics *all);
 /* Chance (order 0) and in-context n-grams, see sequence_ngram.c. ERR_ARG for orders above 0 where
  * the answer does not continue a text. */
 status sequence_ngram(const dataset *d, const sample *s, int order, double *logits);

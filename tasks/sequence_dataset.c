@@ -147,12 +147,12 @@ static void sequence_close(dataset *d)
     free(d);
 }
 
-status sequence_score(const dataset *d, const sample *s, const double *logits, metrics *all)
+status sequence_score(const dataset *d, const sample *s, const prediction *p, metrics *all)
 {
     int32_t eos = special(sequence_rule_of(d), 2);
     metrics one = {0}, with_eos = {0};
-    score_tokens(s, logits, d->vocab, eos, &one);
-    score_tokens(s, logits, d->vocab, -2, &with_eos);
+    score_tokens(s, p, eos, &one);
+    score_tokens(s, p, -2, &with_eos);
     metrics_merge(all, &one);
     metrics_add(all, "em_eos", 1, metrics_find(&with_eos, "exact", 1)->sum, 1);
     return OK;

@@ -10,7 +10,6 @@
 #ifndef MOSAIC_TASK_H
 #define MOSAIC_TASK_H
 
-#include "logits.h"
 #include "spec.h"
 
 enum { IGNORE = -1 };
@@ -44,6 +43,13 @@ typedef struct sample {
     int64_t answer; /* first position whose target belongs to the answer; 0 if all */
 } sample;
 
+/* What a predictor says about a sample; room for `longest` positions of its dataset. */
+typedef struct prediction {
+    double *loss;    /* [T] -ln p of the target, 0 where there is none            */
+    int32_t *argmax; /* [T] the likeliest id, lowest on ties; -1: a logit is NaN  */
+    double *logits;  /* [T][vocab], or NULL: only some tasks look at them         */
+} prediction;
+
 /* A running sum of one metric. Proportions carry Wilson intervals. */
 typedef struct metric {
     char name[24]; /* "ce", "token_acc", "exact", "assoc", "acc", "tvd", "kl", ... */
@@ -75,7 +81,8 @@ struct task {
     const char *name, *title, *source;
     int id;              /* stream id of the spec of the tasks, section 0.3 */
     const char *metrics; /* space-separated; the first is the headline */
-    int greedy;          /* 1: the answer can be decoded greedily (seq2seq) */
+    int greedy; /* 1: the answer can be decoded greedily (seq2seq): proportions read argmax */
+    int logits; /* 1: score() looks at the logits, not only at loss and argmax */
     int validation_only; /* 1: no test split; write() makes both files */
     status (*open)(const struct task *t, const data_options *o, dataset **out);
     /* Write the official file format under folder `out` (created if missing). */
@@ -94,8 +101,8 @@ struct dataset {
     uint64_t tokenizer_hash; /* 0: no tokenizer */
     void *state;
     status (*sample)(const dataset *d, int64_t index, struct sample *s);
-    /* Score teacher-forced logits [T][vocab] of a sample into `all`. */
-    status (*score)(const dataset *d, const struct sample *s, const double *logits, metrics *all);
+    /* Score a prediction of a sample into `all`. */
+    status (*score)(const dataset *d, const struct sample *s, const prediction *p, metrics *all);
     /* Logits [T][vocab] of the best possible predictor; NULL if there is none. */
     status (*oracle)(const dataset *d, const struct sample *s, double *logits);
     /* Baselines "chance", "unigram", "2gram", "3gram" (order 0..3): logits [T][vocab]. NULL if
@@ -116,24 +123,23 @@ void dataset_close(dataset *d); /* NULL is fine */
 /* Cross-entropy, token accuracy and exact match of the scored targets of one sample: what every
  * task reports ("ce" nats per scored target, "token_acc"), exact over all scored targets except
  * those equal to `skip_target` (EOS), which may be -2 for none. */
-void score_tokens(const sample *s, const double *logits, int32_t vocab, int32_t skip_target,
-                  metrics *all);
-/* Is y what the row predicts? A NaN in it predicts nothing. */
-int predicts(const double *row, int64_t n, int32_t y);
+void score_tokens(const sample *s, const prediction *p, int32_t skip_target, metrics *all);
+/* Loss and argmax of the logits of a prediction. */
+void prediction_read(const sample *s, int32_t vocab, prediction *p);
 
 /* A bounded queue filled by worker threads and read in a fixed order: element i holds batch i of
  * B samples, padded on the right to the longest of them. Batches do not depend on `threads`. */
 typedef struct prefetch prefetch;
 typedef struct task_batch {
     int64_t B, T;
-    const int32_t *tokens, *targets; /* [B][T] */
-    const int64_t *length;           /* [B] real positions */
+    const int32_t *tokens, *targets; /* [B][T], padded on the right */
+    const sample *row;               /* [B], within tokens and targets; T = 0: an empty row */
 } task_batch;
 /* `index(user, batch, row)` says which sample stands in a row of a batch, negative: an empty row;
  * NULL: sample batch * B + row, rows past the last sample are empty. It is called from the worker
  * threads; threads 0: all work is done in prefetch_next. first: number of the first batch; count:
  * how many (0: no end). */
-status prefetch_open(dataset *d, int64_t B, int64_t first, int64_t count, int threads,
+status prefetch_open(const dataset *d, int64_t B, int64_t first, int64_t count, int threads,
                      int64_t (*index)(void *user, int64_t batch, int64_t row), void *user,
                      prefetch **out);
 /* The next batch, valid until the following call. ERR_DATA etc. from the generator; OK with B = 0

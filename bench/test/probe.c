@@ -21,7 +21,9 @@ int probe_open(selftest *t, probe *p, const char *task, const data_options *o)
     p->s.x = malloc((size_t)p->d->longest * sizeof *p->s.x);
     p->s.y = malloc((size_t)p->d->longest * sizeof *p->s.y);
     p->logits = malloc((size_t)(p->d->longest * p->d->vocab) * sizeof *p->logits);
-    if (p->s.x && p->s.y && p->logits) return 1;
+    p->loss = malloc((size_t)p->d->longest * sizeof *p->loss);
+    p->argmax = malloc((size_t)p->d->longest * sizeof *p->argmax);
+    if (p->s.x && p->s.y && p->logits && p->loss && p->argmax) return 1;
     EXPECT(!"out of memory");
     probe_close(p);
     return 0;
@@ -55,6 +57,13 @@ void probe_say(probe *p, int64_t t, int32_t id)
         row[c] = c == id ? 0 : -1000;
 }
 
+status probe_score(probe *p, metrics *all)
+{
+    prediction said = {.loss = p->loss, .argmax = p->argmax, .logits = p->logits};
+    prediction_read(&p->s, p->d->vocab, &said);
+    return p->d->score(p->d, &p->s, &said, all);
+}
+
 double probe_mean(const metrics *all, const char *name)
 {
     for (int i = 0; i < all->count; i++)
@@ -68,5 +77,7 @@ void probe_close(probe *p)
     free(p->s.x);
     free(p->s.y);
     free(p->logits);
+    free(p->loss);
+    free(p->argmax);
     *p = (probe){0};
 }

@@ -6,8 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "logits.h"
 #include "probe.h"
 #include "rng.h"
+
+/* Score three logits at each of at most three positions. */
+static void score_logits(const sample *s, double *logits, int32_t skip_target, metrics *all)
+{
+    double loss[3];
+    int32_t argmax[3];
+    prediction p = {.loss = loss, .argmax = argmax, .logits = logits};
+    prediction_read(s, 3, &p);
+    score_tokens(s, &p, skip_target, all);
+}
 
 void selftest_metrics(selftest *t)
 {
@@ -30,30 +41,30 @@ void selftest_metrics(selftest *t)
     EXPECT(best == 1);
     EXPECT_NEAR(log_sum_exp(large, 2, &best), 1000 + log(2), 1e-12);
     EXPECT(best == 0);
-    EXPECT(isnan(log_sum_exp(none, 2, &best)));
+    EXPECT(isnan(log_sum_exp(none, 2, &best)) && best == -1);
 
     /* Two samples of 1 and 3 targets: token-weighted, and exact by sample. */
     int32_t x[3] = {0}, y[3] = {1, IGNORE, IGNORE}, z[3] = {1, 0, 2};
     double logits[9] = {0, 5, 0, 9, 0, 0, 0, 0, 9}, wrong[3] = {NAN, 9, 0};
     sample a = {.T = 3, .x = x, .y = y}, b = {.T = 3, .x = x, .y = z};
     metrics all = {0}, part = {0}, nan = {0};
-    score_tokens(&a, (double[9]){9, 0, 0}, 3, -2, &all);
-    score_tokens(&b, logits, 3, 2, &part);
+    score_logits(&a, (double[9]){9, 0, 0}, -2, &all);
+    score_logits(&b, logits, 2, &part);
     metrics_merge(&all, &part);
     EXPECT_NEAR(probe_mean(&all, "token_acc"), 2.0 / 3, 1e-15);
     EXPECT(probe_mean(&all, "exact") == 0.5 && all.count == 3);
     EXPECT(metrics_find(&all, "ce", 0)->count == 4);
-    score_tokens(&a, (double[9]){wrong[0], wrong[1], wrong[2]}, 3, -2, &nan);
+    score_logits(&a, (double[9]){wrong[0], wrong[1], wrong[2]}, -2, &nan);
     EXPECT(probe_mean(&nan, "token_acc") == 0 && isnan(probe_mean(&nan, "ce")));
 
     metrics late = {0};
-    score_tokens(&a, (double[9]){0, 9, NAN}, 3, -2, &late);
+    score_logits(&a, (double[9]){0, 9, NAN}, -2, &late);
     EXPECT(probe_mean(&late, "token_acc") == 0 && probe_mean(&late, "exact") == 0);
 
     /* A uniform model has CE = ln V. */
     double flat[9] = {0};
     metrics uniform = {0};
-    score_tokens(&b, flat, 3, -2, &uniform);
+    score_logits(&b, flat, -2, &uniform);
     EXPECT_NEAR(probe_mean(&uniform, "ce"), log(3), 1e-15);
 }
 
@@ -102,8 +113,8 @@ static uint64_t read_all(selftest *t, dataset *d, int threads)
     for (; prefetch_next(p, &b) == OK && b.B > 0; batches++) {
         int64_t longest = 0, n = b.B * b.T;
         for (int64_t r = 0; r < b.B; r++) {
-            if (b.length[r] > longest) longest = b.length[r];
-            for (int64_t u = b.length[r]; u < b.T; u++)
+            if (b.row[r].T > longest) longest = b.row[r].T;
+            for (int64_t u = b.row[r].T; u < b.T; u++)
                 EXPECT(b.tokens[r * b.T + u] == d->pad && b.targets[r * b.T + u] == IGNORE);
         }
         EXPECT(longest == b.T && b.B == ROWS);
@@ -153,8 +164,8 @@ void selftest_prefetch(selftest *t)
     prefetch_close(p);
     /* Rows past the last sample are empty. */
     EXPECT(prefetch_open(d, 4, 0, 2, 2, NULL, NULL, &p) == OK);
-    EXPECT(prefetch_next(p, &b) == OK && b.length[3] == 130);
-    EXPECT(prefetch_next(p, &b) == OK && b.length[2] == 130 && b.length[3] == 0);
+    EXPECT(prefetch_next(p, &b) == OK && b.row[3].T == 130);
+    EXPECT(prefetch_next(p, &b) == OK && b.row[2].T == 130 && b.row[3].T == 0);
     EXPECT(b.T == 130 && b.tokens[3 * 130] == d->pad && b.targets[3 * 130] == IGNORE);
     prefetch_close(p);
     dataset_close(d);

@@ -252,7 +252,7 @@ static metrics scores(selftest *t, const data_options *o, int64_t samples, int o
         EXPECT(p.d->sample(p.d, i, &p.s) == OK);
         EXPECT((order < 0 ? p.d->oracle(p.d, &p.s, p.logits)
                           : p.d->ngram(p.d, &p.s, order, p.logits)) == OK);
-        EXPECT(p.d->score(p.d, &p.s, p.logits, &all) == OK);
+        EXPECT(probe_score(&p, &all) == OK);
     }
     probe_close(&p);
     return all;
@@ -310,7 +310,7 @@ void selftest_regbench_example(selftest *t)
         EXPECT_NEAR(said(&p, 1, 'a'), 1, 1e-15);
         for (int64_t i = 0; i < 5 * REGBENCH_VOCAB; i++)
             p.logits[i] = i % 20 >= 1 && i % 20 <= 3 ? 0 : -1000;
-        EXPECT(p.d->score(p.d, &p.s, p.logits, &all) == OK);
+        EXPECT(probe_score(&p, &all) == OK);
         EXPECT_NEAR(probe_mean(&all, "acc"), 3.0 / 5, 1e-15);
         EXPECT_NEAR(probe_mean(&all, "acc_masked"), 2.0 / 4, 1e-15);
         EXPECT_NEAR(probe_mean(&all, "tvd"), 8.0 / 15, 1e-12);

@@ -82,7 +82,7 @@ void selftest_task_official(selftest *t)
         EXPECT(p.d->samples == 2);
         for (int i = 0; i < 2 && probe_sample(t, &p, i); i++) {
             EXPECT(p.d->oracle(p.d, &p.s, p.logits) == OK);
-            EXPECT(p.d->score(p.d, &p.s, p.logits, &all) == OK);
+            EXPECT(probe_score(&p, &all) == OK);
         }
         EXPECT(probe_mean(&all, "assoc") == 1 && probe_mean(&all, "exact") == 1);
         /* The worked example: n = 25, T = 24, targets 2 8 6 261 at 20..23. */
@@ -91,7 +91,7 @@ void selftest_task_official(selftest *t)
         EXPECT(p.s.y[23] == 261);
         probe_say(&p, 22, 5);
         all = (metrics){0};
-        EXPECT(p.d->score(p.d, &p.s, p.logits, &all) == OK);
+        EXPECT(probe_score(&p, &all) == OK);
         EXPECT(probe_mean(&all, "assoc") == 0 && probe_mean(&all, "exact") == 0);
         EXPECT(probe_mean(&all, "letter_acc") == 0.5);
         probe_close(&p);
@@ -114,11 +114,11 @@ static void example(selftest *t, const char *task, const char *src, const char *
         EXPECT(memcmp(p.s.y, y, (size_t)T * sizeof *y) == 0);
         metrics all = {0};
         EXPECT(p.d->oracle(p.d, &p.s, p.logits) == OK);
-        EXPECT(p.d->score(p.d, &p.s, p.logits, &all) == OK && probe_mean(&all, "exact") == 1);
+        EXPECT(probe_score(&p, &all) == OK && probe_mean(&all, "exact") == 1);
         if (strcmp(task, "reverse") == 0) {
             metrics wrong = {0};
             probe_say(&p, 8, 0);
-            EXPECT(p.d->score(p.d, &p.s, p.logits, &wrong) == OK);
+            EXPECT(probe_score(&p, &wrong) == OK);
             EXPECT(probe_mean(&wrong, "token_acc") == .75 && probe_mean(&wrong, "exact") == 0);
         }
         probe_close(&p);

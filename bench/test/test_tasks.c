@@ -256,7 +256,7 @@ static double score_of(selftest *t, probe *p, int64_t samples, int order, const 
     for (int64_t i = 0; i < samples && probe_sample(t, p, i); i++) {
         status s = order < 0 ? p->d->oracle(p->d, &p->s, p->logits)
                              : p->d->ngram(p->d, &p->s, order, p->logits);
-        EXPECT(s == OK && p->d->score(p->d, &p->s, p->logits, &all) == OK);
+        EXPECT(s == OK && probe_score(p, &all) == OK);
     }
     return probe_mean(&all, name);
 }
@@ -308,7 +308,7 @@ void selftest_task_chance(selftest *t)
         for (int64_t j = 0; j < 100 && probe_sample(t, &p, j); j++) {
             for (int64_t u = 0; u <= p.R; u++)
                 probe_say(&p, p.first + u, u == 0 ? 0 : p.trg[u - 1]);
-            p.d->score(p.d, &p.s, p.logits, &all);
+            probe_score(&p, &all);
         }
         EXPECT_NEAR(probe_mean(&all, "token_acc"), sort_known[i], .012 / (1 << i) + .002);
         EXPECT(probe_mean(&all, "exact") == 0);
@@ -365,13 +365,13 @@ void selftest_task_greedy(selftest *t)
         metrics forced = {0}, greedy = {0};
         for (int64_t u = p.first; u < p.s.T; u++)
             probe_say(&p, u, erring(p.s.x, u, p.first, 34));
-        p.d->score(p.d, &p.s, p.logits, &forced);
+        probe_score(&p, &forced);
         for (int64_t u = p.first; u < p.s.T; u++) {
             int32_t said = erring(p.s.x, u, p.first, 34);
             probe_say(&p, u, said);
             if (u + 1 < p.s.T) p.s.x[u + 1] = said;
         }
-        p.d->score(p.d, &p.s, p.logits, &greedy);
+        probe_score(&p, &greedy);
         differ += probe_mean(&forced, "exact") != probe_mean(&greedy, "exact");
         differ += probe_mean(&forced, "em_eos") != probe_mean(&greedy, "em_eos");
         exact += probe_mean(&forced, "exact") == 1;

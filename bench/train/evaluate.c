@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * evaluate.c — predict a chunk of samples, score each, merge in order.
+ * evaluate.c — predict a batch of samples, score each, merge in order.
  *
- * Right padding changes nothing at real positions (attention is causal), so samples of different
- * lengths share a batch. Greedy decoding reads token by token where the model can (section 2.13),
- * else it predicts every prefix anew.
+ * The batches come from the queue that feeds training. Right padding changes nothing at real
+ * positions (attention is causal), so samples of different lengths share a batch. Greedy decoding
+ * reads a batch token by token (section 2.13), all its rows in step.
  */
 #include "evaluate.h"
 
@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ROWS = 256 };
-static const double BUDGET = 256.0 * (1 << 20); /* bytes of a chunk */
+/* Samples of a batch: their positions, and the bytes of their logits where these are wanted. */
+enum { MOST_ROWS = 256, POSITIONS = 1 << 14 };
+static const double BUDGET = 256.0 * (1 << 20);
 
 status baseline_find(const char *name, int64_t data_seed, predictor *p)
 {
@@ -35,56 +36,78 @@ status baseline_find(const char *name, int64_t data_seed, predictor *p)
     return fail(ERR_ARG, "model=%.40s: expected one of `mosaic list baselines`", name);
 }
 
-/* One sample of a chunk. */
+/* What became of one sample of a batch. */
 typedef struct place {
-    sample s;
-    double *logits; /* [T][vocab] */
     metrics m;
     status error;
     char message[512];
 } place;
 
-typedef struct chunk {
+typedef struct run {
     const predictor *p;
     const dataset *d;
-    int64_t rows, longest; /* room: rows of `longest` positions each */
-    place *at;
-    int32_t *x, *y;
-    double *logits;
-    int stream; /* decode token by token */
-} chunk;
+    int64_t rows, total;
+    int greedy;
+    prefetch *queue;
+    place *at;            /* [rows] */
+    double *loss;         /* [rows][longest] */
+    int32_t *argmax;      /* the same */
+    double *logits;       /* [rows][longest][vocab], or NULL */
+    int32_t *next, *said; /* greedy: [rows] what the rows read at a position, and say       */
+    char *ended;          /* greedy: [rows] 1: the rest of the row is known                 */
+} run;
 
-/* Bytes that one sample of the longest length costs in a batched call: logits, and about 48 numbers
- * a channel and position inside the model. */
-static double sample_bytes(const predictor *p, const dataset *d)
+static int wants_logits(const predictor *p, const dataset *d)
 {
-    double width = p->on ? (double)p->on->config(p->m)->d : 0;
-    return 8 * (double)d->longest * ((double)d->vocab + 48 * width);
+    return !p->on || d->task->logits;
 }
 
-static void chunk_close(chunk *c)
+static int64_t rows_at_once(const predictor *p, const dataset *d)
 {
-    free(c->at);
-    free(c->x);
-    free(c->y);
-    free(c->logits);
+    double rows = POSITIONS / (double)d->longest;
+    const double logits = 8 * (double)d->longest * (double)d->vocab;
+    if (wants_logits(p, d) && BUDGET / logits < rows) rows = BUDGET / logits;
+    return rows < 1 ? 1 : rows > MOST_ROWS ? MOST_ROWS : (int64_t)rows;
 }
 
-static status chunk_open(chunk *c, const predictor *p, const dataset *d, const evaluation *e)
+/* The samples that are evaluated, one after the other. */
+static int64_t in_order(void *user, int64_t number, int64_t row)
 {
-    double bytes = sample_bytes(p, d);
-    *c = (chunk){.p = p, .d = d, .rows = e->rows, .longest = d->longest};
-    if (c->rows == 0) c->rows = bytes > BUDGET / MOST_ROWS ? (int64_t)(BUDGET / bytes) : MOST_ROWS;
-    if (c->rows < 1) c->rows = 1;
-    c->stream = p->on && p->on->stream_open && e->greedy;
-    size_t positions = (size_t)c->rows * (size_t)c->longest;
-    c->at = calloc((size_t)c->rows, sizeof *c->at);
-    c->x = calloc(positions, sizeof *c->x);
-    c->y = calloc(positions, sizeof *c->y);
-    c->logits = calloc(positions * (size_t)d->vocab, sizeof *c->logits);
-    if (c->at && c->x && c->y && c->logits) return OK;
-    return fail(ERR_MEMORY, "eval: out of memory for %lld positions of %d logits",
-                (long long)positions, (int)d->vocab);
+    const run *e = user;
+    const int64_t i = number * e->rows + row;
+    return i < e->total ? i : -1;
+}
+
+static void run_close(run *e)
+{
+    prefetch_close(e->queue);
+    free(e->at);
+    free(e->loss);
+    free(e->argmax);
+    free(e->logits);
+    free(e->next);
+    free(e->said);
+    free(e->ended);
+}
+
+static status run_open(run *e)
+{
+    const dataset *d = e->d;
+    const int wanted = wants_logits(e->p, d);
+    const size_t rows = (size_t)e->rows, positions = rows * (size_t)d->longest;
+    e->at = calloc(rows, sizeof *e->at);
+    e->loss = calloc(positions, sizeof *e->loss);
+    e->argmax = calloc(positions, sizeof *e->argmax);
+    e->next = calloc(rows, sizeof *e->next);
+    e->said = calloc(rows, sizeof *e->said);
+    e->ended = calloc(rows, 1);
+    if (wanted) e->logits = calloc(positions * (size_t)d->vocab, sizeof *e->logits);
+    if (!e->at || !e->loss || !e->argmax || !e->next || !e->said || !e->ended ||
+        (wanted && !e->logits))
+        return fail(ERR_MEMORY, "eval: out of memory for %lld positions of %d ids",
+                    (long long)positions, (int)d->vocab);
+    const int64_t batches = (e->total + e->rows - 1) / e->rows;
+    return prefetch_open(d, e->rows, 0, batches, 1, in_order, e, &e->queue);
 }
 
 static status baseline_logits(const predictor *p, const dataset *d, const sample *s, double *logits)
@@ -102,78 +125,41 @@ static status baseline_logits(const predictor *p, const dataset *d, const sample
     return OK;
 }
 
-/* One call for the whole chunk, padded to its longest sample. */
-static status predict_batch(chunk *c, int64_t count)
+/* The token that row i reads at t: of the prompt x[0..answer], then what it said before; -1: none.
+ * After the model has said the last target (the end of sequence), or nothing (NaN), the rest of the
+ * row is known: padding, or nothing. */
+static int32_t next_token(const run *e, const task_batch *b, int64_t i, int64_t t)
 {
-    const dataset *d = c->d;
-    int64_t T = 0;
-    for (int64_t i = 0; i < count; i++)
-        if (c->at[i].s.T > T) T = c->at[i].s.T;
-    int32_t *tokens = malloc((size_t)(count * T) * sizeof *tokens);
-    if (!tokens) return fail(ERR_MEMORY, "eval: out of memory");
-    for (int64_t i = 0; i < count; i++) {
-        const sample *s = &c->at[i].s;
-        for (int64_t t = 0; t < T; t++)
-            tokens[i * T + t] = t < s->T ? s->x[t] : d->pad;
-        c->at[i].logits = c->logits + i * T * d->vocab;
+    const sample *s = &b->row[i];
+    int32_t *argmax = e->argmax + i * b->T;
+    if (e->ended[i] || t >= s->T) return -1;
+    if (t <= s->answer) return s->x[t];
+    const int32_t last = argmax[t - 1], end = s->y[s->T - 1];
+    if (last >= 0 && last != end) return last;
+    for (; t < s->T; t++)
+        argmax[t] = last == end ? e->d->pad : -1;
+    e->ended[i] = 1;
+    return -1;
+}
+
+/* Greedy decoding. */
+static status decode(const run *e, const task_batch *b, int64_t count)
+{
+    struct mosaic_stream *stream;
+    status s = OK;
+    memset(e->ended, 0, (size_t)count);
+    TRY(e->p->on->stream_open(e->p->m, count, &stream));
+    for (int64_t t = 0; s == OK && t < b->T; t++) {
+        int going = 0;
+        for (int64_t i = 0; i < count; i++)
+            going |= (e->next[i] = next_token(e, b, i, t)) >= 0;
+        if (!going) break;
+        s = e->p->on->stream_token(stream, e->next, e->said, NULL);
+        for (int64_t i = 0; s == OK && i < count; i++)
+            if (e->next[i] >= 0) e->argmax[i * b->T + t] = e->said[i];
     }
-    status done =
-        c->p->on->predict(c->p->m, &(batch){.B = count, .T = T, .tokens = tokens}, c->logits);
-    free(tokens);
-    return done;
-}
-
-/* The next logits of a prefix x[0..t], from the stream, or by predicting the prefix anew. */
-static status next_logits(const chunk *c, struct mosaic_stream *stream, const int32_t *x, int64_t t,
-                          double *scratch, double *row)
-{
-    const predictor *p = c->p;
-    int64_t V = c->d->vocab;
-    if (stream) return p->on->stream_token(stream, &x[t], NULL, row);
-    TRY(p->on->predict(p->m, &(batch){.B = 1, .T = t + 1, .tokens = x}, scratch));
-    memcpy(row, scratch + t * V, (size_t)V * sizeof *row);
-    return OK;
-}
-
-/* Positions after the end that the model chose itself: certainly padding. */
-static void end_row(const dataset *d, double *row)
-{
-    for (int32_t v = 0; v < d->vocab; v++)
-        row[v] = v == d->pad ? 0 : -1000;
-}
-
-/* Greedy decoding: the prompt is x[0..answer], then each input is the last argmax; after the model
- * has said the last target (the end of sequence) nothing more is asked. */
-static status decode(const chunk *c, place *at)
-{
-    const predictor *p = c->p;
-    const dataset *d = c->d;
-    const sample *s = &at->s;
-    int64_t V = d->vocab, best = -1, end = s->y[s->T - 1];
-    size_t room = (size_t)(s->T * V);
-    struct mosaic_stream *stream = NULL;
-    double *scratch = NULL;
-    int32_t *x = malloc((size_t)s->T * sizeof *x);
-    status done = x ? OK : fail(ERR_MEMORY, "eval: out of memory");
-    if (done == OK && c->stream) done = p->on->stream_open(p->m, 1, &stream);
-    if (done == OK && !c->stream && !(scratch = malloc(room * sizeof *scratch)))
-        done = fail(ERR_MEMORY, "eval: out of memory");
-    if (done == OK) memcpy(x, s->x, (size_t)s->T * sizeof *x);
-    memset(at->logits, 0, room * sizeof *at->logits);
-    for (int64_t t = stream ? 0 : s->answer; done == OK && t < s->T; t++) {
-        double *row = at->logits + t * V;
-        if (t > s->answer && best == end) {
-            end_row(d, row);
-            continue;
-        }
-        if (t > s->answer) x[t] = (int32_t)best;
-        done = next_logits(c, stream, x, t, scratch, row);
-        if (done == OK && t >= s->answer) log_sum_exp(row, V, &best);
-    }
-    if (stream) p->on->stream_close(stream);
-    free(scratch);
-    free(x);
-    return done;
+    e->p->on->stream_close(stream);
+    return s;
 }
 
 static void keep_proportions(metrics *m)
@@ -184,77 +170,74 @@ static void keep_proportions(metrics *m)
     m->count = kept;
 }
 
-static status logits_of(chunk *c, int64_t count, int greedy)
+static status predict(const run *e, const task_batch *b, int64_t count)
 {
-    if (!c->p->on) return OK; /* made where they are scored */
-    if (!greedy) return predict_batch(c, count);
-    for (int64_t i = 0; i < count; i++) {
-        c->at[i].logits = c->logits + i * c->longest * c->d->vocab;
-        TRY(decode(c, &c->at[i]));
-    }
-    return OK;
+    const batch all = {.B = count, .T = b->T, .tokens = b->tokens, .targets = b->targets};
+    if (!e->p->on) return OK; /* made where they are scored */
+    if (e->greedy) return decode(e, b, count);
+    return e->logits ? e->p->on->predict(e->p->m, &all, e->logits)
+                     : e->p->on->score(e->p->m, &all, e->loss, e->argmax);
 }
 
 /* Score one sample; a baseline's logits are made here, many samples at a time. */
-static status score(const chunk *c, int64_t i, int greedy)
+static status score(const run *e, const task_batch *b, int64_t i)
 {
-    place *at = &c->at[i];
-    if (!c->p->on) {
-        at->logits = c->logits + i * c->longest * c->d->vocab;
-        TRY(baseline_logits(c->p, c->d, &at->s, at->logits));
-    }
-    at->m.count = 0;
-    TRY(c->d->score(c->d, &at->s, at->logits, &at->m));
-    if (greedy) keep_proportions(&at->m);
+    const sample *s = &b->row[i];
+    prediction p = {.loss = e->loss + i * b->T, .argmax = e->argmax + i * b->T};
+    if (e->logits) p.logits = e->logits + i * b->T * e->d->vocab;
+    if (!e->p->on) TRY(baseline_logits(e->p, e->d, s, p.logits));
+    if (e->logits) prediction_read(s, e->d->vocab, &p);
+    e->at[i].m.count = 0;
+    TRY(e->d->score(e->d, s, &p, &e->at[i].m));
+    if (e->greedy) keep_proportions(&e->at[i].m);
     return OK;
 }
 
-static status run_chunk(chunk *c, int64_t first, int64_t count, int greedy, metrics *all)
+static status run_batch(const run *e, int64_t count, metrics *all)
 {
-    for (int64_t i = 0; i < count; i++) {
-        place *at = &c->at[i];
-        at->s = (sample){.x = c->x + i * c->longest, .y = c->y + i * c->longest};
-        TRY(c->d->sample(c->d, first + i, &at->s));
-    }
-    TRY(logits_of(c, count, greedy));
+    task_batch b;
+    TRY(prefetch_next(e->queue, &b));
+    TRY(predict(e, &b, count));
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < count; i++) {
-        c->at[i].error = score(c, i, greedy);
-        if (c->at[i].error != OK)
-            snprintf(c->at[i].message, sizeof c->at[i].message, "%s", last_error());
+        place *at = &e->at[i];
+        at->error = score(e, &b, i);
+        if (at->error != OK) snprintf(at->message, sizeof at->message, "%s", last_error());
     }
     for (int64_t i = 0; i < count; i++) {
-        if (c->at[i].error != OK) return fail(c->at[i].error, "%s", c->at[i].message);
-        metrics_merge(all, &c->at[i].m);
+        if (e->at[i].error != OK) return fail(e->at[i].error, "%s", e->at[i].message);
+        metrics_merge(all, &e->at[i].m);
     }
     return OK;
 }
 
-status evaluate(const predictor *p, const dataset *d, evaluation *e, metrics *all)
+status evaluate(const predictor *p, const dataset *d, evaluation *how, metrics *all)
 {
-    chunk c;
+    run e = {.p = p, .d = d, .rows = how->rows, .greedy = how->greedy};
     progress bar;
     char what[96];
-    if (e->greedy && (!p->on || !d->task->greedy))
+    if (how->greedy && (!p->on || !d->task->greedy))
         return fail(ERR_ARG,
                     "greedy=1: %s of task %s decodes nothing: expected a model of a "
                     "sequence task",
                     p->name, d->task->name);
-    int64_t total =
-        e->samples == 0 || (d->samples > 0 && d->samples < e->samples) ? d->samples : e->samples;
-    if (total == 0) return fail(ERR_ARG, "%s: unbounded data: expected samples=", d->task->name);
+    e.total = how->samples == 0 || (d->samples > 0 && d->samples < how->samples) ? d->samples
+                                                                                 : how->samples;
+    if (e.total == 0) return fail(ERR_ARG, "%s: unbounded data: expected samples=", d->task->name);
+    if (e.rows == 0) e.rows = rows_at_once(p, d);
+    if (e.rows > e.total) e.rows = e.total;
     all->count = 0;
     snprintf(what, sizeof what, "%s %s %lld", d->task->name, p->name, (long long)d->options.length);
-    progress_start(&bar, what, total);
-    status s = chunk_open(&c, p, d, e);
-    for (e->done = 0; s == OK && e->done < total;) {
-        int64_t count = c.rows < total - e->done ? c.rows : total - e->done;
-        s = run_chunk(&c, e->done, count, e->greedy, all);
-        e->done += count;
-        progress_step(&bar, e->done, NULL);
+    progress_start(&bar, what, e.total);
+    status s = run_open(&e);
+    for (how->done = 0; s == OK && how->done < e.total;) {
+        const int64_t left = e.total - how->done, count = e.rows < left ? e.rows : left;
+        s = run_batch(&e, count, all);
+        how->done += count;
+        progress_step(&bar, how->done, NULL);
     }
     progress_end(&bar);
-    chunk_close(&c);
+    run_close(&e);
     return s;
 }
 

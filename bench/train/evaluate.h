@@ -28,7 +28,7 @@ status baseline_find(const char *name, int64_t data_seed, predictor *p);
 
 typedef struct evaluation {
     int64_t samples; /* the first so many; 0: all                   */
-    int64_t rows;    /* samples predicted at once; 0: by memory     */
+    int64_t rows;    /* samples of a batch; 0: by their length      */
     int greedy;      /* 1: own predictions as input after the prompt */
     int64_t done;    /* out: samples evaluated                      */
 } evaluation;

@@ -175,7 +175,7 @@ static status begin_step(trainer *t)
         (train_row){.layers = r->layers, .width = t->config.d, .seed = r->seed, .step = t->begun};
     TRY(prefetch_next(t->queue, &b));
     for (int64_t i = 0; i < b.B; i++)
-        row->tokens += b.length[i];
+        row->tokens += b.row[i].T;
     const batch whole = {.B = b.B, .T = b.T, .tokens = b.tokens, .targets = b.targets};
     const optimizer o = recipe_optimizer(r, t->begun);
     TRY(t->on->gradient(t->m, &whole, (uint64_t)r->seed, t->begun));
