@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#ifdef WITH_CUDA
 #include "kernels.h"
+#ifdef WITH_CUDA
 #define RUN(f) f
 #define DEVICE &cuda_backend
 #else
@@ -21,15 +21,26 @@ op_fn linear_openblas; /* op/openblas.c */
 #endif
 
 static const impl impls[] = {
-#define OP(name, title, signature, grad, laws, tol, source)                                        \
-    {#name, "ref", "the reference, in double", name##_ref, &ref_backend},
+#define OP(name, ...)                                                                              \
+    {OP_##name,                                                                                    \
+     "ref",                                                                                        \
+     "the reference, in double",                                                                   \
+     name##_ref,                                                                                   \
+     &ref_backend,                                                                                 \
+     1,                                                                                            \
+     TYPE_BIT(F64),                                                                                \
+     ANY_TRANSFORM,                                                                                \
+     ANY,                                                                                          \
+     ANY},
 #include "ops.def"
 #undef OP
-#define KERNEL(op, name, idea) {#op, #name, idea, RUN(op##_##name), DEVICE},
+#define KERNEL(op, name, types, transforms, width, length, idea)                                   \
+    {OP_##op, #name, idea, RUN(op##_##name), DEVICE, 0, types, transforms, width, length},
 #include "kernels.def"
 #undef KERNEL
 #ifdef WITH_OPENBLAS
-    {"linear", "openblas", "dgemm: the yardstick", linear_openblas, &ref_backend},
+    {OP_linear, "openblas", "dgemm: the yardstick", linear_openblas, &ref_backend, 0, TYPE_BIT(F64),
+     ANY_TRANSFORM, ANY, ANY},
 #endif
 };
 

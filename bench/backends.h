@@ -16,11 +16,25 @@ const model *model_at(int i);
 /* The model of a backend, by name. ERR_ARG, saying what would work, if this build has none. */
 status model_find(const char *name, const model **m);
 
+/* Sets of types (1 << F32, ...) and of transforms (1 << OP_softmax, ...) that a row takes. */
+#define TYPE_BIT(type) (1u << (type))
+#define HALVES (TYPE_BIT(BF16) | TYPE_BIT(F16))
+#define FLOATS (TYPE_BIT(F32) | HALVES)
+#define TRANSFORM_BIT(op) (UINT64_C(1) << OP_##op)
+#define ANY_TRANSFORM (~UINT64_C(0))
+enum { ANY = 0 }; /* width or length without a limit */
+
 /* One way to compute an operation. run and where are NULL where the build has no CUDA. */
 typedef struct impl {
-    const char *op, *name, *idea;
+    op_id op;
+    const char *name, *idea;
     op_fn *run;
     const backend *where;
+    int reference;       /* 1: the definition, which the others are compared with */
+    unsigned types;      /* storage it takes                                      */
+    uint64_t transforms; /* attention, memory: transforms of the scores           */
+    int64_t width;       /* largest D, or ANY                                     */
+    int64_t length;      /* largest T, or ANY                                     */
 } impl;
 
 /* In the order of the lists; NULL past the end. */

@@ -5,14 +5,14 @@
  */
 #include <string.h>
 
-#include "backends.h"
+#include "op/op.h"
 #include "verb.h"
 
 /* --- the rows of each list, as text ---------------------------------------------------------- */
 
-static const char *const ops[][6] = {
-#define OP(name, title, signature, grad, laws, tol, source)                                        \
-    {#name, title, signature, #grad, #laws, source},
+static const char *const ops[][8] = {
+#define OP(name, title, signature, grad, kind, reads, laws, tol, flop, source)                     \
+    {#name, title, signature, #grad, #kind, #reads, #laws, source},
 #include "ops.def"
 #undef OP
 };
@@ -96,21 +96,44 @@ ROWS(switches)
 ROWS(inputs)
 ROWS(claims)
 
+/* What a row takes, as words; "any" where there is no limit. */
+static void takes(const impl *i, char *types, char *transforms, char *sizes, size_t size)
+{
+    size_t a = 0, b = 0;
+    *types = '\0';
+    snprintf(transforms, size, "any");
+    snprintf(sizes, size, "any");
+    for (int t = F64; t <= F16; t++)
+        if (i->types & TYPE_BIT(t))
+            a += (size_t)snprintf(types + a, size - a, "%s%s", a ? " " : "", type_name((dtype)t));
+    for (int k = 0; i->transforms != ANY_TRANSFORM && transform_at(k) != OP_none; k++)
+        if (i->transforms >> transform_at(k) & 1 && b < size)
+            b += (size_t)snprintf(transforms + b, size - b, "%s%s", b ? " " : "",
+                                  op_name(transform_at(k)));
+    if (i->width != ANY || i->length != ANY)
+        snprintf(sizes, size, "D <= %lld, T <= %lld", (long long)i->width, (long long)i->length);
+}
+
 /* Those of this build (backends.h). */
 static const char *const *impls_row(int i)
 {
-    static const char *row[3];
+    static char types[160], transforms[160], sizes[160];
+    static const char *row[6];
     const impl *im = impl_at(i);
     if (!im) return NULL;
-    row[0] = im->op;
+    takes(im, types, transforms, sizes, sizeof types);
+    row[0] = op_name(im->op);
     row[1] = im->name;
-    row[2] = im->idea;
+    row[2] = types;
+    row[3] = transforms;
+    row[4] = sizes;
+    row[5] = im->idea;
     return row;
 }
 
 /* --- the lists ------------------------------------------------------------------------------- */
 
-enum { MOST_COLUMNS = 6 };
+enum { MOST_COLUMNS = 8 };
 
 static const struct list {
     const char *name;
@@ -118,8 +141,8 @@ static const struct list {
     int key; /* the column of the names */
     const char *head[MOST_COLUMNS + 1];
 } lists[] = {
-    {"ops", ops_row, 0, {"op", "title", "signature", "grad", "laws", "source"}},
-    {"impls", impls_row, 1, {"op", "impl", "idea"}},
+    {"ops", ops_row, 0, {"op", "title", "signature", "grad", "kind", "reads", "laws", "source"}},
+    {"impls", impls_row, 1, {"op", "impl", "types", "transforms", "sizes", "idea"}},
     {"methods", methods_row, 0, {"method", "label", "op", "alpha", "k", "colour"}},
     {"tasks", tasks_row, 0, {"task", "title"}},
     {"verbs", verbs_row, 0, {"verb", "key", "default", "bound", "help"}},

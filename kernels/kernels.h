@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define KERNEL(op, name, idea) op_fn op##_##name;
+#define KERNEL(op, name, ...) op_fn op##_##name;
 #include "kernels.def"
 #undef KERNEL
 

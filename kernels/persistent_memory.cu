@@ -6,11 +6,12 @@
  *     G_tm = <dz_t, mv_m> with the mask of p~,   ds = p (G - sum_m p G)
  *     dq_t = sum_m ds_tm mk_m,   dmk_m = sum ds_tm q_t,   dmv_m = sum p~_tm dz_t
  *
- * q (B,T,H,D), mk, mv (H,M,D) -> z (B,T,H,D), p (B,T,H,M). The bandwidth is in q = beta^2 k.
- * args.weights and args.weights_grad, if set, take the place of softmax (beta = 1). Reads rate,
- * seed, site, step; element ((b T + t) H + h) M + m of p is dropped as in dropout.cu.
- * Method: as attention.cu, one product per head over all positions of all samples; the gradient
- * computes scores and weights again, for the row statistics that a transform's gradient reads.
+ * q (B,T,H,D), mk, mv (H,M,D) -> z (B,T,H,D), stat (B,T,H,S), that of the transform. The bandwidth
+ * is in q = beta^2 k; args.transform has beta = 1. Reads rate, seed, site, step, first_row,
+ * whole_T: weight m of row (b,t,h) is dropped as element ((b' T' + t) H + h) M + m of dropout.cu,
+ * b' = first_row + b, T' = whole_T. The gradient's z and stat may be NULL: it reads neither.
+ * dense: scores in memory, one product per head over all positions of all samples; the gradient
+ * computes scores and weights again.
  * Source: Zhang et al. 2025; model 2.8.
  */
 #include "matmul.cuh"
@@ -25,14 +26,12 @@ typedef struct frame {
 
 static status frame_of(const args *a, const char *what, frame *f)
 {
-    if (a->weights_grad && !a->weights)
-        return fail(ERR_ARG, "%s: weights: expected a transform with its gradient", what);
     f->product = a->work;
     f->bytes = MATMUL_WORK;
     f->w.what = what;
     f->w.R = a->d.B * a->d.T * a->d.H, f->w.N = a->d.M;
-    f->w.forward = a->weights ? a->weights : softmax_rows;
-    f->w.backward = a->weights ? a->weights_grad : softmax_grad_rows;
+    const int64_t rows = a->d.T * a->d.H, whole = params_whole_T(&a->p, a->d.T) * a->d.H;
+    f->w.masks = mask_map_of(a->p.first_row, rows, whole, a->d.M, a->d.M);
     f->w.call = a;
     return weigher_plan(&f->w, (char *)a->work, &f->bytes);
 }
@@ -70,7 +69,7 @@ static status gather(const args *a, const frame *f, void *y, const void *p, cons
                     positions(a, x, 0), slots(a, y, 0), 0, a->d.H);
 }
 
-extern "C" status persistent_memory_cublas(const args *a)
+extern "C" status persistent_memory_dense(const args *a)
 {
     frame f = {};
     const void *mixed;
@@ -81,15 +80,15 @@ extern "C" status persistent_memory_cublas(const args *a)
     }
     TRY(matmul_begin(&f.m, f.w.what, a->type, f.product, a->stream));
     TRY(score(a, &f, f.w.a, a->in[0], a->in[1]));
-    TRY(weigh(&f.w, a->out[1], NULL, &mixed));
+    TRY(weigh(&f.w, NULL, OUT(float, 1), &mixed));
     return read(a, &f, a->out[0], mixed, a->in[2]);
 }
 
-extern "C" status persistent_memory_grad_cublas(const args *a)
+extern "C" status persistent_memory_grad_dense(const args *a)
 {
     frame f = {};
     const float *weights, *stat;
-    const void *mixed, *ds, *dz = a->in[4];
+    const void *mixed, *ds, *dz = a->in[5];
     TRY(frame_of(a, "persistent_memory_grad", &f));
     if (a->need) {
         *a->need = f.bytes;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * weigh — see weigh.cuh. Dropout is the operation of that name on the whole tensor of weights, so
- * that element i of it meets word i of the generator; the mask acts on the weights going forward
- * and on their gradient going back.
+ * weigh — see weigh.cuh. Dropout is that of the whole tensor of weights, so that element i of it
+ * meets word i of the generator; the mask acts on the weights going forward and on their gradient
+ * going back. The transform is the first kernel of kernels.def for its operation.
  */
+#include "kernels.h"
 #include "weigh.cuh"
 
 enum { THREADS = 256 };
@@ -31,18 +32,36 @@ template <typename T> static status to_storage(const weigher *w, void *y, const 
 {
     return convert<T, float>(w, y, x);
 }
-template <typename T> static status to_float(const weigher *w, float *y, const void *x)
+
+/* The default kernel of an operation; NULL if it has none. */
+static op_fn *kernel_of(op_id id)
 {
-    return convert<float, T>(w, y, x);
+    static const struct {
+        op_id op;
+        op_fn *run;
+    } rows[] = {
+#define KERNEL(op, name, ...) {OP_##op, op##_##name},
+#include "kernels.def"
+#undef KERNEL
+    };
+    for (const auto &row : rows)
+        if (row.op == id) return row.run;
+    return NULL;
+}
+
+static op_id gradient_of(op_id id)
+{
+    static const op_id grads[] = {
+#define OP(name, title, signature, grad, ...) OP_##grad,
+#include "ops.def"
+#undef OP
+    };
+    return id >= 0 && id < OPS ? grads[id] : OP_none;
 }
 
 static status drop(const weigher *w, const void *x, void *y, dtype type)
 {
-    args f = {};
-    f.in[0] = x, f.out[0] = y;
-    f.d.N = w->R * w->N;
-    f.p = w->call->p, f.type = type, f.stream = w->call->stream;
-    return dropout_philox(&f);
+    return mask_values(&w->call->p, &w->masks, type, x, y, w->R * w->N, stream_of(w->call));
 }
 
 static args transform(const weigher *w)
@@ -75,14 +94,16 @@ status weigher_plan(weigher *w, char *work, size_t *bytes)
     size_t forward = 0, backward = 0;
     const size_t matrix = padded(sizeof(float) * (size_t)(w->R * w->N));
     args f = transform(w);
-    if (!w->forward && !w->backward)
-        return fail(ERR_ARG, "%s: weights: expected a transform of the scores", w->what);
-    if (w->call->p.rate < 0 || !(w->call->p.rate < 1))
+    w->forward = kernel_of(w->call->transform);
+    w->backward = kernel_of(gradient_of(w->call->transform));
+    if (!w->forward || !w->backward)
+        return fail(ERR_ARG, "%s: transform: expected a row transform with a gradient", w->what);
+    if (!(w->call->p.rate >= 0 && w->call->p.rate < 1))
         return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", w->what, w->call->p.rate);
     f.need = &forward;
-    if (w->forward) TRY(w->forward(&f));
+    TRY(w->forward(&f));
     f.need = &backward;
-    if (w->backward) TRY(w->backward(&f));
+    TRY(w->backward(&f));
     float **parts[] = {&w->a, &w->b, &w->c};
     for (int i = 0; i < 3; i++) {
         *parts[i] = (float *)(work + *bytes);
@@ -95,61 +116,50 @@ status weigher_plan(weigher *w, char *work, size_t *bytes)
     return OK;
 }
 
-status weigh(const weigher *w, void *p, float *stat, const void **mixed)
+/* What multiplies the values, from the weights: in w->c unless it is the weights themselves. */
+static status mixing(const weigher *w, const float *weights, const void **mixed)
 {
     const dtype type = w->call->type;
-    void *stored = p;
-    if (type == F32) {
-        if (!p) stored = w->b;
-        TRY(run_forward(w, w->a, (float *)stored, stat));
-    } else {
-        if (!p) stored = w->a;
-        TRY(run_forward(w, w->a, w->b, stat));
-        TRY(BY_TYPE(type, w->what, to_storage, w, stored, w->b));
-    }
-    *mixed = stored;
-    if (w->call->p.rate > 0) {
-        TRY(drop(w, stored, w->c, type));
+    *mixed = weights;
+    if (type != F32) {
+        TRY(BY_TYPE(type, w->what, to_storage, w, w->c, weights));
         *mixed = w->c;
     }
+    if (!(w->call->p.rate > 0)) return OK;
+    TRY(drop(w, *mixed, w->c, type));
+    *mixed = w->c;
     return OK;
 }
 
-status weigh_again(const weigher *w, const void *p, const float *stat, const float **weights,
-                   const float **row_stat, const void **mixed)
+status weigh(const weigher *w, float *p, float *stat, const void **mixed)
+{
+    float *weights = p ? p : w->b;
+    TRY(run_forward(w, w->a, weights, stat));
+    return mixing(w, weights, mixed);
+}
+
+status weights_of(const weigher *w, void *p, float *stat)
 {
     const dtype type = w->call->type;
+    if (type == F32) return run_forward(w, w->a, (float *)p, stat);
+    TRY(run_forward(w, w->a, w->b, stat));
+    return BY_TYPE(type, w->what, to_storage, w, p, w->b);
+}
+
+status weigh_again(const weigher *w, const float *p, const float *stat, const float **weights,
+                   const float **row_stat, const void **mixed)
+{
     const bool given = p && stat;
     *row_stat = given ? stat : w->stat;
-    if (given && type == F32) {
-        *weights = (const float *)p;
-    } else if (given) {
-        TRY(BY_TYPE(type, w->what, to_float, w, w->b, p));
-        *weights = w->b;
-    } else if (w->forward) {
-        TRY(run_forward(w, w->a, w->b, w->stat));
-        *weights = w->b;
-    } else {
-        return fail(ERR_ARG, "%s: expected p and stat, or the transform", w->what);
-    }
-    *mixed = given ? p : *weights;
-    if (!given && type != F32) {
-        TRY(BY_TYPE(type, w->what, to_storage, w, w->c, *weights));
-        *mixed = w->c;
-    }
-    if (w->call->p.rate > 0) {
-        TRY(drop(w, *mixed, w->c, type));
-        *mixed = w->c;
-    }
-    return OK;
+    *weights = given ? p : w->b;
+    if (!given) TRY(run_forward(w, w->a, w->b, w->stat));
+    return mixing(w, *weights, mixed);
 }
 
 status weigh_grad(const weigher *w, const float *weights, const float *row_stat, float *dbeta,
                   const void **dc)
 {
     const dtype type = w->call->type;
-    if (!w->backward)
-        return fail(ERR_ARG, "%s: weights_grad: expected the gradient of the transform", w->what);
     if (w->call->p.rate > 0) TRY(drop(w, w->a, w->a, F32));
     TRY(run_backward(w, weights, row_stat, dbeta));
     *dc = w->c;

@@ -7,33 +7,37 @@
 #ifndef MOSAIC_WEIGH_CUH
 #define MOSAIC_WEIGH_CUH
 
-#include "stage.cuh"
+#include "masks.cuh"
 
-/* R rows of N weights by the transform `forward`, whose gradient is `backward` (unused forward).
- * Scratch: a, b, c of R N floats, stat (R, STATS), own: what the transforms ask for. */
+/* R rows of N weights by args.transform of `call` and its gradient. */
 typedef struct weigher {
     const char *what;
     int64_t R, N;
-    op_fn *forward, *backward;
+    mask_map masks; /* of the weights */
     const int32_t *live;
     const float *beta; /* R, or NULL */
-    const args *call;  /* params, type, stream */
+    const args *call;  /* transform, params, type, stream */
     float *a, *b, *c, *stat;
     void *own;
+    op_fn *forward, *backward;
 } weigher;
 
-/* Bytes of scratch of a weigher with its buffers, after `bytes` other bytes at `work`; sets the
- * buffers. */
+/* Resolve the transform; bytes of scratch of a weigher with its buffers, after `bytes` other bytes
+ * at `work`; sets the buffers. */
 status weigher_plan(weigher *w, char *work, size_t *bytes);
 
-/* Scores in w->a. Writes the weights to p (storage type) and stat, each if not NULL; *mixed
- * receives what multiplies the values: the weights in storage type, after dropout. */
-status weigh(const weigher *w, void *p, float *stat, const void **mixed);
+/* Scores in w->a. Writes the weights before dropout to p (float; NULL: they are not wanted) and
+ * stat if not NULL; *mixed receives what multiplies the values: the weights in storage type, after
+ * dropout. */
+status weigh(const weigher *w, float *p, float *stat, const void **mixed);
 
-/* The weights again for the backward: from p and stat if both are given, else from the scores in
- * w->a. *weights (float) and *row_stat are what the gradient reads, *mixed as above; w->a is free
- * afterwards, w->c until *mixed is used. */
-status weigh_again(const weigher *w, const void *p, const float *stat, const float **weights,
+/* The weights alone, in storage type. */
+status weights_of(const weigher *w, void *p, float *stat);
+
+/* The weights again for the backward: p and stat if both are given, else from the scores in w->a.
+ * *weights and *row_stat are what the gradient reads, *mixed as above; w->a is free afterwards,
+ * w->c until *mixed is used. */
+status weigh_again(const weigher *w, const float *p, const float *stat, const float **weights,
                    const float **row_stat, const void **mixed);
 
 /* The gradient of the mixed weights is in w->a. *dc receives that of the scores, in storage type;

@@ -4,14 +4,14 @@
  * only when a call wants more.
  *
  * A gradient keeps the activations of every half; a prediction keeps those of the first block (for
- * the probes) and lets all others share one set. The attention weights (B,H,T,T) are kept if those
- * of all layers fit KEPT doubles; if not, the backward computes them again, to the same bits.
+ * the probes) and lets all others share one set. What attention keeps for its gradient is kept if
+ * that of all layers fits KEPT bytes; if not, the backward computes it again, to the same bits.
  */
 #include "pipeline.h"
 
 #include <stdlib.h>
 
-#define KEPT ((double)(INT64_C(1) << 26))
+#define KEPT ((double)(INT64_C(1) << 29))
 #define PIECE (INT64_C(1) << 22) /* doubles of logits at a time */
 
 typedef struct arena {
@@ -42,15 +42,16 @@ static void keys_room(arena *a, half_acts *x, int64_t rows, int64_t d, int64_t H
     x->z = take(a, rows * d);
 }
 
-static void layer_room(arena *a, const mosaic *m, layer_acts *l, int64_t B, int64_t T, int kept)
+static void layer_room(arena *a, const mosaic *m, layer_acts *l, int64_t B, int64_t T, int gradient,
+                       size_t kept)
 {
     const int64_t rows = B * T, d = m->c.d, H = m->c.H;
     *l = (layer_acts){0};
     stream_room(a, &l->ctx, rows, d);
     keys_room(a, &l->ctx, rows, d, H);
     l->ctx.value = take(a, rows * d);
-    if (kept) l->ctx.p = take(a, B * H * T * T);
-    if (kept) l->ctx.stat = take(a, B * H * T * STATS);
+    if (gradient) l->ctx.stat = take(a, B * H * T * STATS);
+    if (kept > 0) l->ctx.keep = take(a, (int64_t)(kept / sizeof(double)) + 1);
     if (m->c.arch == ARCH_GPT) {
         l->ctx.query = take(a, rows * d);
         l->ctx.query_norm = take(a, rows * H);
@@ -70,10 +71,11 @@ static void lay_out(arena *a, mosaic *m, int64_t B, int64_t T, int gradient)
 {
     const mosaic_config *c = &m->c;
     const int64_t rows = B * T, d = c->d, slots = c->M * d;
-    const int kept = gradient && (double)(c->L * B * c->H * T) * (double)T <= KEPT;
+    size_t kept = gradient ? attention_keeps(m, B, T) : 0;
+    if ((double)c->L * (double)kept > KEPT) kept = 0;
     for (int64_t l = 0; l < c->L; l++) {
         if (gradient || l < 2)
-            layer_room(a, m, &m->acts[l], B, T, kept);
+            layer_room(a, m, &m->acts[l], B, T, gradient, kept);
         else
             m->acts[l] = m->acts[1];
     }

@@ -8,12 +8,13 @@
  *               dq_t = sum_j A_tj k_j,  dk_j = sum_t A_tj q_t,  dv_j = sum_t p~_tj do_t,
  *               dbeta = sum over the rows of the head
  *
- * q, k, v (B,T,H,D), beta (H) or NULL -> o (B,T,H,D), p (B,H,T,T), stat (B,H,T,S).
+ * q, k, v (B,T,H,D), beta (H) or NULL -> o (B,T,H,D), stat (B,H,T,S), that of the transform.
  * q and k may be the same array; if dq and dk are, it receives the sum of both.
- * The gradient given no p or no stat computes them again from q and k.
- * pi and its gradient are args.weights, args.weights_grad with the same params. Reads lag, scale,
- * and rate, seed, site, step: where rate > 0, element ((b H + h) T + t) T + j of p is dropped as
- * in dropout.c; p itself is the weights before dropout.
+ * pi is args.transform with the same params. Reads lag, scale, and rate, seed, site, step,
+ * first_row, whole_T: where rate > 0, weight (t,j) of head h of sample b is dropped as element
+ * ((b' H + h) T' + t) T' + j of dropout.c, b' = first_row + b, T' = whole_T.
+ * Keeps p (B,H,T,T); the gradient without it, or without stat, computes the weights again from q
+ * and k, to the same bits. It reads no o: the transform's gradient starts from p and G.
  * Method: strips of rows of one head, so that scores stay in the cache; products of matmul.h over
  * the keys that the strip can see.
  * Source: model 2.6, 2.7.
@@ -49,16 +50,16 @@ static plan plan_of(const args *a, int tiles, size_t *bytes)
     return s;
 }
 
-static status check(const char *name, const args *a, op_fn *f)
+static status check(const char *name, const args *a)
 {
-    if (!f) return fail(ERR_ARG, "%s: expected a transform of the scores", name);
+    TRY(transform_check(name, a->transform));
     if (a->p.lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", name);
     if (!(a->p.rate >= 0 && a->p.rate < 1))
         return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", name, a->p.rate);
     return OK;
 }
 
-static void fill_live(const args *a, int32_t *live)
+void attention_live(const args *a, int32_t *live)
 {
     for (int64_t t = 0; t < a->d.T; t++)
         live[t] = (int32_t)(t + 1 > a->p.lag ? t + 1 - a->p.lag : 0);
@@ -68,9 +69,10 @@ static void fill_live(const args *a, int32_t *live)
 static void drop(const args *a, int64_t head, int64_t t, int64_t rows, int64_t keys,
                  const double *p, double *dropped, double *G)
 {
-    const int64_t T = a->d.T;
+    const int64_t T = a->d.T, whole = params_whole_T(&a->p, T);
+    const int64_t row = (a->p.first_row * a->d.H + head) * whole + t;
     for (int64_t r = 0; r < rows; r++)
-        dropout_slice(&a->p, (head * T + t + r) * T, keys, p + r * T, dropped + r * T,
+        dropout_slice(&a->p, (row + r) * whole, keys, p + r * T, dropped + r * T,
                       G ? G + r * T : NULL, G ? G + r * T : NULL);
 }
 
@@ -81,22 +83,21 @@ static int64_t offset(const args *a, int64_t head, int64_t t)
     return ((b * a->d.T + t) * a->d.H + h) * a->d.D;
 }
 
-/* Weights of rows [t,t+rows) of one head: p (rows,T), stat (rows,S). c and beta are scratch. */
-static status weigh(const args *a, const int32_t *live, int64_t head, int64_t t, int64_t rows,
-                    double *c, double *beta, double *p, double *stat)
+status attention_rows(const args *a, const double *beta, const int32_t *live, int64_t head,
+                      int64_t t, int64_t rows, double *c, double *row_beta, double *p, double *stat)
 {
     const int64_t T = a->d.T, D = a->d.D, step = a->d.H * D, keys = live[t + rows - 1];
     const view q = {IN(double, 0) + offset(a, head, t), step, 1};
     const view k = {IN(double, 1) + offset(a, head, 0), 1, step};
     matmul(rows, keys, D, q, k, c, T, 0);
     for (int64_t r = 0; r < rows; r++) {
-        beta[r] = IN(double, 3) ? IN(double, 3)[head % a->d.H] : 1;
+        row_beta[r] = beta ? beta[head % a->d.H] : 1;
         for (int64_t j = 0; j < keys && a->p.scale != 1; j++)
             c[r * T + j] *= a->p.scale;
     }
-    args f = {.in = {c, beta}, .out = {p, stat}, .live = live + t, .p = a->p};
+    args f = {.in = {c, row_beta}, .out = {p, stat}, .live = live + t, .p = a->p};
     f.d = (dims){.R = rows, .N = T};
-    return a->weights(&f);
+    return reference_of(a->transform)(&f);
 }
 
 /* One strip: rows of one head from t on. */
@@ -125,10 +126,10 @@ static status strip(const args *a, const plan *s, double *slab, int64_t head, in
     double *c = slab, *dropped = slab + rows * T, *stat = slab + 2 * rows * T;
     double *beta = stat + rows * STATS, *p = dropped;
     const view v = {IN(double, 2) + offset(a, head, 0), step, 1};
-    if (OUT(double, 1)) p = OUT(double, 1) + (head * T + t) * T;
-    if (OUT(double, 2)) stat = OUT(double, 2) + (head * T + t) * STATS;
+    if (a->keep) p = (double *)a->keep + (head * T + t) * T;
+    if (OUT(double, 1)) stat = OUT(double, 1) + (head * T + t) * STATS;
 
-    TRY(weigh(a, s->live, head, t, rows, c, beta, p, stat));
+    TRY(attention_rows(a, IN(double, 3), s->live, head, t, rows, c, beta, p, stat));
     if (a->p.rate > 0) {
         drop(a, head, t, rows, keys, p, dropped, NULL);
         p = dropped;
@@ -137,13 +138,22 @@ static status strip(const args *a, const plan *s, double *slab, int64_t head, in
     return OK;
 }
 
+static size_t kept_bytes(const args *a)
+{
+    return (size_t)(a->d.B * a->d.H * a->d.T * a->d.T) * sizeof(double);
+}
+
 status attention_ref(const args *a)
 {
     size_t bytes;
     const plan s = plan_of(a, 2, &bytes);
-    if (a->need) return *a->need = bytes, OK;
-    TRY(check("attention", a, a->weights));
-    fill_live(a, s.live);
+    if (a->need) {
+        *a->need = bytes;
+        if (a->keep_need) *a->keep_need = kept_bytes(a);
+        return OK;
+    }
+    TRY(check("attention", a));
+    attention_live(a, s.live);
     return each_strip(a, &s, strip, "attention");
 }
 
@@ -157,13 +167,14 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
     const int64_t here = offset(a, head, t), first = offset(a, head, 0);
     const double *q = IN(double, 0) + here, *k = IN(double, 1) + first;
     const double *v = IN(double, 2) + first, *g = IN(double, 6) + here;
+    const double *kept = a->keep;
     double *dq = OUT(double, 0) + here, *dk = OUT(double, 1) + first, *dv = OUT(double, 2) + first;
 
-    if (IN(double, 4) && IN(double, 5)) {
-        p = IN(double, 4) + (head * T + t) * T;
+    if (kept && IN(double, 5)) {
+        p = kept + (head * T + t) * T;
         stat = IN(double, 5) + (head * T + t) * STATS;
     } else {
-        TRY(weigh(a, s->live, head, t, rows, G, beta, own, own_stat));
+        TRY(attention_rows(a, IN(double, 3), s->live, head, t, rows, G, beta, own, own_stat));
     }
     const double *weight = p;
     matmul(rows, keys, D, (view){g, step, 1}, (view){v, 1, step}, G, T, 0);
@@ -176,7 +187,7 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
         beta[r] = IN(double, 3) ? IN(double, 3)[head % a->d.H] : 1;
     args f = {.in = {beta, p, stat, G}, .out = {dc, dbeta}, .live = s->live + t, .p = a->p};
     f.d = (dims){.R = rows, .N = T};
-    TRY(a->weights_grad(&f));
+    TRY(reference_of(gradient_of(a->transform))(&f));
     for (int64_t r = 0; r < rows; r++) {
         s->partial[head] += dbeta[r];
         for (int64_t j = 0; j < keys && a->p.scale != 1; j++)
@@ -192,15 +203,13 @@ status attention_grad_ref(const args *a)
     size_t bytes;
     const plan s = plan_of(a, 3, &bytes);
     if (a->need) return *a->need = bytes, OK;
-    TRY(check("attention_grad", a, a->weights_grad));
-    if ((!IN(double, 4) || !IN(double, 5)) && !a->weights)
-        return fail(ERR_ARG, "attention_grad: expected p and stat, or the transform");
+    TRY(check("attention_grad", a));
     const size_t size = (size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * sizeof(double);
     for (int i = 0; i < 3; i++)
         if (!OUT(double, i)) return fail(ERR_ARG, "attention_grad: expected dq, dk and dv");
     for (int i = 0; i < 3; i++)
         memset(OUT(double, i), 0, size);
-    fill_live(a, s.live);
+    attention_live(a, s.live);
     memset(s.partial, 0, (size_t)s.heads * sizeof(double));
     TRY(each_strip(a, &s, strip_grad, "attention_grad"));
     double *dbeta = OUT(double, 3);

@@ -4,6 +4,7 @@
  * line (model 9).
  */
 #include "mosaic.h"
+#include "stage.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -45,13 +46,12 @@ static status rate(const char *field, double value)
 static status check_method(const char *field, const method *m)
 {
     const params *p = &m->p;
-    if (!m->weights || !m->weights_grad)
-        return fail(ERR_ARG, "model: %s: expected a transform, got \"%s\"", field, m->name);
-    if (strcmp(m->op, "entmax") == 0 && !(p->alpha > 1 && p->alpha < INFINITY))
+    TRY(transform_check(field, m->op));
+    if (m->op == OP_entmax && !(p->alpha > 1 && p->alpha < INFINITY))
         return fail(ERR_ARG, "model: %s: alpha: expected > 1, got %g", field, p->alpha);
-    if (strncmp(m->op, "topk", 4) == 0 && p->k < 1)
+    if ((m->op == OP_topk_softmax || m->op == OP_topk_uniform) && p->k < 1)
         return fail(ERR_ARG, "model: %s: k: expected >= 1, got %lld", field, (long long)p->k);
-    if (strcmp(m->op, "relumax") == 0 && !(p->relumax_b > 0 && p->relumax_b < INFINITY))
+    if (m->op == OP_relumax && !(p->relumax_b > 0 && p->relumax_b < INFINITY))
         return fail(ERR_ARG, "model: %s: b: expected > 0, got %g", field, p->relumax_b);
     return OK;
 }
@@ -60,8 +60,8 @@ static status check_method(const char *field, const method *m)
 static status check_persistent(const method *m)
 {
     TRY(check_method("pmem_method", m));
-    if ((strcmp(m->op, "normrelu") == 0 && m->p.form != NORMRELU_CODE_EFT) ||
-        (strcmp(m->op, "relumax") == 0 && m->p.relumax_power != 2))
+    if ((m->op == OP_normrelu && m->p.form != NORMRELU_CODE_EFT) ||
+        (m->op == OP_relumax && m->p.relumax_power != 2))
         return fail(ERR_ARG,
                     "model: pmem_method: expected a transform of beta^2 c alone (softmax, "
                     "entmax, relumax, top-k), got \"%s\"",
@@ -72,8 +72,7 @@ static status check_persistent(const method *m)
 static status check_gpt(const mosaic_config *c)
 {
     TRY(positive("T", c->T));
-    if (c->gpt_cosine || (strcmp(c->method.op, "normrelu") != 0 && strcmp(c->method.op, "relumax")))
-        return OK;
+    if (c->gpt_cosine || (c->method.op != OP_normrelu && c->method.op != OP_relumax)) return OK;
     return fail(ERR_ARG, "model: method: expected qk=cosine for %s, whose kernel is of unit keys",
                 c->method.name);
 }

@@ -35,8 +35,8 @@ status contextual_forward(mosaic *m, int64_t layer, half_acts *x, double *out)
     bandwidths(m, i->kappa, beta);
     args a = attention_args(m, layer, x->key, x->key, x->value, beta);
     a.out[0] = x->z;
-    a.out[1] = x->p;
-    a.out[2] = x->stat;
+    a.out[1] = x->stat;
+    a.keep = x->keep;
     TRY(stage_run(m, attention_ref, &a));
     TRY(project(m, x->z, d, i->wo, i->bo, d, out));
     return residual_dropout(m, site_of(layer, SITE_RESIDUAL), out);
@@ -52,8 +52,9 @@ status contextual_backward(mosaic *m, int64_t layer, const half_acts *x, double 
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dout, dz));
     bandwidths(m, i->kappa, beta);
     args a = attention_args(m, layer, x->key, x->key, x->value, beta);
-    a.in[4] = x->p;
+    a.in[4] = x->z;
     a.in[5] = x->stat;
+    a.keep = x->keep;
     a.in[6] = dz;
     a.out[0] = a.out[1] = dkey;
     a.out[2] = dvalue;

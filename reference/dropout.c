@@ -5,8 +5,10 @@
  *     y_i = x_i m_i / (1-rate),   m_i = 1 iff word_(i mod 4) >= floor(rate 2^32)
  *     words = Philox4x32-10(key = seed, counter = (i/4 low, i/4 high, site, step))
  *
- * x (N) -> y (N); x may be y. The backward is the same operation applied to dy: the mask is a
- * function of (seed, site, step, i) alone. Reads rate, seed, site, step.
+ * x (B,T,C) -> y (B,T,C); x may be y. i = ((first_row + b) whole_T + t) C + c is the place of a
+ * value in the tensor of the whole step, of which a call may see some samples, cut to a shorter T.
+ * The backward is the same operation applied to dy: the mask is a function of (seed, site, step, i)
+ * alone. Reads rate, seed, site, step, first_row, whole_T.
  * Source: Srivastava et al. 2014; Salmon et al. 2011.
  */
 #include "stage.h"
@@ -61,15 +63,18 @@ void dropout_slice(const params *p, int64_t first, int64_t count, const double *
 status dropout_ref(const args *a)
 {
     if (a->need) return *a->need = 0, OK;
-    const int64_t N = a->d.N, piece = 1 << 14, pieces = (N + piece - 1) / piece;
+    const int64_t N = a->d.T * a->d.C, whole = params_whole_T(&a->p, a->d.T) * a->d.C;
+    const int64_t piece = 1 << 14, pieces = (N + piece - 1) / piece;
     const double *x = IN(double, 0);
     double *y = OUT(double, 0);
     if (!(a->p.rate >= 0 && a->p.rate < 1))
         return fail(ERR_ARG, "dropout: rate: expected 0 <= rate < 1, got %g", a->p.rate);
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < pieces; i++) {
-        int64_t at = i * piece, count = N - at < piece ? N - at : piece;
-        dropout_slice(&a->p, at, count, x + at, y + at, NULL, NULL);
+    for (int64_t i = 0; i < a->d.B * pieces; i++) {
+        const int64_t b = i / pieces, at = i % pieces * piece;
+        const int64_t count = N - at < piece ? N - at : piece;
+        dropout_slice(&a->p, (a->p.first_row + b) * whole + at, count, x + b * N + at,
+                      y + b * N + at, NULL, NULL);
     }
     return OK;
 }

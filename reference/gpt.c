@@ -60,8 +60,8 @@ status gpt_attention_forward(mosaic *m, int64_t layer, half_acts *x, double *out
     }
     args a = causal_args(m, layer, x, beta);
     a.out[0] = x->z;
-    a.out[1] = x->p;
-    a.out[2] = x->stat;
+    a.out[1] = x->stat;
+    a.keep = x->keep;
     TRY(stage_run(m, attention_ref, &a));
     TRY(project(m, x->z, d, i->wo, i->bo, d, out));
     return residual_dropout(m, site_of(layer, SITE_RESIDUAL), out);
@@ -78,8 +78,9 @@ status gpt_attention_backward(mosaic *m, int64_t layer, const half_acts *x, doub
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dout, dz));
     if (m->c.gpt_cosine) bandwidths(m, i->kappa, beta);
     args a = causal_args(m, layer, x, beta);
-    a.in[4] = x->p;
+    a.in[4] = x->z;
     a.in[5] = x->stat;
+    a.keep = x->keep;
     a.in[6] = dz;
     a.out[0] = dq;
     a.out[1] = dk;

@@ -120,9 +120,19 @@ params dropout_params(const mosaic *m, double rate, uint32_t site)
     return p;
 }
 
+void mask_params(params *p, const params *drop)
+{
+    p->rate = drop->rate;
+    p->seed = drop->seed;
+    p->site = drop->site;
+    p->step = drop->step;
+    p->first_row = drop->first_row;
+    p->whole_T = drop->whole_T;
+}
+
 status residual_dropout(mosaic *m, uint32_t site, double *x)
 {
-    args a = {.in = {x}, .out = {x}, .d = {.N = m->B * m->T * m->c.d}};
+    args a = {.in = {x}, .out = {x}, .d = {.B = m->B, .T = m->T, .C = m->c.d}};
     a.p = dropout_params(m, m->c.drop_residual, site);
     return a.p.rate > 0 ? stage_run(m, dropout_ref, &a) : OK;
 }
@@ -134,15 +144,21 @@ args attention_args(const mosaic *m, int64_t layer, const double *q, const doubl
     const params drop =
         dropout_params(m, c->ctx_dropout ? c->drop_context : 0, site_of(layer, SITE_WEIGHTS));
     args a = {.in = {q, k, v, beta}, .d = head_dims(m), .p = c->method.p};
-    a.weights = c->method.weights;
-    a.weights_grad = c->method.weights_grad;
+    a.transform = c->method.op;
     a.p.lag = c->visible_lag;
     a.p.scale = 1;
-    a.p.rate = drop.rate;
-    a.p.seed = drop.seed;
-    a.p.site = drop.site;
-    a.p.step = drop.step;
+    mask_params(&a.p, &drop);
     return a;
+}
+
+size_t attention_keeps(const mosaic *m, int64_t B, int64_t T)
+{
+    size_t need = 0, keep = 0;
+    args a = {.d = {.B = B, .T = T, .H = m->c.H, .D = m->c.d / m->c.H}, .p = m->c.method.p};
+    a.transform = m->c.method.op;
+    a.need = &need;
+    a.keep_need = &keep;
+    return attention_ref(&a) == OK ? keep : 0;
 }
 
 static const double *bias_or_null(const mosaic *m, int64_t b)

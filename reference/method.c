@@ -11,8 +11,8 @@
 #include <string.h>
 
 typedef struct entry {
-    const char *name, *label, *op;
-    op_fn *weights, *weights_grad;
+    const char *name, *label;
+    op_id op;
     double alpha;
     int64_t k;
     int power;
@@ -22,31 +22,18 @@ typedef struct entry {
 
 static const entry table[] = {
 #define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
-    {#name, label, #op, op##_ref, op##_grad_ref, alpha, k, power, form, colour},
+    {#name, label, OP_##op, alpha, k, power, form, colour},
 #include "methods.def"
 #undef METHOD
 };
 enum { METHODS = sizeof table / sizeof *table };
 
 /* The families with a number in the name; NORMRELU_PAPER is zero. */
-static const entry family_entmax = {.label = "",
-                                    .op = "entmax",
-                                    .weights = entmax_ref,
-                                    .weights_grad = entmax_grad_ref,
-                                    .power = 2,
-                                    .colour = "#1f78b4"};
-static const entry family_softmax = {.label = "",
-                                     .op = "topk_softmax",
-                                     .weights = topk_softmax_ref,
-                                     .weights_grad = topk_softmax_grad_ref,
-                                     .power = 2,
-                                     .colour = "#a6761d"};
-static const entry family_uniform = {.label = "",
-                                     .op = "topk_uniform",
-                                     .weights = topk_uniform_ref,
-                                     .weights_grad = topk_uniform_grad_ref,
-                                     .power = 2,
-                                     .colour = "#666666"};
+static const entry family_entmax = {.label = "", .op = OP_entmax, .power = 2, .colour = "#1f78b4"};
+static const entry family_softmax = {
+    .label = "", .op = OP_topk_softmax, .power = 2, .colour = "#a6761d"};
+static const entry family_uniform = {
+    .label = "", .op = OP_topk_uniform, .power = 2, .colour = "#666666"};
 
 const char *method_name(int i)
 {
@@ -55,11 +42,10 @@ const char *method_name(int i)
 
 static void fill(method *m, const entry *e, const char *name, double alpha, int64_t k)
 {
-    *m = (method){.weights = e->weights, .weights_grad = e->weights_grad, .p = params_default()};
+    *m = (method){.op = e->op, .p = params_default()};
     snprintf(m->name, sizeof m->name, "%s", name);
     snprintf(m->label, sizeof m->label, "%s", e->label);
     snprintf(m->colour, sizeof m->colour, "%s", e->colour);
-    snprintf(m->op, sizeof m->op, "%s", e->op);
     m->p.alpha = alpha;
     if (k > 0) m->p.k = k;
     m->p.relumax_power = e->power;

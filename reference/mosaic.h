@@ -22,8 +22,7 @@ typedef struct method {
     char name[40];
     char label[64];
     char colour[8];
-    char op[24];                   /* row of ops.def */
-    op_fn *weights, *weights_grad; /* the reference functions of that row */
+    op_id op; /* the transform */
     params p;
 } method;
 

@@ -57,11 +57,8 @@ static args memory_args(const mosaic *m, int64_t layer, int64_t bank)
     const method *f = &m->c.pmem_method;
     const params drop =
         dropout_params(m, m->c.drop_memory, site_of(layer, SITE_MEMORY + (int)bank));
-    args a = {.d = head_dims(m), .p = f->p, .weights = f->weights, .weights_grad = f->weights_grad};
-    a.p.rate = drop.rate;
-    a.p.seed = drop.seed;
-    a.p.site = drop.site;
-    a.p.step = drop.step;
+    args a = {.d = head_dims(m), .p = f->p, .transform = f->op};
+    mask_params(&a.p, &drop);
     return a;
 }
 
@@ -143,7 +140,7 @@ static status bank_grad(mosaic *m, int64_t layer, int64_t bank, const double *q,
     a.in[0] = q;
     a.in[1] = mk;
     a.in[2] = slots(m, i, bank, 1);
-    a.in[4] = dz;
+    a.in[5] = dz;
     a.out[0] = dq;
     a.out[1] = m->c.pmem_norm ? dunit : dmk;
     a.out[2] = dmv;

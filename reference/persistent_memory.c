@@ -6,10 +6,11 @@
  *     backward  G_tm = <dz_t, mv_m> with the mask of p~,   ds = p (G - sum_m p G)
  *               dq_t = sum_m ds_tm mk_m,   dmk_m = sum ds_tm q_t,   dmv_m = sum p~_tm dz_t
  *
- * q (B,T,H,D), mk, mv (H,M,D) -> z (B,T,H,D), p (B,T,H,M). The bandwidth is in q = beta^2 k.
- * args.weights, if set, takes the place of softmax (beta = 1), and its gradient is
- * args.weights_grad. Reads rate, seed, site, step: where rate > 0, element ((b T + t) H + h) M + m
- * is dropped as in dropout.c; p is the weights before dropout.
+ * q (B,T,H,D), mk, mv (H,M,D) -> z (B,T,H,D), stat (B,T,H,S), that of the transform. The bandwidth
+ * is in q = beta^2 k. args.transform (softmax in every published model) has beta = 1. Reads rate,
+ * seed, site, step, first_row, whole_T: where rate > 0, weight m of row (b,t,h) is dropped as
+ * element ((b' T' + t) H + h) M + m of dropout.c, b' = first_row + b, T' = whole_T.
+ * The gradient's z and stat may be NULL: it reads neither.
  * Method: strips of rows of one head; the gradient has heads in parallel, each over its strips in
  * order, and recomputes the scores for the row statistics that a transform's gradient reads.
  * Source: Zhang et al. 2025; model 2.8.
@@ -34,9 +35,9 @@ static plan plan_of(const args *a, int64_t jobs, int tiles)
     return s;
 }
 
-static status check(const char *name, const args *a, op_fn *f, op_fn *g)
+static status check(const char *name, const args *a)
 {
-    if (!f != !g) return fail(ERR_ARG, "%s: expected a transform and its gradient", name);
+    TRY(transform_check(name, a->transform));
     if (!(a->p.rate >= 0 && a->p.rate < 1))
         return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", name, a->p.rate);
     return OK;
@@ -44,10 +45,11 @@ static status check(const char *name, const args *a, op_fn *f, op_fn *g)
 
 /* Dropout of `rows` rows of M whose first is row (b,t,h), and of G in place if given. Rows lie M
  * apart. */
-static void drop(const args *a, int64_t row, int64_t rows, const double *p, double *dropped,
-                 double *G)
+static void drop(const args *a, int64_t b, int64_t h, int64_t t, int64_t rows, const double *p,
+                 double *dropped, double *G)
 {
-    const int64_t M = a->d.M, H = a->d.H;
+    const int64_t M = a->d.M, H = a->d.H, whole = params_whole_T(&a->p, a->d.T);
+    const int64_t row = ((a->p.first_row + b) * whole + t) * H + h;
     for (int64_t r = 0; r < rows; r++)
         dropout_slice(&a->p, (row + r * H) * M, M, p + r * M, dropped + r * M, G ? G + r * M : NULL,
                       G ? G + r * M : NULL);
@@ -60,7 +62,7 @@ static status weigh(const args *a, const double *q, int64_t rows, const double *
     const int64_t M = a->d.M, D = a->d.D;
     matmul(rows, M, D, (view){q, a->d.H * D, 1}, (view){mk, 1, D}, c, M, 0);
     args f = {.in = {c}, .out = {p, stat}, .d = {.R = rows, .N = M}, .p = a->p};
-    return a->weights ? a->weights(&f) : softmax_ref(&f);
+    return reference_of(a->transform)(&f);
 }
 
 static status strip(const args *a, double *slab, int64_t b, int64_t h, int64_t t, int64_t rows)
@@ -69,8 +71,8 @@ static status strip(const args *a, double *slab, int64_t b, int64_t h, int64_t t
     double *c = slab, *p = slab + rows * M, *stat = p + rows * M, *all = OUT(double, 1);
     TRY(weigh(a, IN(double, 0) + row * D, rows, IN(double, 1) + h * M * D, c, p, stat));
     for (int64_t r = 0; r < rows && all; r++)
-        memcpy(all + (row + r * H) * M, p + r * M, (size_t)M * sizeof *p);
-    if (a->p.rate > 0) drop(a, row, rows, p, p, NULL);
+        memcpy(all + (row + r * H) * STATS, stat + r * STATS, STATS * sizeof *stat);
+    if (a->p.rate > 0) drop(a, b, h, t, rows, p, p, NULL);
     matmul(rows, D, M, (view){p, M, 1}, (view){IN(double, 2) + h * M * D, D, 1},
            OUT(double, 0) + row * D, H * D, 0);
     return OK;
@@ -81,7 +83,7 @@ status persistent_memory_ref(const args *a)
     const int64_t B = a->d.B, T = a->d.T, H = a->d.H;
     const plan s = plan_of(a, B * H, 2);
     if (a->need) return *a->need = (size_t)(s.slabs * s.slab) * sizeof(double), OK;
-    TRY(check("persistent_memory", a, NULL, NULL));
+    TRY(check("persistent_memory", a));
     status result = OK;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < s.slabs; i++)
@@ -100,7 +102,7 @@ status persistent_memory_ref(const args *a)
 static status strip_grad(const args *a, double *slab, int64_t b, int64_t h, int64_t t, int64_t rows)
 {
     const int64_t M = a->d.M, D = a->d.D, H = a->d.H, row = (b * a->d.T + t) * H + h;
-    const double *q = IN(double, 0) + row * D, *dz = IN(double, 4) + row * D;
+    const double *q = IN(double, 0) + row * D, *dz = IN(double, 5) + row * D;
     const double *mk = IN(double, 1) + h * M * D, *mv = IN(double, 2) + h * M * D;
     double *G = slab, *p = G + rows * M, *ds = p + rows * M, *stat = ds + rows * M;
     double *dmk = OUT(double, 1) + h * M * D, *dmv = OUT(double, 2) + h * M * D;
@@ -110,11 +112,11 @@ static status strip_grad(const args *a, double *slab, int64_t b, int64_t h, int6
     double *weight = p;
     if (a->p.rate > 0) {
         weight = ds; /* until it is computed */
-        drop(a, row, rows, p, weight, G);
+        drop(a, b, h, t, rows, p, weight, G);
     }
     matmul(M, D, rows, (view){weight, 1, M}, (view){dz, H * D, 1}, dmv, D, 1);
     args f = {.in = {NULL, p, stat, G}, .out = {ds}, .d = {.R = rows, .N = M}, .p = a->p};
-    TRY(a->weights_grad ? a->weights_grad(&f) : softmax_grad_ref(&f));
+    TRY(reference_of(gradient_of(a->transform))(&f));
     matmul(rows, D, M, (view){ds, M, 1}, (view){mk, D, 1}, OUT(double, 0) + row * D, H * D, 0);
     matmul(M, D, rows, (view){ds, 1, M}, (view){q, H * D, 1}, dmk, D, 1);
     return OK;
@@ -125,7 +127,7 @@ status persistent_memory_grad_ref(const args *a)
     const int64_t B = a->d.B, T = a->d.T, H = a->d.H;
     const plan s = plan_of(a, H, 3);
     if (a->need) return *a->need = (size_t)(s.slabs * s.slab) * sizeof(double), OK;
-    TRY(check("persistent_memory_grad", a, a->weights, a->weights_grad));
+    TRY(check("persistent_memory_grad", a));
     const size_t size = (size_t)(H * a->d.M * a->d.D) * sizeof(double);
     if (!OUT(double, 1) || !OUT(double, 2))
         return fail(ERR_ARG, "persistent_memory_grad: expected dq, dmk and dmv");

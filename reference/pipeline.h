@@ -52,7 +52,7 @@ typedef struct half_acts {
     double *key_norm;    /* (B,T,H)                                  */
     double *mix, *value; /* before and after value_mix               */
     double *value_norm;  /* (B,T,H)                                  */
-    double *p, *stat;    /* (B,H,T,T), (B,H,T,S); NULL: recomputed   */
+    double *stat, *keep; /* (B,H,T,S); what attention keeps for its gradient, or NULL */
     double *z;           /* what the output projection reads (GPT's MLP: d -> 4 d) */
     double *query, *raw; /* GPT: queries; q and k before unit norm (2 B T, d); MLP before GELU */
     double *query_norm;  /* (B,T,H)                                  */
@@ -128,11 +128,15 @@ status convolve_grad(mosaic *m, const double *x, int64_t K, int64_t shift, int64
                      const double *dy, double *dx);
 /* Rate, seed, site and step of a mask; rate 0 if dropout is off. */
 params dropout_params(const mosaic *m, double rate, uint32_t site);
+/* The mask of `drop` for another operation's parameters. */
+void mask_params(params *p, const params *drop);
 /* Dropout in place of rows (B T, d). */
 status residual_dropout(mosaic *m, uint32_t site, double *x);
 /* attention as the configuration wants it, with the dropout of the weights of a layer. */
 args attention_args(const mosaic *m, int64_t layer, const double *q, const double *k,
                     const double *v, const double *beta);
+/* Bytes that attention would like to keep of a call of this size. */
+size_t attention_keeps(const mosaic *m, int64_t B, int64_t T);
 status norm_forward(mosaic *m, int64_t w, int64_t b, const double *x, double *h, double *mean,
                     double *rstd);
 status norm_backward(mosaic *m, int64_t w, int64_t b, const double *x, const double *mean,

@@ -59,12 +59,9 @@ status mosaic_ref_probe(const mosaic *m, const char *name, const double **values
     *count = pairs;
     if (scores) return cosines(m, m->probe), OK;
     bandwidths(m, m->layers[0].ctx.kappa, m->per_head);
-    args a = {.in = {x->key, x->key, x->value, m->per_head}, .out = {m->t[0], m->probe}};
-    a.d = head_dims(m);
-    a.p = m->c.method.p;
-    a.weights = m->c.method.weights;
-    a.p.lag = m->c.visible_lag;
-    a.p.scale = 1;
     if (m->c.arch == ARCH_GPT) return fail(ERR_ARG, "probe: weights: expected a mosaic");
-    return stage_run(room, attention_ref, &a);
+    args a = attention_args(m, 0, x->key, x->key, NULL, NULL);
+    a.in[2] = m->per_head;
+    a.out[0] = m->probe;
+    return stage_run(room, attention_weights_ref, &a);
 }

@@ -16,6 +16,10 @@
  *   - Operations never allocate. If args.need is not NULL the operation writes the bytes of
  *     scratch it wants to *args.need, computes nothing and returns OK; the caller then passes
  *     that much memory (256-byte aligned) in args.work.
+ *   - What a forward would like its own gradient to find again it says in the same question, in
+ *     *args.keep_need (if that is not NULL), and leaves in args.keep: an opaque buffer that only
+ *     the gradient of the same implementation reads, with the same arguments. It is optional on
+ *     both sides: with keep NULL the forward keeps nothing and the gradient computes it again.
  *   - Outputs never alias inputs unless the operation's file says so.
  *   - Results do not depend on the number of threads.
  *
@@ -98,6 +102,51 @@ typedef struct dims {
     int64_t M; /* persistent slots per head              */
 } dims;
 
+/* Every operation by its identity: OP_softmax, ... in the order of ops.def. */
+typedef enum op_id {
+    OP_none = -1,
+#define OP(name, ...) OP_##name,
+#include "ops.def"
+#undef OP
+    OPS
+} op_id;
+
+/* What an operation is; a gradient is of the kind of its forward. The first are the row transforms,
+ * by the rule of their weights (a function of beta^2 (c - m), or of c). */
+typedef enum op_kind {
+    EXPONENTIAL, /* e^s over the selected keys              */
+    UNIFORM,     /* 1 over the selected keys                */
+    ENTMAX,      /* [s - tau]_+^r, tau solved for           */
+    RELUMAX,     /* [b - beta^power (m - c)]_+              */
+    NORMRELU,    /* [A c + b]_+                             */
+    REGRESSION,  /* K(|u|/h) by its definition, no gradient */
+    PRODUCT,     /* of matrices                             */
+    ATTENTION,   /* a transform of the scores of q and k    */
+    MEMORY,      /* the same of learned slots               */
+    STAGE,       /* any other part of a model               */
+    NOISE,       /* drawn by the position of a value        */
+    UPDATE       /* of the parameters                       */
+} op_kind;
+
+/* What an operation reads of params, or of args. */
+enum op_reads {
+    P_NOTHING = 0,
+    P_ALPHA = 1,       /* alpha                                        */
+    P_K = 2,           /* k                                            */
+    P_FORM = 4,        /* form, empty, slope, offset                   */
+    P_RELUMAX = 8,     /* relumax_b, relumax_power                     */
+    P_EXPONENT = 16,   /* exponent                                     */
+    P_TRANSFORM = 32,  /* args.transform, and what that reads          */
+    P_SCORES = 64,     /* lag, scale                                   */
+    P_GUARD = 128,     /* eps and eps_add of a norm                    */
+    P_VARIANCE = 256,  /* eps of a variance                            */
+    P_RATE = 512,      /* rate, seed, site, step, first_row, whole_T   */
+    P_OPTIMIZER = 1024 /* lr, beta1, beta2, eps, decay, clip, update   */
+};
+
+/* The name of a row of ops.def; "none" for OP_none. */
+const char *op_name(op_id id);
+
 /* What a forward transform leaves in stat[r][] for the backward and for the figures.
  * STAT_NORM: softmax and top-k softmax: ln sum_j exp(s_j - s_max) over the selected keys;
  *            entmax and sparsemax: omega = z_max - tau = p_max^(alpha-1);
@@ -150,6 +199,8 @@ typedef struct params {
     double rate;          /* dropout: probability of a zero, 0 <= rate < 1              */
     uint64_t seed;        /* dropout: Philox key                                        */
     uint32_t site, step;  /* dropout: Philox counter words 2 and 3                      */
+    int64_t first_row;    /* dropout: sample 0 of the call is this one of the step      */
+    int64_t whole_T;      /* dropout: T of the step, >= T of the call; 0: the same      */
     double lr, beta1, beta2, decay, clip; /* adamw                                      */
     int64_t update; /* adamw: 1 for the first update                              */
 } params;
@@ -169,21 +220,28 @@ typedef struct args {
     dims d;
     const int32_t *live; /* R entries, 0 <= live[r] <= N, or NULL                         */
     params p;
-    dtype type;          /* working type of the kernels; F64 in reference/             */
-    op_fn *weights;      /* attention: the forward transform                           */
-    op_fn *weights_grad; /* attention_grad: its backward                               */
-    void *work;          /* scratch                                                    */
-    size_t *need;        /* not NULL: only tell the bytes of scratch                   */
-    void *stream;        /* cudaStream_t or NULL                                       */
+    dtype type;        /* working type of the kernels; F64 in reference/             */
+    op_id transform;   /* attention, memory: the transform of the scores; 0: softmax */
+    void *work;        /* scratch                                                    */
+    size_t *need;      /* not NULL: only tell the bytes of scratch                   */
+    void *keep;        /* what a forward leaves for its gradient, or NULL            */
+    size_t *keep_need; /* asked with need: the bytes of keep                         */
+    void *stream;      /* cudaStream_t or NULL                                       */
 } args;
 
 #define IN(type, i) ((const type *)a->in[i])
 #define OUT(type, i) ((type *)a->out[i])
 
 /* Prototypes: softmax_ref, softmax_grad_ref, ... */
-#define OP(name, title, signature, grad, laws, tol, source) op_fn name##_ref;
+#define OP(name, ...) op_fn name##_ref;
 #include "ops.def"
 #undef OP
+
+/* T of the whole step, of whose masks a call draws its part. */
+static inline int64_t params_whole_T(const params *p, int64_t T)
+{
+    return p->whole_T > 0 ? p->whole_T : T;
+}
 
 /* What a device is; unknown numbers are 0, unknown texts "". */
 typedef struct device_facts {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * stage.h — what the model's stages share: sums whose order is fixed, so that no result depends on
- * threads, compiler or vector width.
+ * threads, compiler or vector width; masks; and the reference of an operation by its identity.
  */
 #ifndef MOSAIC_STAGE_H
 #define MOSAIC_STAGE_H
@@ -61,6 +61,22 @@ static inline double length(const double *x, int64_t n)
  * (dropout.c). */
 void dropout_slice(const params *p, int64_t first, int64_t count, const double *x, double *y,
                    const double *x2, double *y2);
+
+/* The reference of an operation and the identity of its gradient; NULL, OP_none if there is none.
+ */
+op_fn *reference_of(op_id id);
+op_id gradient_of(op_id id);
+/* OK if attention can be handed it: a row transform that has a gradient; else ERR_ARG. */
+status transform_check(const char *name, op_id id);
+
+/* live[t] = |N(t)| = max(0, t + 1 - lag), t < T. */
+void attention_live(const args *a, int32_t *live);
+/* Weights of rows [t,t+rows) of one head (b H + h) of an attention call whose in[0], in[1] are q
+ * and k: p (rows,T), stat (rows,S); c (rows,T) and row_beta (rows) are scratch. beta (H) or NULL.
+ */
+status attention_rows(const args *a, const double *beta, const int32_t *live, int64_t head,
+                      int64_t t, int64_t rows, double *c, double *row_beta, double *p,
+                      double *stat);
 
 #ifdef __cplusplus
 }

@@ -20,6 +20,7 @@
 
 #include "logits.h"
 #include "matmul.h"
+#include "stage.h"
 
 typedef struct memory {
     double *s[2];          /* leaky sums: contextual, persistent                            */
@@ -167,7 +168,7 @@ static status read_pairs(reader *s, const memory *x, const double *query, int64_
         s->scores[i] *= scale;
     args a = {.in = {s->scores, beta}, .out = {s->weights, s->stat}, .p = s->m.c.method.p};
     a.d = (dims){.R = H, .N = live};
-    TRY(s->m.c.method.weights(&a));
+    TRY(reference_of(s->m.c.method.op)(&a));
     for (int64_t h = 0; h < H; h++) {
         const view p = {s->weights + h * live, live, 1};
         matmul(1, D, live, p, (view){x->values + h * D, d, 1}, z + h * D, D, 0);

@@ -7,27 +7,6 @@
 
 #include "check.h"
 
-static int starts(const op *o, const char *stem)
-{
-    return strncmp(o->name, stem, strlen(stem)) == 0;
-}
-
-int uses_alpha(const op *o)
-{
-    return starts(o, "entmax");
-}
-
-int uses_k(const op *o)
-{
-    return starts(o, "topk");
-}
-
-const char *type_name(dtype t)
-{
-    static const char *const names[] = {"f64", "f32", "bf16", "f16", "i32"};
-    return names[t];
-}
-
 static int normrelu_variant(int i, variant *v)
 {
     static const struct {
@@ -77,16 +56,43 @@ static int kernel_variant(int i, variant *v)
 /* Attention with every transform, in a mosaic (lag 1) and in GPT (lag 0, scaled). */
 static int attention_variant(int i, variant *v)
 {
-    static const char *const transforms[] = {"softmax", "sparsemax",    "entmax",      "normrelu",
-                                             "relumax", "topk_softmax", "topk_uniform"};
-    enum { COUNT = sizeof transforms / sizeof *transforms };
-    if (i >= 2 * COUNT) return 0;
-    v->transform = transforms[i % COUNT];
+    int count = 0;
+    while (transform_at(count) != OP_none)
+        count++;
+    if (i >= 2 * count) return 0;
+    v->transform = transform_at(i % count);
     v->p.form = NORMRELU_CODE_MATRIX;
     v->p.k = 3;
-    v->p.lag = i < COUNT;
-    v->p.scale = i < COUNT ? 1 : 0.125;
-    snprintf(v->label, sizeof v->label, "%s lag %d", v->transform, i < COUNT);
+    v->p.lag = i < count;
+    v->p.scale = i < count ? 1 : 0.125;
+    snprintf(v->label, sizeof v->label, "%s lag %d", op_name(v->transform), i < count);
+    return 1;
+}
+
+/* The persistent memory with every transform that needs no bandwidth of its own, and with a mask.
+ */
+static int memory_variant(int i, variant *v)
+{
+    v->transform = transform_at(i);
+    if (v->transform == OP_none) return 0;
+    v->p.form = NORMRELU_CODE_EFT;
+    v->p.k = 3;
+    v->p.rate = i % 2 ? 0.1 : 0;
+    snprintf(v->label, sizeof v->label, "%s%s", op_name(v->transform), i % 2 ? " dropout" : "");
+    return 1;
+}
+
+/* A mask of a whole step, and of a part of one: three samples in, cut short. */
+static int noise_variant(int i, variant *v)
+{
+    static const struct {
+        const char *label;
+        int64_t first_row, whole_T;
+    } rows[] = {{"whole", 0, 0}, {"part", 3, 0}, {"cut", 3, 7}, {"cut by 4", 5, 8}};
+    if (i >= (int)(sizeof rows / sizeof *rows)) return 0;
+    snprintf(v->label, sizeof v->label, "%s", rows[i].label);
+    v->p.first_row = rows[i].first_row;
+    v->p.whole_T = rows[i].whole_T;
     return 1;
 }
 
@@ -110,25 +116,27 @@ static int adamw_variant(int i, variant *v)
 
 int check_variant(const op *o, int i, double alpha, int64_t top, variant *v)
 {
+    static const struct {
+        unsigned reads;
+        int (*variant)(int i, variant *v);
+    } rows[] = {{P_FORM, normrelu_variant},    {P_RELUMAX, relumax_variant},
+                {P_EXPONENT, kernel_variant},  {P_SCORES, attention_variant},
+                {P_TRANSFORM, memory_variant}, {P_GUARD, norm_variant},
+                {P_OPTIMIZER, adamw_variant},  {P_RATE, noise_variant}};
     *v = (variant){.p = call_params(o)};
-    if (uses_alpha(o)) v->p.alpha = alpha;
-    if (uses_k(o)) v->p.k = top;
-    if (starts(o, "normrelu")) return normrelu_variant(i, v);
-    if (starts(o, "relumax")) return relumax_variant(i, v);
-    if (starts(o, "kernel_regression")) return kernel_variant(i, v);
-    if (starts(o, "attention")) return attention_variant(i, v);
-    if (starts(o, "unit_norm") || starts(o, "value_mix")) return norm_variant(i, v);
-    if (starts(o, "adamw")) return adamw_variant(i, v);
+    if (o->reads & P_ALPHA) v->p.alpha = alpha;
+    if (o->reads & P_K) v->p.k = top;
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+        if (o->reads & rows[r].reads) return rows[r].variant(i, v);
     return i == 0;
 }
 
-/* The longest inner axis that keeps a stage affordable: attention stores T x T weights, a product
- * costs n^2 a row. */
-static int64_t longest(const op *o)
+/* Does a problem fit a check: products of at most 2^30 operations, sequences of at most 4097? */
+static int affordable(const op *o, const dims *d, int64_t n)
 {
-    if (starts(o, "attention") || starts(o, "linear")) return 1024;
-    if (strstr(o->signature, ":BTHD")) return 4097;
-    return INT64_MAX;
+    const params p = call_params(o);
+    if (o->flop(d, &p) > 0x1p30) return 0;
+    return n <= 4097 || !strstr(o->signature, ":BTHD");
 }
 
 dims match_dims(const op *o, int64_t n, int64_t rows)
@@ -143,6 +151,6 @@ dims match_dims(const op *o, int64_t n, int64_t rows)
         d.D = n % 2 ? 5 : 64;
         if (strstr(o->signature, ":HMD")) d.T = 33;
     }
-    if (n > longest(o)) d.B = 0;
+    if (!affordable(o, &d, n)) d.B = 0;
     return d;
 }

@@ -25,8 +25,8 @@ static void print_repro(const check *k, const char *what, const char *subject)
     if (c->op && c->type != F64) fprintf(stderr, " type=%s", type_name(c->type));
     if (c->op && c->n) fprintf(stderr, " n=%lld", (long long)c->n);
     if (c->op && c->rows) fprintf(stderr, " rows=%lld", (long long)c->rows);
-    if (c->op && uses_alpha(c->op)) fprintf(stderr, " alpha=%.17g", c->alpha);
-    if (c->op && uses_k(c->op)) fprintf(stderr, " k=%lld", (long long)c->k);
+    if (c->op && (c->op->reads & P_ALPHA)) fprintf(stderr, " alpha=%.17g", c->alpha);
+    if (c->op && (c->op->reads & P_K)) fprintf(stderr, " k=%lld", (long long)c->k);
     if (c->beta > 0) fprintf(stderr, " beta=%.17g", c->beta);
     if (c->input) fprintf(stderr, " input=%s", c->input);
     if (c->op) fprintf(stderr, " seed=%llu", (unsigned long long)c->seed);
@@ -47,8 +47,8 @@ void check_report(check *k, const char *what, const char *about, const match *m)
     else
         snprintf(row.subject, sizeof row.subject, "%s", m->tensor);
     snprintf(row.input, sizeof row.input, "%s", c->input ? c->input : "");
-    if (c->op && uses_alpha(c->op)) row.alpha = c->alpha;
-    if (c->op && uses_k(c->op)) row.k = c->k;
+    if (c->op && (c->op->reads & P_ALPHA)) row.alpha = c->alpha;
+    if (c->op && (c->op->reads & P_K)) row.k = c->k;
     row.seed = (int64_t)c->seed;
     row.support = m->support;
     snprintf(row.verdict, sizeof row.verdict, "%s", verdict_text(v));
@@ -74,10 +74,19 @@ static const int64_t grad_lengths[] = {1, 2, 7, 17};
 
 /* Run the case at hand. One that an implementation refuses is a failed row like any other; without
  * memory or device nothing after it means anything. */
-static status run_case(check *k, part *run)
+static status run_case(check *k, const words *w, part *run)
 {
-    const status s = run(k);
+    const check_case *c = &k->at;
+    const dims d = match_dims(c->op, c->n, c->rows);
+    const char *why = impl_declines(c->impl, &d, c->type, c->v.transform);
     match m = {.error = INFINITY};
+    if (d.B == 0) return OK; /* a length that no check affords */
+    if (why || impl_passed_over(w, c->impl, &d, c->type, c->v.transform)) {
+        k->declined++;
+        if (why) snprintf(k->why, sizeof k->why, "%s", why);
+        return OK;
+    }
+    const status s = run(k);
     if (s == OK || s == ERR_MEMORY || s == ERR_DEVICE) return s;
     fprintf(stderr, "mosaic check: %s\n", last_error());
     snprintf(m.tensor, sizeof m.tensor, "%s", status_text(s));
@@ -91,7 +100,7 @@ static status each_input(check *k, const words *w, part *run)
     for (int i = 0; input_name(i); i++) {
         k->at.input = input_name(i);
         if (word_chooses(w, "input", k->at.input) && input_applies(k->at.input, k->at.op))
-            TRY(run_case(k, run));
+            TRY(run_case(k, w, run));
     }
     return OK;
 }
@@ -100,15 +109,15 @@ static status each_input(check *k, const words *w, part *run)
 static status each_variant(check *k, const words *w, part *run)
 {
     const op *o = k->at.op;
-    const int64_t alphas = uses_alpha(o) ? word_count(w, "alpha") : 1;
-    const int64_t tops = uses_k(o) ? word_count(w, "k") : 1;
+    const int64_t alphas = o->reads & P_ALPHA ? word_count(w, "alpha") : 1;
+    const int64_t tops = o->reads & P_K ? word_count(w, "k") : 1;
     const int64_t betas = word_given(w, "beta") ? word_count(w, "beta") : 1;
     for (int64_t i = 0; i < alphas * tops * betas; i++) {
         k->at.alpha = word_real_at(w, "alpha", i % alphas);
         k->at.k = word_int_at(w, "k", i / alphas % tops);
         k->at.beta = word_given(w, "beta") ? word_real_at(w, "beta", i / alphas / tops) : 0;
         for (int v = 0; check_variant(o, v, k->at.alpha, k->at.k, &k->at.v); v++)
-            TRY(run == check_grad ? run_case(k, run) : each_input(k, w, run));
+            TRY(run == check_grad ? run_case(k, w, run) : each_input(k, w, run));
     }
     return OK;
 }
@@ -130,7 +139,7 @@ static status each_length(check *k, const words *w, const char *what, part *run,
 static status check_impl(check *k, const words *w)
 {
     const check_case *c = &k->at;
-    const int reference = c->impl->where == &ref_backend;
+    const int reference = c->impl->reference;
     if (word_chooses(w, "what", "law") && op_is_transform(c->op) && reference)
         TRY(each_length(k, w, "law", check_law, LENGTHS(law_lengths)));
     if (word_chooses(w, "what", "law") && op_is_transform(c->op) && !reference)
@@ -140,11 +149,6 @@ static status check_impl(check *k, const words *w)
     if (word_chooses(w, "what", "match") && !reference)
         TRY(each_length(k, w, "match", check_match, LENGTHS(kernel_lengths)));
     return OK;
-}
-
-static dtype type_of(const char *name)
-{
-    return strcmp(name, "bf16") == 0 ? BF16 : strcmp(name, "f16") == 0 ? F16 : F32;
 }
 
 /* Every implementation asked for, in every type. *absent: why one could not run. */
@@ -163,12 +167,11 @@ static status check_impls(check *k, const words *w, const char **absent)
             *absent = impl_absent(im);
             continue;
         }
-        const int64_t types = im->where == &ref_backend ? 1 : word_count(w, "type");
-        progress_step(&bar, done++, im->op);
-        for (int64_t t = 0; t < types; t++) {
-            k->at = (check_case){.op = op_find(im->op), .impl = im, .type = F64};
+        progress_step(&bar, done++, op_name(im->op));
+        dtype type;
+        for (int t = 0; (type = impl_type(w, im, t)) != I32; t++) {
+            k->at = (check_case){.op = op_at(im->op), .impl = im, .type = type};
             k->at.seed = (uint64_t)word_int(w, "seed");
-            if (im->where != &ref_backend) k->at.type = type_of(word_text_at(w, "type", t));
             TRY(check_impl(k, w));
         }
     }
@@ -216,7 +219,7 @@ static status check_all(check *k, const words *w, const char **absent)
     if (word_given(w, "golden") && !word_given(w, "what")) return OK;
     TRY(check_impls(k, w, absent));
     if (word_chooses(w, "what", "claim") && (word_given(w, "claim") || !word_given(w, "op")) &&
-        word_chooses(w, "impl", "ref"))
+        (word_chooses(w, "impl", "ref") || word_chooses(w, "impl", "auto")))
         TRY(check_claims(k, w));
     return OK;
 }
@@ -236,9 +239,14 @@ int verb_check(const words *w)
         fprintf(stderr, "mosaic check: skipped: %s\n", absent);
         return EXIT_SKIP;
     }
+    if (k.rows == 0 && *k.why) {
+        fprintf(stderr, "mosaic check: skipped: %s\n", k.why);
+        return EXIT_SKIP;
+    }
     if (k.rows == 0) return usage_error("check: nothing to check for these words");
-    fprintf(stderr, "mosaic check: %lld rows, %lld failed, %lld marginal%s%s\n", (long long)k.rows,
-            (long long)k.failed, (long long)k.marginal, absent ? "; kernels skipped: " : "",
-            absent ? absent : "");
+    fprintf(stderr, "mosaic check: %lld rows, %lld failed, %lld marginal%s%s%s%s\n",
+            (long long)k.rows, (long long)k.failed, (long long)k.marginal,
+            absent ? "; kernels skipped: " : "", absent ? absent : "", *k.why ? "; declined: " : "",
+            k.why);
     return k.failed ? EXIT_CHECK : EXIT_GOOD;
 }

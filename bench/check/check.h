@@ -17,7 +17,7 @@ extern "C" {
 typedef struct variant {
     char label[24]; /* "" if the operation has only one */
     params p;
-    const char *transform; /* attention: what it is handed */
+    op_id transform; /* attention, memory: of the scores */
 } variant;
 
 /* One case: a problem that a command line can repeat. Unused parts are NULL, 0 or NaN. */
@@ -35,6 +35,8 @@ typedef struct check_case {
 typedef struct check {
     results *file;
     int64_t rows, failed, marginal; /* reported */
+    int64_t declined;               /* cases that an implementation does not take */
+    char why[160];                  /* the last of them, for the user */
     status written;                 /* of the results file */
     const char *what;               /* the part that runs */
     check_case at;
@@ -55,11 +57,8 @@ const char *claim_name(int i);
 /* The i-th variant of an operation (normalised ReLU forms, transforms of attention, ...) for this
  * alpha and k; 0 past the end. */
 int check_variant(const op *o, int i, double alpha, int64_t top, variant *v);
-int uses_alpha(const op *o);
-int uses_k(const op *o);
 /* Sizes of the problem of length n for match; B = 0 if the operation does not take that length. */
 dims match_dims(const op *o, int64_t n, int64_t rows);
-const char *type_name(dtype t);
 
 #ifdef __cplusplus
 }

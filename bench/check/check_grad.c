@@ -34,16 +34,19 @@ static void keep(const call *f, double *const *to)
         memcpy(to[i], f->out[i], (size_t)f->out_count[i] * sizeof(double));
 }
 
-/* Did the support, or the largest key, stay the same from `below` to the outputs of f? */
+/* Did the support, or the largest key, stay the same from `below` to the outputs of f? What shows
+ * no weights shows at least how many there are. */
 static int same_pattern(const slope *s, double *const *other)
 {
     const int p = signature_out(&s->f->sig, "p"), stat = signature_out(&s->f->sig, "stat");
-    const double *now = p < 0 ? NULL : s->f->out[p];
-    for (int64_t j = 0; now && j < s->f->out_count[p]; j++)
-        if ((now[j] > 0) != (other[p][j] > 0)) return 0;
-    now = stat < 0 || !op_is_transform(s->f->op) ? NULL : s->f->out[stat];
-    for (int64_t j = STAT_ARG; now && j < s->f->out_count[stat]; j += STATS)
-        if (now[j] != other[stat][j]) return 0;
+    const double *weight = p < 0 ? NULL : s->f->out[p];
+    const double *row = stat < 0 ? NULL : s->f->out[stat];
+    for (int64_t j = 0; weight && j < s->f->out_count[p]; j++)
+        if ((weight[j] > 0) != (other[p][j] > 0)) return 0;
+    for (int64_t j = 0; row && j < s->f->out_count[stat]; j += STATS)
+        if (row[j + STAT_ARG] != other[stat][j + STAT_ARG] ||
+            row[j + STAT_COUNT] != other[stat][j + STAT_COUNT])
+            return 0;
     return 1;
 }
 
@@ -193,7 +196,6 @@ static void difference_reported(void *user, const char *name, double error, doub
 status check_grad(check *k)
 {
     const op *grad = op_grad(k->at.op);
-    const char *transform = k->at.v.transform;
     dims d = call_dims(k->at.op, k->at.n, 1);
     call *f = NULL, *g = NULL;
     d.B = d.H = 2;
@@ -203,9 +205,8 @@ status check_grad(check *k)
     d.R = 6;
     k->at.input = NULL;
     status t = call_create(&f, k->at.op, k->at.impl, &d, &k->at.v.p, F64);
-    if (t == OK) t = call_create(&g, grad, impl_find(grad->name, "ref"), &d, &k->at.v.p, F64);
-    if (t == OK && transform) t = call_weights(f, transform);
-    if (t == OK && transform) t = call_weights(g, transform);
+    if (t == OK) t = call_create(&g, grad, impl_reference(grad->id), &d, &k->at.v.p, F64);
+    if (t == OK) f->a.transform = g->a.transform = k->at.v.transform;
     if (t == OK) t = fill(f, k->at.seed);
     if (t == OK) t = differences_check(f, g, k->at.seed, difference_reported, k);
     call_destroy(f);

@@ -12,15 +12,13 @@
 #include "op/inputs.h"
 #include "laws.h"
 
-/* A filled call of the case at hand; *c = NULL if the operation does not take that length. */
+/* A filled call of the case at hand. */
 static status open_case(check *k, call **c)
 {
     const dims d = match_dims(k->at.op, k->at.n, k->at.rows);
-    *c = NULL;
-    if (d.B == 0) return OK;
     TRY(call_create(c, k->at.op, k->at.impl, &d, &k->at.v.p, k->at.type));
-    status s = k->at.v.transform ? call_weights(*c, k->at.v.transform) : OK;
-    if (s == OK) s = inputs_fill(*c, k->at.input, k->at.beta, k->at.seed);
+    (*c)->a.transform = k->at.v.transform;
+    status s = inputs_fill(*c, k->at.input, k->at.beta, k->at.seed);
     if (s != OK) {
         call_destroy(*c);
         *c = NULL;
@@ -65,37 +63,78 @@ static status alone(call *c, match *m)
     return OK;
 }
 
+/* The worst of some outputs, under a name of its own. */
+static void worst_of(const match *all, int count, match *m, const char *name)
+{
+    *m = all[0];
+    for (int i = 1; i < count; i++)
+        if (match_verdict(&all[i]) > match_verdict(m)) *m = all[i];
+    snprintf(m->tensor, sizeof m->tensor, "%s", name);
+}
+
 /* The gradient without its last output, which has a kernel of its own: the worst of the others. */
 static status without_last(call *c, match *m)
 {
     match all[MAX_TENSORS];
+    char name[20];
     int count = 0;
     c->omit_out = 1u << (c->sig.outputs - 1);
     status s = call_once(c);
     if (s == OK) s = match_call(c, all, &count);
     c->omit_out = 0;
     if (s != OK) return s;
-    *m = all[0];
-    for (int i = 1; i < count; i++)
-        if (match_verdict(&all[i]) > match_verdict(m)) *m = all[i];
-    snprintf(m->tensor, sizeof m->tensor, "no %s", c->sig.out[c->sig.outputs - 1].name);
+    snprintf(name, sizeof name, "no %s", c->sig.out[c->sig.outputs - 1].name);
+    worst_of(all, count, m, name);
     return OK;
+}
+
+/* The inputs of a forward as its gradient has them; 0 if the gradient lacks one. */
+static int inputs_back(call *f, const call *g)
+{
+    for (int i = 0; i < f->sig.inputs; i++) {
+        const void *from = call_in(g, f->sig.in[i].name);
+        if (!from) return 0;
+        memcpy(f->in[i], from, (size_t)f->in_count[i] * host_size(&f->sig.in[i]));
+    }
+    return 1;
+}
+
+/* The gradient that finds what the forward of the same implementation kept. *kept: 0 if that keeps
+ * nothing. */
+static status after_forward(call *g, match *m, int *kept)
+{
+    const op *forward = op_forward(g->op);
+    const impl *im = forward ? impl_find(forward->id, g->impl->name) : NULL;
+    match all[MAX_TENSORS];
+    int count = 0;
+    call *f;
+    *kept = 0;
+    if (!im) return OK;
+    TRY(call_beside(&f, g, forward, im, &g->a.d));
+    status s = inputs_back(f, g) ? call_keep(g, f, kept) : OK;
+    if (s == OK && *kept) s = call_run(g);
+    if (s == OK && *kept) s = call_get(g);
+    if (s == OK && *kept) s = match_call(g, all, &count);
+    if (s == OK && *kept) worst_of(all, count, m, "after its forward");
+    call_destroy(f);
+    return s;
 }
 
 /* A stage has one family of inputs and is repeated the more often: 20 runs of every kernel. */
 status check_match(check *k)
 {
     call *c;
-    match matches[MAX_TENSORS + 3] = {0};
-    int count = 0;
+    match matches[MAX_TENSORS + 4] = {0};
+    int count = 0, kept = 0;
     TRY(open_case(k, &c));
-    if (!c) return OK;
     const int rows = op_is_transform(c->op) || op_is_transform_grad(c->op);
     status s = call_once(c);
     if (s == OK) s = match_call(c, matches, &count);
     if (s == OK) s = repeat(c, rows ? 2 : 19, &matches[count++]);
     if (s == OK && c->sig.outputs > 1) s = alone(c, &matches[count++]);
     if (s == OK && rows && c->sig.outputs > 2) s = without_last(c, &matches[count++]);
+    if (s == OK) s = after_forward(c, &matches[count], &kept);
+    count += kept;
     for (int i = 0; s == OK && i < count; i++)
         check_report(k, "match", k->at.op->name, &matches[i]);
     call_destroy(c);
@@ -113,7 +152,6 @@ status check_law(check *k)
 {
     call *c;
     TRY(open_case(k, &c));
-    if (!c) return OK;
     status s = laws_check(c, k->at.seed, law_reported, k);
     call_destroy(c);
     return s;

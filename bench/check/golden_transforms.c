@@ -21,6 +21,7 @@
 
 #include "match.h"
 #include "mosaic.h"
+#include "op/op.h"
 
 typedef struct group {
     const char *path, *name; /* file; "<method>/n<N>" */
@@ -108,13 +109,9 @@ static status run_reference(group *g)
                            .d = {.R = g->R, .N = g->N},
                            .live = g->live,
                            .p = g->m.p};
-    TRY(g->m.weights(&forward));
-    return g->m.weights_grad(&backward);
-}
-
-static int is(const group *g, const char *stem)
-{
-    return strncmp(g->m.op, stem, strlen(stem)) == 0;
+    const op *transform = op_at(g->m.op);
+    TRY(transform->ref(&forward));
+    return op_grad(transform)->ref(&backward);
 }
 
 /* Is there a choice among equal keys in row r? */
@@ -124,7 +121,7 @@ static int has_choice(const group *g, int64_t r)
     const int64_t n = g->live[r];
     int64_t above = 0, equal = 0;
     double last = -INFINITY;
-    if (is(g, "topk")) { /* the k-th largest */
+    if (op_at(g->m.op)->reads & P_K) { /* the k-th largest */
         for (int64_t j = 0; j < n; j++)
             if (g->q[r * g->N + j] > 0) last = last == -INFINITY || c[j] < last ? c[j] : last;
         for (int64_t j = 0; j < n; j++) {
@@ -133,7 +130,7 @@ static int has_choice(const group *g, int64_t r)
         }
         return above + equal > g->m.p.k;
     }
-    if (is(g, "relumax")) {
+    if (g->m.op == OP_relumax) {
         for (int64_t j = 0; j < n; j++)
             equal += c[j] == g->stat[r * STATS + STAT_MAX];
         return equal > 1;

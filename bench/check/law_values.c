@@ -21,8 +21,7 @@ status law_rows(law_state *s, double *error)
 
 status law_simplex(law_state *s, double *error)
 {
-    const int may_be_zero =
-        s->c->a.p.empty == EMPTY_ZERO && strcmp(s->c->op->name, "normrelu") == 0;
+    const int may_be_zero = s->c->a.p.empty == EMPTY_ZERO && s->c->op->kind == NORMRELU;
     for (int64_t r = 0; r < s->R; r++) {
         const double *p = s->p + r * s->N;
         const int64_t keys = keys_of(s, s->scores, r), n = live_of(s, r);
@@ -88,7 +87,7 @@ status law_order(law_state *s, double *error)
 /* Selected keys only; underflow may take weights of selected keys, not of the first. */
 status law_selection(law_state *s, double *error)
 {
-    const int uniform = strcmp(s->c->op->name, "topk_uniform") == 0;
+    const int uniform = s->c->op->kind == UNIFORM;
     for (int64_t r = 0; r < s->R; r++) {
         const double *c = s->scores + r * s->N, *p = s->p + r * s->N;
         const int64_t n = live_of(s, r), keys = keys_of(s, s->scores, r);

@@ -30,8 +30,7 @@ static double root(const law_state *s)
 
 int law_breaks_ties(const call *c)
 {
-    return (c->op->laws & TOPK) ||
-           (strcmp(c->op->name, "normrelu") == 0 && c->a.p.empty == EMPTY_ARGMAX);
+    return (c->op->laws & TOPK) || (c->op->kind == NORMRELU && c->a.p.empty == EMPTY_ARGMAX);
 }
 
 static const struct law {

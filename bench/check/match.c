@@ -49,8 +49,7 @@ static status make_reference(const call *c, call **ref)
     for (int i = 0; i < c->sig.outputs; i++)
         if (*c->sig.out[i].shape != letter) letter = 0;
     if (letter) *dims_axis(&d, letter) = c->distinct;
-    TRY(call_create(ref, c->op, impl_find(c->op->name, "ref"), &d, &c->a.p, F64));
-    return c->transform ? call_weights(*ref, c->transform) : OK;
+    return call_beside(ref, c, c->op, impl_reference(c->op->id), &d);
 }
 
 static status run_reference(const call *c, call **ref)
@@ -58,19 +57,13 @@ static status run_reference(const call *c, call **ref)
     TRY(make_reference(c, ref));
     call *f = *ref;
     for (int i = 0; i < f->sig.inputs; i++) {
-        const size_t size = f->sig.in[i].storage == 'i' ? sizeof(int32_t) : sizeof(double);
+        const size_t size = host_size(&f->sig.in[i]);
         memcpy(f->in[i], c->in[i], (size_t)f->in_count[i] * size);
     }
     memcpy(f->live, c->live, (size_t)f->a.d.R * sizeof *f->live);
     f->use_live = c->use_live;
     f->omit_in = c->omit_in;
     return call_once(f);
-}
-
-/* The storage of an output of c. */
-static dtype output_type(const call *c, int i)
-{
-    return c->sig.out[i].storage == 'f' && c->a.type != F64 ? F32 : c->a.type;
 }
 
 /* |x - x*| over a tensor, relative to |x*| or what cancels in it. Of the row numbers only max and
@@ -84,7 +77,7 @@ static void match_tensor(const call *c, const call *ref, int i, match *m)
     for (int64_t j = 0; j < c->out_count[i]; j++) {
         const double want = y[j % ref->out_count[i]];
         if (stat && j % STATS >= STAT_ARG) continue;
-        const double e = error_beyond_storage(x[j], want, output_type(c, i));
+        const double e = error_beyond_storage(x[j], want, tensor_type(&c->sig.out[i], c->a.type));
         difference += e * e;
         norm += isnan(want) ? 0 : want * want;
     }
@@ -93,8 +86,7 @@ static void match_tensor(const call *c, const call *ref, int i, match *m)
     m->error = sqrt(difference) / (scale > 0 ? scale : 1);
     m->tol = c->op->tol;
     /* these keep weights or their gradients in the storage type on the way to the output */
-    if (c->transform || strncmp(c->op->name, "persistent", 10) == 0)
-        m->tol += 2 * unit_storage(c->a.type);
+    if (c->op->reads & P_TRANSFORM) m->tol += 2 * unit_storage(c->a.type);
     m->limit = m->tol;
 }
 

@@ -50,7 +50,7 @@ double error_beyond_storage(double got, double want, dtype t);
 void match_weights(const call *c, const call *ref, match *p, match *stat);
 void match_gradient(const call *c, const call *ref, int output, match *m);
 /* What cancels in dbeta of one row of a transform with n live keys. */
-double match_beta_scale(const char *transform, const params *p, double beta, int64_t n,
+double match_beta_scale(op_id transform, const params *p, double beta, int64_t n,
                         const double *weights, const double *stat, const double *dp);
 /* The norm of what cancels in an output of a stage (match_stages.c); 0 where nothing does. */
 double match_stage_scale(const call *ref, int output);

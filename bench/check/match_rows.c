@@ -19,24 +19,14 @@
 /* Gradients that small meet the subnormals on the way. */
 #define FLOAT_LEAST 1e-30
 
-typedef enum shape { EXPONENTIAL, UNIFORM, ENTMAX, RELUMAX, NORMRELU } shape;
-
 typedef struct line {
-    shape shape;
+    op_kind shape;
     double alpha, beta;
     double slope, offset;   /* of the margin against c (normReLU) or c - m (ReLUmax) */
     double dslope, doffset; /* d/dbeta of them */
     double m, norm;         /* stat */
     int64_t n;              /* live keys */
 } line;
-
-static shape op_shape(const char *name)
-{
-    if (strncmp(name, "entmax", 6) == 0 || strncmp(name, "sparsemax", 9) == 0) return ENTMAX;
-    if (strncmp(name, "relumax", 7) == 0) return RELUMAX;
-    if (strncmp(name, "normrelu", 8) == 0) return NORMRELU;
-    return strncmp(name, "topk_uniform", 12) == 0 ? UNIFORM : EXPONENTIAL;
-}
 
 static void normrelu_line(const params *p, double beta, line *x)
 {
@@ -55,10 +45,10 @@ static void normrelu_line(const params *p, double beta, line *x)
 }
 
 /* stat: of the row, or NULL. */
-static line line_for(const char *name, const params *p, double beta, int64_t n, const double *stat)
+static line line_for(op_id id, const params *p, double beta, int64_t n, const double *stat)
 {
-    line x = {.shape = op_shape(name), .alpha = p->alpha, .beta = beta, .n = n};
-    if (strncmp(name, "sparsemax", 9) == 0) x.alpha = 2;
+    const op *o = op_at(id);
+    line x = {.shape = o->kind, .alpha = o->reads & P_ALPHA ? p->alpha : 2, .beta = beta, .n = n};
     if (x.shape == RELUMAX) {
         x.slope = pow(beta, p->relumax_power);
         x.offset = p->relumax_b;
@@ -76,7 +66,7 @@ static line line_of(const call *c, int64_t r, const double *stat)
 {
     const double *beta = call_in(c, "beta");
     const int given = beta && !(c->omit_in >> signature_in(&c->sig, "beta") & 1);
-    return line_for(c->op->name, &c->a.p, given ? beta[r] : 1, c->use_live ? c->live[r] : c->a.d.N,
+    return line_for(c->op->id, &c->a.p, given ? beta[r] : 1, c->use_live ? c->live[r] : c->a.d.N,
                     stat ? stat + r * STATS : NULL);
 }
 
@@ -237,7 +227,7 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
                     most * (2 / (a1 * a1) + 2 * entropy / a1)};
 }
 
-double match_beta_scale(const char *transform, const params *p, double beta, int64_t n,
+double match_beta_scale(op_id transform, const params *p, double beta, int64_t n,
                         const double *weights, const double *stat, const double *dp)
 {
     const line x = line_for(transform, p, beta, n, stat);

@@ -180,24 +180,50 @@ static double cross_entropy_dz(const call *f)
     return all;
 }
 
-/* NaN without memory. */
-static double attention_dbeta(const call *f)
+/* One head of a tensor (B,T,H,D) by itself. */
+static void take_head(const call *f, const double *from, int64_t b, int64_t h, double *to)
 {
-    const int64_t T = f->a.d.T, H = f->a.d.H, D = f->a.d.D, step = H * D;
-    const double *v = f->in[2], *beta = f->in[3], *p = f->in[4], *stat = f->in[5], *g = f->in[6];
-    double *dp = malloc((size_t)T * sizeof *dp), all = 0;
-    for (int64_t row = 0; dp && row < f->a.d.B * H * T; row++) {
-        const int64_t t = row % T, h = row / T % H, b = row / T / H;
-        const int64_t keys = t + 1 > f->a.p.lag ? t + 1 - f->a.p.lag : 0, at = b * T * step + h * D;
+    const int64_t T = f->a.d.T, H = f->a.d.H, D = f->a.d.D;
+    for (int64_t t = 0; t < T; t++)
+        memcpy(to + t * D, from + ((b * T + t) * H + h) * D, (size_t)D * sizeof *to);
+}
+
+/* The weights of one head, and the sum of the squares of the scales of dbeta over its rows; w is a
+ * call of attention_weights of one head, dp has room for T. NaN if the call fails. */
+static double head_dbeta(const call *f, call *w, int64_t b, int64_t h, double *dp)
+{
+    const int64_t T = f->a.d.T, D = f->a.d.D, step = f->a.d.H * D, at = b * T * step + h * D;
+    const double *v = f->in[2], *g = f->in[6], *p = w->out[0], *stat = w->out[1];
+    double *beta = w->in[2], all = 0;
+    take_head(f, f->in[0], b, h, w->in[0]);
+    take_head(f, f->in[1], b, h, w->in[1]);
+    beta[0] = ((const double *)f->in[3])[h];
+    if (call_once(w) != OK) return NAN;
+    for (int64_t t = 0; t < T; t++) {
+        const int64_t keys = t + 1 > f->a.p.lag ? t + 1 - f->a.p.lag : 0;
         for (int64_t j = 0; j < keys; j++) {
             dp[j] = 0;
             for (int64_t e = 0; e < D; e++)
                 dp[j] += g[at + t * step + e] * v[at + j * step + e];
         }
-        all += square(match_beta_scale(f->transform, &f->a.p, beta[h], keys, p + row * T,
-                                       stat + row * STATS, dp));
+        all += square(match_beta_scale(f->a.transform, &f->a.p, beta[0], keys, p + t * T,
+                                       stat + t * STATS, dp));
     }
-    if (!dp) all = NAN;
+    return all;
+}
+
+/* NaN without memory. */
+static double attention_dbeta(const call *f)
+{
+    const op *o = op_at(OP_attention_weights);
+    dims d = f->a.d;
+    double *dp = malloc((size_t)d.T * sizeof *dp), all = 0;
+    call *w = NULL;
+    d.B = d.H = 1;
+    if (!dp || call_beside(&w, f, o, impl_reference(o->id), &d) != OK) all = NAN;
+    for (int64_t i = 0; w && dp && i < f->a.d.B * f->a.d.H; i++)
+        all += head_dbeta(f, w, i / f->a.d.H, i % f->a.d.H, dp);
+    call_destroy(w);
     free(dp);
     return all;
 }
@@ -205,24 +231,24 @@ static double attention_dbeta(const call *f)
 double match_stage_scale(const call *ref, int output)
 {
     static const struct {
-        const char *op, *output;
+        op_id op;
+        const char *output;
         double (*squares)(const call *f);
     } rows[] = {
-        {"unit_norm_grad", "dx", unit_norm_dx},
-        {"value_mix_grad", "dx", value_mix_dx},
-        {"value_mix_grad", "dcoef", value_mix_dcoef},
-        {"value_mix_grad", "dnu", value_mix_dnu},
-        {"layer_norm_grad", "dx", layer_norm_dx},
-        {"layer_norm_grad", "dw", layer_norm_dw},
-        {"layer_norm_grad", "db", layer_norm_db},
-        {"leaky_average_grad", "dx", leaky_average_dx},
-        {"leaky_average_grad", "dtheta", leaky_average_dtheta},
-        {"cross_entropy_grad", "dz", cross_entropy_dz},
-        {"attention_grad", "dbeta", attention_dbeta},
+        {OP_unit_norm_grad, "dx", unit_norm_dx},
+        {OP_value_mix_grad, "dx", value_mix_dx},
+        {OP_value_mix_grad, "dcoef", value_mix_dcoef},
+        {OP_value_mix_grad, "dnu", value_mix_dnu},
+        {OP_layer_norm_grad, "dx", layer_norm_dx},
+        {OP_layer_norm_grad, "dw", layer_norm_dw},
+        {OP_layer_norm_grad, "db", layer_norm_db},
+        {OP_leaky_average_grad, "dx", leaky_average_dx},
+        {OP_leaky_average_grad, "dtheta", leaky_average_dtheta},
+        {OP_cross_entropy_grad, "dz", cross_entropy_dz},
+        {OP_attention_grad, "dbeta", attention_dbeta},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (strcmp(ref->op->name, rows[i].op) == 0 &&
-            strcmp(ref->sig.out[output].name, rows[i].output) == 0)
+        if (ref->op->id == rows[i].op && strcmp(ref->sig.out[output].name, rows[i].output) == 0)
             return sqrt(rows[i].squares(ref));
     return 0;
 }

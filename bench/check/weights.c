@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "mosaic.h"
+#include "op/op.h"
 #include "store/results.h"
 #include "rng.h"
 #include "verb.h"
@@ -64,38 +65,34 @@ static double distance_of(double cosine)
     return sqrt(fmax(0, 2 - 2 * cosine));
 }
 
-static int starts(const method *m, const char *op)
-{
-    return strcmp(m->op, op) == 0;
-}
-
 /* The exponent r of the kernel; INFINITY: Gaussian; 0: box. */
 static double exponent_of(const method *m)
 {
-    if (starts(m, "entmax")) return 1 / (m->p.alpha - 1);
-    if (starts(m, "softmax") || starts(m, "topk_softmax")) return INFINITY;
-    return starts(m, "topk_uniform") ? 0 : 1;
+    const op_kind kind = op_at(m->op)->kind;
+    if (kind == ENTMAX) return 1 / (m->p.alpha - 1);
+    return kind == EXPONENTIAL ? INFINITY : kind == UNIFORM ? 0 : 1;
 }
 
 /* The bandwidth of a solved row, and in *radius the distance beyond which nothing weighs. */
 static double bandwidth_of(const method *m, const sphere *s, const double *stat, double beta,
                            double *radius)
 {
+    const op *o = op_at(m->op);
     double nearest = 2 - 2 * stat[STAT_MAX], h = 1 / beta;
     *radius = INFINITY;
-    if (starts(m, "entmax") || starts(m, "sparsemax")) {
+    if (o->kind == ENTMAX) {
         h = sqrt(nearest + 2 * exponent_of(m) * stat[STAT_NORM] / (beta * beta));
-    } else if (starts(m, "relumax")) {
+    } else if (o->kind == RELUMAX) {
         h = sqrt(nearest + 2 * m->p.relumax_b * pow(beta, -m->p.relumax_power));
-    } else if (starts(m, "normrelu")) {
+    } else if (o->kind == NORMRELU) {
         double g = 1 - 1 / (beta * beta);
         h = m->p.form == NORMRELU_CODE_MATRIX ? sqrt(1 + g * g)
             : m->p.form == NORMRELU_CODE_EFT  ? sqrt(2)
                                               : 1 / beta;
-    } else if (strncmp(m->op, "topk", 4) == 0) {
+    } else if (o->reads & P_K) {
         int64_t k = m->p.k < s->n ? m->p.k : s->n;
         *radius = distance_of(s->c[k - 1]);
-        if (starts(m, "topk_uniform")) h = *radius;
+        if (o->kind == UNIFORM) h = *radius;
     }
     return h;
 }
@@ -113,11 +110,11 @@ static status solve(const method *m, sphere *s, double beta, double *stat)
     args a = {.in = {s->c, &beta}, .out = {s->p, stat}, .d = {.R = 1, .N = s->n}, .p = m->p};
     size_t need = 0;
     a.need = &need;
-    TRY(m->weights(&a));
+    TRY(op_at(m->op)->ref(&a));
     a.need = NULL;
     a.work = malloc(need ? need : 1);
     if (!a.work) return fail(ERR_MEMORY, "row: out of memory");
-    status done = m->weights(&a);
+    status done = op_at(m->op)->ref(&a);
     free(a.work);
     return done;
 }
@@ -172,7 +169,7 @@ static status all_points(emitter *e, const method *m, const words *w)
     int64_t rows = word_int(w, "rows");
     status s = OK;
     snprintf(e->row.method, sizeof e->row.method, "%s", m->name);
-    e->row.alpha = starts(m, "entmax") || starts(m, "sparsemax") ? m->p.alpha : NAN;
+    e->row.alpha = op_at(m->op)->kind == ENTMAX ? m->p.alpha : NAN;
     for (int64_t i = 0; i < word_count(w, "n"); i++)
         for (int64_t j = 0; j < word_count(w, "dim"); j++) {
             sphere at = {.n = word_int_at(w, "n", i), .dim = word_int_at(w, "dim", j)};

@@ -7,19 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static dtype tensor_type(const call *c, const tensor *t)
-{
-    if (t->storage == 'i') return I32;
-    if (c->a.type == F64) return F64;
-    return t->storage == 'f' ? F32 : c->a.type;
-}
-
-/* The type on the host: what put and get convert from and to. */
-static size_t host_size(const tensor *t)
-{
-    return t->storage == 'i' ? sizeof(int32_t) : sizeof(double);
-}
-
 static status make_tensor(const call *c, const tensor *t, void **host, void **there, int64_t *count)
 {
     *count = shape_count(t->shape, &c->a.d);
@@ -28,7 +15,7 @@ static status make_tensor(const call *c, const tensor *t, void **host, void **th
     if (!*host)
         return fail(ERR_MEMORY, "%s: %s: no memory for %lld values", c->op->name, t->name,
                     (long long)*count);
-    return c->impl->where->alloc(there, (size_t)*count * dtype_size(tensor_type(c, t)));
+    return c->impl->where->alloc(there, (size_t)*count * dtype_size(tensor_type(t, c->a.type)));
 }
 
 static status make_tensors(call *c)
@@ -59,10 +46,10 @@ status call_create(call **out, const op *o, const impl *i, const dims *d, const 
     c->impl = i;
     c->a.d = *d;
     c->a.p = *p;
-    c->a.type = i->where == &ref_backend ? F64 : type;
+    c->a.type = i->types == TYPE_BIT(F64) ? F64 : type;
+    c->a.transform = OP_softmax;
     status s = signature_parse(o->signature, &c->sig);
     if (s == OK) s = make_tensors(c);
-    if (s == OK && strncmp(o->name, "attention", 9) == 0) s = call_weights(c, "softmax");
     if (s != OK) {
         call_destroy(c);
         return s;
@@ -83,20 +70,15 @@ void call_destroy(call *c)
     }
     b->release(c->live_there);
     b->release(c->a.work);
+    b->release(c->a.keep);
     free(c->live);
     free(c);
 }
 
-status call_weights(call *c, const char *transform)
+status call_beside(call **c, const call *like, const op *o, const impl *i, const dims *d)
 {
-    const op *o = op_find(transform);
-    if (!o) return ERR_ARG;
-    c->transform = o->name;
-    c->a.weights = op_on(c->impl->where, o->name);
-    c->a.weights_grad = op_on(c->impl->where, o->grad);
-    if (!c->a.weights || !c->a.weights_grad)
-        return fail(ERR_ARG, "%s/%s: expected a %s with a gradient on %s", c->op->name,
-                    c->impl->name, transform, c->impl->where->name);
+    TRY(call_create(c, o, i, d, &like->a.p, like->a.type));
+    (*c)->a.transform = like->a.transform;
     return OK;
 }
 
@@ -110,28 +92,36 @@ args call_args(const call *c)
     return a;
 }
 
-/* Ask for the scratch and get it, rounded up to whole words. */
-static status make_work(call *c)
+/* At least `need` bytes at *there, rounded up to whole words. */
+static status make_room(const backend *where, size_t need, void **there, size_t *bytes)
+{
+    if (need <= *bytes) return OK;
+    where->release(*there);
+    *there = NULL;
+    *bytes = 0;
+    need = (need + 7) / 8 * 8;
+    TRY(where->alloc(there, need));
+    *bytes = need;
+    return OK;
+}
+
+/* Ask for the scratch and get it; *keep: the bytes it would like to keep. */
+static status make_work(call *c, size_t *keep)
 {
     size_t need = 0;
     args ask = call_args(c);
+    *keep = 0;
     ask.need = &need;
+    ask.keep_need = keep;
     TRY(c->impl->run(&ask));
-    if (need <= c->work_bytes) return OK;
-    c->impl->where->release(c->a.work);
-    c->a.work = NULL;
-    c->work_bytes = 0;
-    need = (need + 7) / 8 * 8;
-    TRY(c->impl->where->alloc(&c->a.work, need));
-    c->work_bytes = need;
-    return OK;
+    return make_room(c->impl->where, need, &c->a.work, &c->work_bytes);
 }
 
 status call_put(call *c)
 {
     const backend *b = c->impl->where;
     for (int i = 0; i < c->sig.inputs; i++) {
-        const dtype t = tensor_type(c, &c->sig.in[i]);
+        const dtype t = tensor_type(&c->sig.in[i], c->a.type);
         void *there = (void *)(uintptr_t)c->a.in[i];
         TRY(b->put(there, c->in[i], (size_t)c->in_count[i], t));
         TRY(b->get(c->in[i], there, (size_t)c->in_count[i], t));
@@ -141,7 +131,8 @@ status call_put(call *c)
         TRY(b->put(c->live_there, c->live, (size_t)c->a.d.R, I32));
         c->a.live = c->live_there;
     }
-    TRY(make_work(c));
+    size_t keep;
+    TRY(make_work(c, &keep));
     return b->sync();
 }
 
@@ -149,7 +140,8 @@ status call_run(call *c)
 {
     const backend *b = c->impl->where;
     for (int i = 0; i < c->sig.outputs; i++)
-        TRY(b->poison(c->a.out[i], (size_t)c->out_count[i], tensor_type(c, &c->sig.out[i])));
+        TRY(b->poison(c->a.out[i], (size_t)c->out_count[i],
+                      tensor_type(&c->sig.out[i], c->a.type)));
     const dtype word = c->a.type == F64 ? F64 : F32;
     if (c->work_bytes) TRY(b->poison(c->a.work, c->work_bytes / dtype_size(word), word));
     TRY(b->sync());
@@ -163,7 +155,7 @@ status call_get(call *c)
     for (int i = 0; i < c->sig.outputs; i++) {
         if (c->omit_out >> i & 1) continue;
         TRY(c->impl->where->get(c->out[i], c->a.out[i], (size_t)c->out_count[i],
-                                tensor_type(c, &c->sig.out[i])));
+                                tensor_type(&c->sig.out[i], c->a.type)));
     }
     return OK;
 }
@@ -173,6 +165,24 @@ status call_once(call *c)
     TRY(call_put(c));
     TRY(call_run(c));
     return call_get(c);
+}
+
+status call_keep(call *g, call *f, int *kept)
+{
+    size_t need;
+    TRY(call_put(f));
+    TRY(make_work(f, &need));
+    *kept = need > 0;
+    if (!*kept) return OK;
+    TRY(make_room(f->impl->where, need, &f->a.keep, &f->keep_bytes));
+    TRY(f->impl->where->poison(f->a.keep, f->keep_bytes / dtype_size(F32), F32));
+    TRY(call_run(f));
+    g->impl->where->release(g->a.keep);
+    g->a.keep = f->a.keep;
+    g->keep_bytes = f->keep_bytes;
+    f->a.keep = NULL;
+    f->keep_bytes = 0;
+    return OK;
 }
 
 void *call_in(const call *c, const char *name)
@@ -200,10 +210,12 @@ double call_bytes(const call *c)
     double bytes = c->use_live ? (double)c->a.d.R * sizeof(int32_t) : 0;
     for (int i = 0; i < c->sig.inputs; i++)
         if (!(c->omit_in >> i & 1))
-            bytes += (double)c->in_count[i] * (double)dtype_size(tensor_type(c, &c->sig.in[i]));
+            bytes +=
+                (double)c->in_count[i] * (double)dtype_size(tensor_type(&c->sig.in[i], c->a.type));
     for (int i = 0; i < c->sig.outputs; i++)
         if (!(c->omit_out >> i & 1))
-            bytes += (double)c->out_count[i] * (double)dtype_size(tensor_type(c, &c->sig.out[i]));
+            bytes += (double)c->out_count[i] *
+                     (double)dtype_size(tensor_type(&c->sig.out[i], c->a.type));
     return bytes;
 }
 
@@ -228,8 +240,12 @@ dims call_dims(const op *o, int64_t n, int64_t elements)
             d.T = quotient(elements, d.H * (n > d.D ? n : d.D));
         } else {
             d.T = n;
-            d.B = quotient(elements, uses(o, ":BHTT") && n > d.D ? d.H * n * n : width * n);
+            d.B = quotient(elements, o->kind == ATTENTION && n > d.D ? d.H * n * n : width * n);
         }
+    } else if (uses(o, ":BTC")) {
+        d.T = 3;
+        d.C = n;
+        d.B = quotient(elements, d.T * n);
     } else if (uses(o, ":RD")) {
         d.D = n;
     } else if (uses(o, ":RV")) {
@@ -251,9 +267,8 @@ dims call_dims(const op *o, int64_t n, int64_t elements)
 params call_params(const op *o)
 {
     params p = params_default();
-    if (strncmp(o->name, "layer_norm", 10) == 0) p.eps = 1e-5;
-    if (strncmp(o->name, "unit_norm", 9) == 0 || strncmp(o->name, "value_mix", 9) == 0)
-        p.eps = 1e-12;
-    if (strcmp(o->name, "dropout") == 0) p.rate = 0.25;
+    if (o->reads & P_VARIANCE) p.eps = 1e-5;
+    if (o->reads & P_GUARD) p.eps = 1e-12;
+    if (o->kind == NOISE) p.rate = 0.25;
     return p;
 }

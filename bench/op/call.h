@@ -25,21 +25,21 @@ typedef struct call {
     int64_t in_count[MAX_TENSORS], out_count[MAX_TENSORS];
     int32_t *live;              /* host, R entries                                            */
     int use_live;               /* 0: all N                                                   */
-    const char *transform;      /* attention: the operation handed to it, else NULL           */
     unsigned omit_in, omit_out; /* bits of tensors passed as NULL                           */
     int64_t distinct;           /* leading rows (R, B or N) that differ; the rest repeats them;
                                    0: all (see inputs_fill)                                   */
     void *live_there;
-    size_t work_bytes;
+    size_t work_bytes, keep_bytes; /* of a.work and a.keep */
 } call;
 
-/* Allocate every tensor. type: F32, BF16 or F16 for kernels; the reference is always F64.
- * attention gets softmax of the same backend; see call_weights. On failure *c is NULL. */
+/* Allocate every tensor. type: F32, BF16 or F16; what takes doubles alone gets F64. Attention is
+ * handed softmax: set a.transform for another. On failure *c is NULL. */
 status call_create(call **c, const op *o, const impl *i, const dims *d, const params *p,
                    dtype type);
+/* The same problem for another implementation of an operation, with transform and what is omitted
+ * there. d: its sizes. */
+status call_beside(call **c, const call *like, const op *o, const impl *i, const dims *d);
 void call_destroy(call *c); /* NULL is fine */
-/* Hand attention another transform (by name of its operation). */
-status call_weights(call *c, const char *transform);
 /* Host arrays to the backend, and back: afterwards in[] holds the rounded values that the
  * implementation sees. Allocates the scratch. */
 status call_put(call *c);
@@ -49,6 +49,9 @@ status call_run(call *c);
 status call_get(call *c);
 /* call_put, call_run, call_get */
 status call_once(call *c);
+/* Run a forward once more so that it keeps what its gradient may find again, and hand that to the
+ * gradient (finished by call_put). *kept: 0 if this implementation keeps nothing. */
+status call_keep(call *gradient, call *forward, int *kept);
 /* Host array of a tensor by name; NULL if there is none. */
 void *call_in(const call *c, const char *name);
 void *call_out(const call *c, const char *name);
@@ -61,8 +64,8 @@ double call_bytes(const call *c);
 
 /* Sizes of a problem: n is the length of the operation's inner axis (N of a row, D of unit_norm,
  * C of LayerNorm, V of cross-entropy, T of a sequence, M slots), and about `elements` values in
- * the largest tensor. Sequences have H = 4 heads of width D = 64 (H = 2, D = 8 below 2^16 values).
- */
+ * the largest tensor, or scores of attention where they are more. Sequences have H = 4 heads of
+ * width D = 64 (H = 2, D = 8 below 2^16 values). */
 dims call_dims(const op *o, int64_t n, int64_t elements);
 /* params_default() with the eps that the model gives this operation. */
 params call_params(const op *o);

@@ -241,8 +241,7 @@ static void fill_named(call *c, int i, rng *r)
     const char *name = c->sig.in[i].name;
     const int64_t count = c->in_count[i];
     double *x = c->in[i];
-    const int adamw = strcmp(c->op->name, "adamw") == 0;
-    const int attend = strcmp(c->op->name, "attention") == 0;
+    const int adamw = c->op->kind == UPDATE, attend = c->op->kind == ATTENTION;
     if (c->sig.in[i].storage == 'i') {
         fill_tokens(r, c->in[i], count, c->a.d.V, strcmp(name, "target") == 0);
         return;
@@ -288,7 +287,7 @@ void inputs_from(call *c, const call *f, uint64_t seed)
     for (int i = 0; i < c->sig.inputs; i++) {
         const tensor *t = &c->sig.in[i];
         const void *from = call_in(f, t->name) ? call_in(f, t->name) : call_out(f, t->name);
-        const size_t size = t->storage == 'i' ? sizeof(int32_t) : sizeof(double);
+        const size_t size = host_size(t);
         if (from)
             memcpy(c->in[i], from, (size_t)c->in_count[i] * size);
         else
@@ -303,9 +302,8 @@ static status fill_gradient(call *c, const op *forward, const char *family, doub
                             uint64_t seed)
 {
     call *f;
-    TRY(call_create(&f, forward, impl_find(forward->name, "ref"), &c->a.d, &c->a.p, F64));
-    status s = c->transform ? call_weights(f, c->transform) : OK;
-    if (s == OK) s = fill_forward(f, family, beta, seed);
+    TRY(call_beside(&f, c, forward, impl_reference(forward->id), &c->a.d));
+    status s = fill_forward(f, family, beta, seed);
     if (s == OK) s = call_once(f);
     if (s == OK) inputs_from(c, f, seed);
     call_destroy(f);
@@ -352,7 +350,7 @@ static void repeat(void *to, const void *from, size_t count, size_t part)
 static void spread(call *c, const call *small, char letter)
 {
     for (int i = 0; i < c->sig.inputs; i++) {
-        const size_t size = c->sig.in[i].storage == 'i' ? sizeof(int32_t) : sizeof(double);
+        const size_t size = host_size(&c->sig.in[i]);
         const size_t part = (size_t)small->in_count[i] * size;
         repeat(c->in[i], small->in[i], (size_t)c->in_count[i] * size, part);
     }
@@ -374,7 +372,7 @@ status inputs_fill(call *c, const char *family, double beta, uint64_t seed)
     const int64_t per = largest / all;
     *lead = DISTINCT / per > 1 ? DISTINCT / per : 1;
     call *small;
-    TRY(call_create(&small, c->op, impl_find(c->op->name, "ref"), &d, &c->a.p, F64));
+    TRY(call_beside(&small, c, c->op, impl_reference(c->op->id), &d));
     status s = fill_all(small, family, beta, seed);
     if (s == OK) {
         spread(c, small, letter);

@@ -4,22 +4,39 @@
  */
 #include "op.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#include "verb.h"
+enum { IMPLS_OF_ONE = 16 };
 
-static const op ops[] = {
-#define OP(name, title, signature, grad, laws, tol, source)                                        \
-    {#name, title, signature, #grad, laws, tol, source, name##_ref},
+/* Keys that the positions of a sequence see in all: the pairs (t, j) with 0 <= j <= t - lag. */
+static double pairs(const dims *d, const params *p)
+{
+    const double seen = (double)(d->T - p->lag) > 0 ? (double)(d->T - p->lag) : 0;
+    return seen * (seen + 1) / 2;
+}
+
+#define OP(name, title, signature, grad, kind, reads, laws, tol, flop, source)                     \
+    static double flop_##name(const dims *d, const params *p)                                      \
+    {                                                                                              \
+        (void)d;                                                                                   \
+        (void)p;                                                                                   \
+        return flop;                                                                               \
+    }
+#include "ops.def"
+#undef OP
+
+static const op ops[OPS] = {
+#define OP(name, title, signature, grad, kind, reads, laws, tol, flop, source)                     \
+    {OP_##name, #name, title, signature,   OP_##grad, kind,                                        \
+     reads,     laws,  tol,   flop_##name, source,    name##_ref},
 #include "ops.def"
 #undef OP
 };
 
-enum { OPS = sizeof ops / sizeof *ops, IMPLS_OF_ONE = 16 };
-
-const op *op_at(int i)
+const op *op_at(int id)
 {
-    return i < OPS ? &ops[i] : NULL;
+    return id >= 0 && id < OPS ? &ops[id] : NULL;
 }
 
 const op *op_find(const char *name)
@@ -33,41 +50,81 @@ const op *op_find(const char *name)
     return NULL;
 }
 
-const impl *impl_find(const char *op_name, const char *name)
+const op *op_grad(const op *o)
+{
+    return op_at(o->grad);
+}
+
+const op *op_forward(const op *o)
+{
+    for (int i = 0; i < OPS; i++)
+        if (ops[i].grad == o->id) return &ops[i];
+    return NULL;
+}
+
+int op_is_transform(const op *o)
+{
+    return o->kind <= REGRESSION && !op_forward(o);
+}
+
+int op_is_transform_grad(const op *o)
+{
+    return o->kind <= REGRESSION && op_forward(o);
+}
+
+op_id transform_at(int i)
+{
+    for (int id = 0; id < OPS; id++)
+        if (op_is_transform(&ops[id]) && op_grad(&ops[id]) && i-- == 0) return ops[id].id;
+    return OP_none;
+}
+
+char op_repeats(const op *o)
+{
+    signature s;
+    if (o->kind == NOISE || signature_parse(o->signature, &s) != OK) return 0;
+    return shape_axis(s.out[0].shape);
+}
+
+/* ---- implementations ------------------------------------------------------------------------ */
+
+const impl *impl_reference(op_id id)
+{
+    const impl *im;
+    for (int i = 0; (im = impl_at(i)); i++)
+        if (im->op == id && im->reference) return im;
+    return NULL;
+}
+
+const impl *impl_find(op_id id, const char *name)
 {
     const char *names[IMPLS_OF_ONE];
     char what[64];
     const impl *im;
     size_t count = 0;
     for (int i = 0; (im = impl_at(i)); i++) {
-        if (strcmp(im->op, op_name) != 0) continue;
+        if (im->op != id) continue;
         if (strcmp(im->name, name) == 0) return im;
         if (count < IMPLS_OF_ONE) names[count++] = im->name;
     }
-    snprintf(what, sizeof what, "impl of %s", op_name);
+    snprintf(what, sizeof what, "impl of %s", op_name(id));
     fail_unknown(what, name, names, count, "one of `mosaic list impls`");
     return NULL;
 }
 
-const op *op_grad(const op *o)
+int impl_on_device(const impl *i)
 {
-    for (int i = 0; i < OPS; i++)
-        if (strcmp(o->grad, ops[i].name) == 0) return &ops[i];
-    return NULL;
-}
-
-const op *op_forward(const op *o)
-{
-    for (int i = 0; i < OPS; i++)
-        if (strcmp(ops[i].grad, o->name) == 0) return &ops[i];
-    return NULL;
+    return i->where != &ref_backend;
 }
 
 int impl_chosen(const words *w, const impl *i)
 {
-    int kernel = i->where != &ref_backend;
-    return word_chooses(w, "op", i->op) &&
-           (word_chooses(w, "impl", i->name) || (kernel && word_chooses(w, "impl", "kernels")));
+    if (!word_chooses(w, "op", op_name(i->op))) return 0;
+    if (word_chooses(w, "impl", i->name)) return 1;
+    if (word_chooses(w, "impl", "kernels") && impl_on_device(i)) return 1;
+    const backend *device = backend_at(1);
+    const int here = device && device->devices() > 0;
+    return word_chooses(w, "impl", "auto") && (here ? impl_on_device(i) : i->reference);
 }
 
 const char *impl_absent(const impl *i)
@@ -77,30 +134,70 @@ const char *impl_absent(const impl *i)
     return NULL;
 }
 
-op_fn *op_on(const backend *where, const char *op_name)
+const char *impl_declines(const impl *i, const dims *d, dtype type, op_id transform)
+{
+    static _Thread_local char why[160];
+    const char *name = op_name(i->op);
+    if (!(i->types & TYPE_BIT(type)))
+        snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, type_name(type));
+    else if (!(i->transforms & UINT64_C(1) << transform))
+        snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, op_name(transform));
+    else if (i->width != ANY && d->D > i->width)
+        snprintf(why, sizeof why, "%s/%s takes heads of width up to %lld, not %lld", name, i->name,
+                 (long long)i->width, (long long)d->D);
+    else if (i->length != ANY && d->T > i->length)
+        snprintf(why, sizeof why, "%s/%s takes T up to %lld, not %lld", name, i->name,
+                 (long long)i->length, (long long)d->T);
+    else
+        return NULL;
+    return why;
+}
+
+int impl_passed_over(const words *w, const impl *i, const dims *d, dtype type, op_id transform)
 {
     const impl *im;
-    for (int i = 0; (im = impl_at(i)); i++)
-        if (im->where == where && strcmp(im->op, op_name) == 0) return im->run;
-    return NULL;
+    if (!word_chooses(w, "impl", "auto") || word_chooses(w, "impl", i->name)) return 0;
+    for (int at = 0; (im = impl_at(at)) && im != i; at++)
+        if (im->op == i->op && im->where == i->where && !impl_declines(im, d, type, transform))
+            return 1;
+    return 0;
 }
 
-char op_repeats(const op *o)
+dtype impl_type(const words *w, const impl *i, int k)
 {
-    signature s;
-    if (strcmp(o->name, "dropout") == 0 || signature_parse(o->signature, &s) != OK) return 0;
-    return shape_axis(s.out[0].shape);
+    if (!impl_on_device(i)) return k == 0 ? F64 : I32;
+    for (int t = F32; t < I32; t++)
+        if (word_chooses(w, "type", type_name((dtype)t)) && k-- == 0) return (dtype)t;
+    return I32;
 }
 
-int op_is_transform(const op *o)
+/* ---- types and signatures ------------------------------------------------------------------- */
+
+static const char *const type_names[] = {
+    [F64] = "f64", [F32] = "f32", [BF16] = "bf16", [F16] = "f16", [I32] = "i32"};
+
+const char *type_name(dtype t)
 {
-    return o->laws != NO_LAW;
+    return type_names[t];
 }
 
-int op_is_transform_grad(const op *o)
+dtype type_find(const char *name)
 {
-    const op *forward = op_forward(o);
-    return forward && op_is_transform(forward);
+    int t = F32;
+    while (t != I32 && strcmp(type_names[t], name) != 0)
+        t++;
+    return (dtype)t;
+}
+
+size_t host_size(const tensor *t)
+{
+    return t->storage == 'i' ? sizeof(int32_t) : sizeof(double);
+}
+
+dtype tensor_type(const tensor *t, dtype type)
+{
+    if (t->storage == 'i') return I32;
+    return t->storage == 'f' && type != F64 ? F32 : type;
 }
 
 /* Read "name:SHAPE[:storage]" at *text up to a blank; 0 if malformed. */

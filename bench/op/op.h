@@ -7,6 +7,7 @@
 #define MOSAIC_OP_H
 
 #include "backends.h"
+#include "verb.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,10 +25,14 @@ enum law_flag {
 };
 
 typedef struct op {
+    op_id id;
     const char *name, *title, *signature;
-    const char *grad; /* name of the gradient row, or "none" */
+    op_id grad; /* or OP_none */
+    op_kind kind;
+    unsigned reads; /* enum op_reads */
     unsigned laws;
     double tol;
+    double (*flop)(const dims *d, const params *p);
     const char *source;
     op_fn *ref;
 } op;
@@ -38,34 +43,57 @@ typedef struct tensor {
     char storage;  /* 'w' working type, 'f' or 'i': see spec.h */
 } tensor;
 
+/* The type of a tensor of a call whose working type is `type`. */
+dtype tensor_type(const tensor *t, dtype type);
+/* Bytes of one value on the host: a double, or an int32. */
+size_t host_size(const tensor *t);
+/* "f32" and the like; the type of that name, or I32 if there is none that kernels store. */
+const char *type_name(dtype t);
+dtype type_find(const char *name);
+
 typedef struct signature {
     int inputs, outputs;
     tensor in[MAX_TENSORS], out[MAX_TENSORS];
 } signature;
 
-/* Rows in the order of the lists; NULL past the end. */
-const op *op_at(int i);
+/* The row of an operation; NULL past the end and for OP_none. */
+const op *op_at(int id);
 /* By name; NULL after fail() with the nearest known name. */
 const op *op_find(const char *name);
-const impl *impl_find(const char *op_name, const char *name);
 /* The gradient of o, and the operation whose gradient o is; NULL if none. */
 const op *op_grad(const op *o);
 const op *op_forward(const op *o);
-/* Do the words op= and impl= choose it? impl=kernels is every implementation of a device. */
-struct words;
-int impl_chosen(const struct words *w, const impl *i);
-/* NULL if it can run here, else one line that says why not. */
-const char *impl_absent(const impl *i);
-/* The transform of a backend that `attention` is handed: the reference, or the default kernel. */
-op_fn *op_on(const backend *where, const char *op_name);
-
+/* A row transform (its first output is p), and the gradient of one. */
+int op_is_transform(const op *o);
+int op_is_transform_grad(const op *o);
+/* The i-th row transform that has a gradient, which attention can be handed; OP_none past the end.
+ */
+op_id transform_at(int i);
 /* The letter of the leading axis, B, R or N, along which the answer repeats where the inputs do;
  * 0 if there is none, as where a value depends on its position (the masks of dropout). */
 char op_repeats(const op *o);
 
-/* A row transform: its first output is p, or it is the gradient of one. */
-int op_is_transform(const op *o);
-int op_is_transform_grad(const op *o);
+/* The reference of an operation. */
+const impl *impl_reference(op_id op);
+/* The implementation of an operation by name; NULL after fail() with the nearest known name. */
+const impl *impl_find(op_id op, const char *name);
+/* Do the words op= and impl= choose it? impl=kernels is every one of a device. Of impl=auto a
+ * device's are chosen if there is a device, else the reference; which of them runs a problem says
+ * impl_passed_over. */
+int impl_chosen(const words *w, const impl *i);
+/* Does it run on a device, not on the host? */
+int impl_on_device(const impl *i);
+/* The storage to run it in: the k-th of those that the words type= choose, F64 alone on the host.
+ * I32 past the end. */
+dtype impl_type(const words *w, const impl *i, int k);
+/* NULL if it can run here, else one line that says why not. */
+const char *impl_absent(const impl *i);
+/* NULL if it takes a problem of these sizes, type and transform, else one line that says what it
+ * takes (thread-local). */
+const char *impl_declines(const impl *i, const dims *d, dtype type, op_id transform);
+/* With impl=auto only the first implementation of a backend that takes the problem runs it: is i
+ * passed over? */
+int impl_passed_over(const words *w, const impl *i, const dims *d, dtype type, op_id transform);
 
 /* "c:RN beta:R:f -> p:RN stat:RS:f"; ERR_ARG with the place if malformed. */
 status signature_parse(const char *text, signature *s);

@@ -294,7 +294,7 @@ static const struct named {
 #define METHOD(name, label, op, alpha, k, power, form, colour) {#name, label, colour},
 #include "methods.def"
 #undef METHOD
-#define OP(name, title, signature, grad, laws, tol, source) {#name, title, NULL},
+#define OP(name, title, ...) {#name, title, NULL},
 #include "ops.def"
 #undef OP
 #define BASELINE(name, order, label, colour) {#name, label, colour},

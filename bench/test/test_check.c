@@ -199,19 +199,30 @@ static status one_too_many(const args *a) /* top-k: k + 1 keys */
 
 /* What sees it: L the laws, M the comparison with the reference. */
 static const struct defect {
-    const char *op;
+    op_id of;
     op_fn *run;
     const char *seen;
 } defects[] = {
-    {"sparsemax", threshold_off, "LM"},    {"sparsemax", threshold_hidden, "M"},
-    {"sparsemax", support_short, "LM"},    {"sparsemax", unnormalised, "LM"},
-    {"sparsemax", not_a_number, "LM"},     {"sparsemax", nan_repaired, "LM"},
-    {"sparsemax", past_live, "LM"},        {"sparsemax", reads_past_live, "LM"},
-    {"sparsemax", position_matters, "LM"}, {"sparsemax", level_matters, "LM"},
-    {"sparsemax", wrong_order, "LM"},      {"sparsemax", never_zero, "LM"},
-    {"sparsemax", restless, "L"},          {"sparsemax", writes_inputs, "L"},
-    {"topk_uniform", last_index, "LM"},    {"topk_uniform", one_too_many, "LM"},
+    {OP_sparsemax, threshold_off, "LM"},    {OP_sparsemax, threshold_hidden, "M"},
+    {OP_sparsemax, support_short, "LM"},    {OP_sparsemax, unnormalised, "LM"},
+    {OP_sparsemax, not_a_number, "LM"},     {OP_sparsemax, nan_repaired, "LM"},
+    {OP_sparsemax, past_live, "LM"},        {OP_sparsemax, reads_past_live, "LM"},
+    {OP_sparsemax, position_matters, "LM"}, {OP_sparsemax, level_matters, "LM"},
+    {OP_sparsemax, wrong_order, "LM"},      {OP_sparsemax, never_zero, "LM"},
+    {OP_sparsemax, restless, "L"},          {OP_sparsemax, writes_inputs, "L"},
+    {OP_topk_uniform, last_index, "LM"},    {OP_topk_uniform, one_too_many, "LM"},
 };
+
+impl tested(op_id id, const char *name, op_fn *run, const backend *where)
+{
+    return (impl){.op = id,
+                  .name = name,
+                  .idea = "",
+                  .run = run,
+                  .where = where,
+                  .types = where == &ref_backend ? TYPE_BIT(F64) : FLOATS,
+                  .transforms = ANY_TRANSFORM};
+}
 
 static void law_counted(void *user, const char *law, double error, double tol)
 {
@@ -256,14 +267,14 @@ int match_failures(const op *o, const impl *i, dtype type, verdict least)
 
 void selftest_check_power(selftest *t)
 {
-    const impl good = {"sparsemax", "right", "", right, &ref_backend};
+    const impl good = tested(OP_sparsemax, "right", right, &ref_backend);
     EXPECT(law_failures(op_find("sparsemax"), &good, F64) == 0);
     EXPECT(match_failures(op_find("sparsemax"), &good, F64, MARGINAL) == 0);
     for (size_t i = 0; i < sizeof defects / sizeof *defects; i++) {
         const struct defect *d = &defects[i];
-        const impl wrong = {d->op, "wrong", "", d->run, &ref_backend};
-        const int laws = law_failures(op_find(d->op), &wrong, F64);
-        const int matches = match_failures(op_find(d->op), &wrong, F64, FAIL);
+        const impl wrong = tested(d->of, "wrong", d->run, &ref_backend);
+        const int laws = law_failures(op_at(d->of), &wrong, F64);
+        const int matches = match_failures(op_at(d->of), &wrong, F64, FAIL);
         selftest_expect(t, strchr(d->seen, 'L') ? laws > 0 : laws == 0, __FILE__, (int)i, "laws");
         selftest_expect(t, strchr(d->seen, 'M') ? matches > 0 : matches == 0, __FILE__, (int)i,
                         "match");
@@ -301,13 +312,13 @@ static status signed_dalpha(const args *a)
 
 static int difference_failures(op_fn *gradient)
 {
-    const impl i = {"entmax_grad", "wrong", "", gradient, &ref_backend};
+    const impl i = tested(OP_entmax_grad, "wrong", gradient, &ref_backend);
     const op *o = op_find("entmax");
     const dims d = {.R = 6, .N = 9};
     const params p = call_params(o);
     int failures = 0;
     call *f = NULL, *g = NULL;
-    if (call_create(&f, o, impl_find("entmax", "ref"), &d, &p, F64) != OK ||
+    if (call_create(&f, o, impl_reference(OP_entmax), &d, &p, F64) != OK ||
         call_create(&g, op_grad(o), &i, &d, &p, F64) != OK ||
         inputs_fill(f, "unit", 1.5, 7) != OK ||
         differences_check(f, g, 7, law_counted, &failures) != OK)
@@ -337,12 +348,12 @@ void selftest_check_large(selftest *t)
 {
     const dims d = {.R = 1500, .N = 4096};
     const params p = params_default();
-    const impl wrong = {"softmax", "wrong", "", last_row, &ref_backend};
+    const impl wrong = tested(OP_softmax, "wrong", last_row, &ref_backend);
     for (int bad = 0; bad < 2; bad++) {
         call *c;
         match m[MAX_TENSORS];
         int count = 0;
-        EXPECT(call_create(&c, op_find("softmax"), bad ? &wrong : impl_find("softmax", "ref"), &d,
+        EXPECT(call_create(&c, op_find("softmax"), bad ? &wrong : impl_reference(OP_softmax), &d,
                            &p, F64) == OK);
         if (!c) return;
         EXPECT(inputs_fill(c, "gauss", 1, 7) == OK);

@@ -9,6 +9,8 @@
 #include "op/call.h"
 #include "check/match.h"
 
+/* An implementation to be tested: doubles on the reference's backend, else every storage. */
+impl tested(op_id id, const char *name, op_fn *run, const backend *where);
 /* Failed laws, and outputs at least as bad as `least`, over all input families at 16 x 33;
  * negative if a call fails. */
 int law_failures(const op *o, const impl *i, dtype type);

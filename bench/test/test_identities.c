@@ -24,7 +24,7 @@ static double l1(const double *x, const double *y, int64_t n)
 
 static method entmax_method(double alpha, entmax_solver solver)
 {
-    method m = {.weights = entmax_ref, .weights_grad = entmax_grad_ref, .p = params_default()};
+    method m = {.op = OP_entmax, .p = params_default()};
     m.p.alpha = alpha;
     m.p.solver = solver;
     return m;
@@ -64,7 +64,7 @@ void selftest_solvers(selftest *t)
     static const double alphas[] = {1.05, 1.1, 1.25, 4.0 / 3.0, 1.5, 1.75, 2};
     static const int64_t sizes[] = {1, 2, 17, 512, 4096};
     static double c[WIDEST], p[WIDEST], q[WIDEST];
-    const method sparse = {.weights = sparsemax_ref, .p = params_default()};
+    const method sparse = {.op = OP_sparsemax, .p = params_default()};
     double beta = 0.7;
     for (int i = 0; i < 5; i++, beta *= 1.7) {
         const int64_t n = sizes[i];
@@ -204,7 +204,7 @@ void selftest_nadaraya_watson(selftest *t)
 void selftest_softmax_limit(selftest *t)
 {
     static double c[512], soft[512], p[512];
-    const method softmax = {.weights = softmax_ref, .p = params_default()};
+    const method softmax = {.op = OP_softmax, .p = params_default()};
     double mean = 0, rate = 0;
     normal_row(41, c, 512);
     for (int j = 0; j < 512; j++)
@@ -258,7 +258,7 @@ static void differentiate(selftest *t, const method *m, double beta, const doubl
     for (int j = 0; j < n; j++)
         norm += dc[j] * dc[j];
     norm = fmax(1, sqrt(norm));
-    const int last = m->weights == entmax_ref ? -2 : -1;
+    const int last = m->op == OP_entmax ? -2 : -1;
     for (int j = last; j < n; j++) {
         const double step = 3e-5, got = j >= 0 ? dc[j] : j == -1 ? dbeta : dalpha;
         const double slope =

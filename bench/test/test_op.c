@@ -26,7 +26,7 @@ void selftest_op_lists(selftest *t)
         EXPECT(op_find(o->name) == o);
         EXPECT(o->tol > 0 && o->tol <= 1e-5);
         EXPECT(*o->source != '\0');
-        EXPECT(op_grad(o) || strcmp(o->grad, "none") == 0);
+        EXPECT(op_grad(o) || o->grad == OP_none);
         if (!op_grad(o)) continue;
         EXPECT(op_forward(op_grad(o)) == o);
         EXPECT(signature_parse(op_grad(o)->signature, &g) == OK);
@@ -37,7 +37,7 @@ void selftest_op_lists(selftest *t)
             EXPECT(is_gradient_of(g.out[j].name, &s) || strcmp(g.out[j].name, "dalpha") == 0);
     }
     for (int i = 0; (im = impl_at(i)); i++) {
-        EXPECT(op_find(im->op) != NULL);
+        EXPECT(op_at(im->op) != NULL);
         EXPECT(impl_find(im->op, im->name) == im);
         EXPECT(*im->idea != '\0');
     }
@@ -45,15 +45,15 @@ void selftest_op_lists(selftest *t)
     words *w = NULL;
     EXPECT(words_parse("time", 2, text, &w) == OK);
     for (int i = 0; w && (im = impl_at(i)); i++) {
-        const int named = strcmp(im->op, "linear") == 0 || strcmp(im->op, "softmax") == 0;
+        const int named = im->op == OP_linear || im->op == OP_softmax;
         EXPECT(impl_chosen(w, im) == (named && im->where != &ref_backend));
     }
     words_free(w);
     EXPECT(op_find("softmx") == NULL && strstr(last_error(), "softmax") != NULL);
-    EXPECT(impl_find("softmax", "reff") == NULL && strstr(last_error(), "ref") != NULL);
+    EXPECT(impl_find(OP_softmax, "reff") == NULL && strstr(last_error(), "ref") != NULL);
     params p = params_default();
     call *c = NULL;
-    EXPECT(call_create(&c, op_find("softmax"), impl_find("softmax", "ref"), &(dims){.R = 1, .N = 2},
+    EXPECT(call_create(&c, op_find("softmax"), impl_reference(OP_softmax), &(dims){.R = 1, .N = 2},
                        &p, F64) == OK);
     EXPECT(inputs_fill(c, "gaus", 1, 7) == ERR_ARG && strstr(last_error(), "gauss") != NULL);
     call_destroy(c);
@@ -121,12 +121,12 @@ void selftest_repeats(selftest *t)
             EXPECT(op_repeats(o) == 0);
             continue;
         }
-        EXPECT(call_create(&one, o, impl_find(o->name, "ref"), &d, &p, F64) == OK);
+        EXPECT(call_create(&one, o, impl_reference(o->id), &d, &p, F64) == OK);
         *(axis == 'B' ? &d.B : axis == 'R' ? &d.R : &d.N) *= 3;
-        EXPECT(call_create(&three, o, impl_find(o->name, "ref"), &d, &p, F64) == OK);
+        EXPECT(call_create(&three, o, impl_reference(o->id), &d, &p, F64) == OK);
         EXPECT(inputs_fill(one, "gauss", 1, 7) == OK && call_once(one) == OK);
         const int same = answer_repeats(one, three, axis);
-        EXPECT(same == (strcmp(o->name, "dropout") != 0));
+        EXPECT(same == (o->kind != NOISE));
         EXPECT(op_repeats(o) == (same ? axis : 0));
         call_destroy(one);
         call_destroy(three);
@@ -142,7 +142,7 @@ void selftest_call_sizes(selftest *t)
         const dims d = call_dims(o, 48, 100000);
         int64_t largest = 0;
         call *c;
-        EXPECT(call_create(&c, o, impl_find(o->name, "ref"), &d, &p, F32) == OK);
+        EXPECT(call_create(&c, o, impl_reference(o->id), &d, &p, F32) == OK);
         if (!c) return;
         for (int j = 0; j < c->sig.inputs; j++)
             if (c->in_count[j] > largest) largest = c->in_count[j];
@@ -154,7 +154,7 @@ void selftest_call_sizes(selftest *t)
     }
     const dims d = {1, 1, 1, 1, 1, 10, 20, 1, 1};
     call *c;
-    EXPECT(call_create(&c, op_find("softmax"), impl_find("softmax", "ref"), &d, &p, F32) == OK);
+    EXPECT(call_create(&c, op_find("softmax"), impl_reference(OP_softmax), &d, &p, F32) == OK);
     EXPECT_NEAR(call_bytes(c), 8.0 * (200 + 10 + 200 + 40), 0);
     EXPECT(inputs_fill(c, "masked", 0, 7) == OK && c->use_live);
     EXPECT_NEAR(call_bytes(c), 8.0 * (200 + 10 + 200 + 40) + 4 * 10, 0);

@@ -32,7 +32,7 @@ void selftest_dropout(selftest *t)
 {
     enum { N = 100003 };
     static double x[N], y[N], again[N];
-    args a = {.in = {x}, .out = {y}, .d = {.N = N}, .p = params_default()};
+    args a = {.in = {x}, .out = {y}, .d = {.B = 1, .T = N, .C = 1}, .p = params_default()};
     fill_normal(x, N, 3);
     a.p.rate = 0.3;
     a.p.seed = UINT64_C(0x123456789abcdef0);
@@ -64,6 +64,32 @@ void selftest_dropout(selftest *t)
     EXPECT(call(dropout_ref, &a) == OK && memcmp(x, again, sizeof x) == 0);
     a.p.rate = 1;
     EXPECT(call(dropout_ref, &a) == ERR_ARG);
+}
+
+/* A part of a step, its samples cut to a shorter T, sees the masks of the whole. */
+void selftest_dropout_parts(selftest *t)
+{
+    enum { B = 5, T = 7, C = 3, FIRST = 2, SHORT = 4 };
+    double x[B * T * C], whole[B * T * C], part[B * T * C];
+    args a = {.in = {x}, .out = {whole}, .d = {.B = B, .T = T, .C = C}, .p = params_default()};
+    fill_normal(x, B * T * C, 3);
+    a.p.rate = 0.4;
+    EXPECT(call(dropout_ref, &a) == OK);
+    a.in[0] = x + FIRST * T * C;
+    a.out[0] = part;
+    a.d.B = B - FIRST;
+    a.p.first_row = FIRST;
+    EXPECT(call(dropout_ref, &a) == OK);
+    EXPECT(memcmp(part, whole + FIRST * T * C, sizeof(double[(B - FIRST) * T * C])) == 0);
+    a.d.B = 1;
+    a.d.T = SHORT;
+    a.p.whole_T = T;
+    for (int b = 0; b < B; b++) {
+        a.in[0] = x + b * T * C;
+        a.p.first_row = b;
+        EXPECT(call(dropout_ref, &a) == OK);
+        EXPECT(memcmp(part, whole + b * T * C, sizeof(double[SHORT * C])) == 0);
+    }
 }
 
 /* --- leaky average ----------------------------------------------------------------------- */
@@ -193,15 +219,16 @@ static void expect_visible(selftest *t, int lag)
     EXPECT_NEAR(error, 0, 1e-14);
 }
 
-/* The gradient that computes the weights again is the gradient that is given them, to the bit; one
- * array for dq and dk receives the sum. */
-static void expect_one_gradient(selftest *t, const args *a)
+/* The gradient that computes the weights again is the gradient that finds what the forward kept, to
+ * the bit; one array for dq and dk receives the sum. */
+static void expect_one_gradient(selftest *t, const args *a, const double *o, void *kept)
 {
     static double dk[3][AN], dv[3][AN], dq[2][AN], dbeta[3][AH];
     for (int i = 0; i < 3; i++) {
         args b = *a;
-        b.in[4] = i == 0 ? ap : NULL;
-        b.in[5] = i == 0 ? astat : NULL;
+        b.keep = i == 0 ? kept : NULL;
+        b.in[4] = o;
+        b.in[5] = astat;
         b.in[6] = ag;
         b.out[0] = i == 2 ? dk[i] : dq[i];
         b.out[1] = dk[i];
@@ -218,34 +245,103 @@ static void expect_one_gradient(selftest *t, const args *a)
     EXPECT_NEAR(error, 0, 1e-13);
 }
 
+/* The bytes that attention would like to keep. */
+static size_t keeps(const args *a)
+{
+    size_t need = 0, keep = 0;
+    args ask = *a;
+    ask.need = &need;
+    ask.keep_need = &keep;
+    return attention_ref(&ask) == OK ? keep : 0;
+}
+
+/* The samples of a step one by one, cut to a shorter T, are those of the whole, masks included. */
+static void expect_parts(selftest *t, const args *a, const double *o)
+{
+    enum { SHORT = AT - 2 };
+    static double part[AN];
+    for (int b = 0; b < AB; b++) {
+        args one = *a;
+        const double *from[3] = {ak, ak, av};
+        for (int i = 0; i < 3; i++)
+            one.in[i] = from[i] + b * AT * AH * AD;
+        one.out[0] = part;
+        one.out[1] = NULL;
+        one.d.B = 1;
+        one.d.T = SHORT;
+        one.p.first_row = b;
+        one.p.whole_T = AT;
+        EXPECT(call(attention_ref, &one) == OK);
+        EXPECT(memcmp(part, o + b * AT * AH * AD, sizeof(double[SHORT * AH * AD])) == 0);
+    }
+}
+
 void selftest_attention(selftest *t)
 {
-    static double o[AN], keep[AN], dropped[AP];
+    static double o[AN], again[AN], kept[AP];
     double beta[AH] = {1.3, 0.7};
     fill_normal(ak, AN, 7);
     fill_normal(av, AN, 8);
     fill_normal(ag, AN, 9);
     for (int lag = 0; lag <= 2; lag++) {
-        args a = {.in = {ak, ak, av, beta}, .out = {o, ap, astat}, .p = params_default()};
+        args a = {.in = {ak, ak, av, beta}, .out = {o, astat}, .p = params_default()};
         a.d = (dims){.B = AB, .T = AT, .H = AH, .D = AD};
         a.p.lag = lag;
         a.p.scale = 0.5;
-        a.weights = entmax_ref;
-        a.weights_grad = entmax_grad_ref;
-        EXPECT(call(attention_ref, &a) == OK);
+        a.transform = OP_entmax;
+        args w = a;
+        w.in[2] = beta;
+        w.out[0] = ap;
+        w.out[1] = NULL;
+        EXPECT(call(attention_weights_ref, &w) == OK);
         expect_visible(t, lag);
-        for (int i = 0; i < AH * AD && lag > 0; i++)
-            EXPECT(o[i] == 0);
-        expect_one_gradient(t, &a);
+        EXPECT(keeps(&a) == sizeof kept);
+        for (int dropped = 0; dropped < 2; dropped++) {
+            a.p.rate = dropped ? 0.2 : 0;
+            a.keep = kept;
+            EXPECT(call(attention_ref, &a) == OK);
+            expect_one_gradient(t, &a, o, kept);
+            for (int i = 0; i < AH * AD && lag > 0; i++)
+                EXPECT(o[i] == 0);
+            /* what is kept, and wanted, changes no output */
+            a.keep = NULL;
+            a.out[0] = again;
+            a.out[1] = NULL;
+            EXPECT(call(attention_ref, &a) == OK && memcmp(o, again, sizeof o) == 0);
+            a.out[0] = o;
+            a.out[1] = astat;
+            expect_parts(t, &a, o);
+        }
+    }
+    args wrong = {.in = {ak, ak, av}, .out = {o}, .transform = OP_linear, .p = params_default()};
+    wrong.d = (dims){.B = 1, .T = 1, .H = 1, .D = 1};
+    EXPECT(call(attention_ref, &wrong) == ERR_ARG && strstr(last_error(), "linear"));
+    wrong.transform = OP_kernel_regression;
+    EXPECT(call(attention_weights_ref, &wrong) == ERR_ARG);
+}
 
-        /* dropout leaves p as it was; the output needs no p */
-        a.p.rate = 0.2;
-        a.out[1] = dropped;
-        EXPECT(call(attention_ref, &a) == OK && memcmp(dropped, ap, sizeof ap) == 0);
-        memcpy(keep, o, sizeof o);
-        a.out[1] = a.out[2] = NULL;
-        EXPECT(call(attention_ref, &a) == OK && memcmp(o, keep, sizeof o) == 0);
-        expect_one_gradient(t, &a);
+/* The samples of a step one by one, cut to a shorter T, read the slots as in the whole. */
+void selftest_persistent_parts(selftest *t)
+{
+    enum { B = 3, T = 5, H = 2, D = 4, M = 9, SHORT = 3, ROW = H * D, SLOTS = H * M * D };
+    double q[B * T * ROW], mk[SLOTS], mv[SLOTS], whole[B * T * ROW], part[B * T * ROW];
+    args a = {.in = {q, mk, mv}, .out = {whole}, .p = params_default()};
+    fill_normal(q, B * T * ROW, 11);
+    fill_normal(mk, SLOTS, 12);
+    fill_normal(mv, SLOTS, 13);
+    a.d = (dims){.B = B, .T = T, .H = H, .D = D, .M = M};
+    a.transform = OP_sparsemax;
+    a.p.rate = 0.3;
+    EXPECT(call(persistent_memory_ref, &a) == OK);
+    a.out[0] = part;
+    a.d.B = 1;
+    a.d.T = SHORT;
+    a.p.whole_T = T;
+    for (int b = 0; b < B; b++) {
+        a.in[0] = q + b * T * ROW;
+        a.p.first_row = b;
+        EXPECT(call(persistent_memory_ref, &a) == OK);
+        EXPECT(memcmp(part, whole + b * T * ROW, sizeof(double[SHORT * ROW])) == 0);
     }
 }
 

@@ -230,7 +230,7 @@ static double error_of(const impl *i, const char *family, dims d, const params *
     double error = 0;
     int count = 0;
     call *c;
-    if (call_create(&c, op_find(i->op), i, &d, p, type) != OK) return INFINITY;
+    if (call_create(&c, op_at(i->op), i, &d, p, type) != OK) return INFINITY;
     if (inputs_fill(c, family, beta, 7) != OK) error = INFINITY;
     for (int64_t r = 0; r < d.R && !isnan(edge); r++)
         ((double *)call_in(c, "c"))[r * d.N] = edge + (r / 8 % 2 ? 1e-4 : -1e-4);
@@ -252,8 +252,8 @@ static double long_error(const impl *i, double alpha)
 void selftest_check_newton(selftest *t)
 {
     const op *o = op_find("entmax");
-    const impl refined = {"entmax", "refined", "", newton_refined, &host};
-    const impl plain = {"entmax", "plain", "", newton_plain, &host};
+    const impl refined = tested(OP_entmax, "refined", newton_refined, &host);
+    const impl plain = tested(OP_entmax, "plain", newton_plain, &host);
     static const dtype types[] = {F32, BF16, F16};
     static const double alphas[] = {2, 1.75, 1.5, 4 / 3.0, 1.25, 1.1};
     for (int i = 0; i < 3; i++) {
@@ -320,8 +320,8 @@ static status normrelu_maximum(const args *a)
 
 void selftest_check_normrelu(selftest *t)
 {
-    const impl threshold = {"normrelu", "threshold", "", normrelu_threshold, &host};
-    const impl maximum = {"normrelu", "maximum", "", normrelu_maximum, &host};
+    const impl threshold = tested(OP_normrelu, "threshold", normrelu_threshold, &host);
+    const impl maximum = tested(OP_normrelu, "maximum", normrelu_maximum, &host);
     static const normrelu_form forms[] = {NORMRELU_PAPER, NORMRELU_CODE_MATRIX, NORMRELU_CODE_EFT};
     static const dtype types[] = {F32, BF16, F16};
     const dims d = {.R = 64, .N = 4096};
@@ -371,8 +371,8 @@ static status relumax_plain(const args *a)
 
 void selftest_check_relumax(selftest *t)
 {
-    const impl refined = {"relumax", "refined", "", relumax_refined, &host};
-    const impl plain = {"relumax", "plain", "", relumax_plain, &host};
+    const impl refined = tested(OP_relumax, "refined", relumax_refined, &host);
+    const impl plain = tested(OP_relumax, "plain", relumax_plain, &host);
     const dims d = {.R = 8, .N = 1024};
     const params p = params_default();
     EXPECT(error_of(&refined, "spike", d, &p, 1.00019, NAN, F32) <= 10);
@@ -382,9 +382,9 @@ void selftest_check_relumax(selftest *t)
 void selftest_check_storage(selftest *t)
 {
     const op *o = op_find("sparsemax");
-    const impl good = {"sparsemax", "right", "", float_right, &host};
-    const impl wrong = {"sparsemax", "wrong", "", float_wrong, &host};
-    const impl nearly = {"sparsemax", "nearly", "", float_nearly, &host};
+    const impl good = tested(OP_sparsemax, "right", float_right, &host);
+    const impl wrong = tested(OP_sparsemax, "wrong", float_wrong, &host);
+    const impl nearly = tested(OP_sparsemax, "nearly", float_nearly, &host);
     EXPECT(law_failures(o, &good, F32) == 0);
     EXPECT(law_failures(o, &good, BF16) == 0);
     EXPECT(law_failures(o, &good, F16) == 0);

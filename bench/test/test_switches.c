@@ -331,7 +331,7 @@ void selftest_model_config(selftest *t)
     REFUSED(drop_residual, 1, "drop_residual");
     REFUSED(drop_context, NAN, "drop_context");
     REFUSED(kappa_init, NAN, "kappa_init");
-    REFUSED(method.weights, NULL, "method");
+    REFUSED(method.op, OP_none, "method");
     REFUSED(arch, ARCH_GPT, "T:");
 #undef REFUSED
     c = good;

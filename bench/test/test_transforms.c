@@ -93,12 +93,12 @@ static void special(selftest *t, const char *name)
     args a = {.in = {c, beta}, .out = {p, stat}, .d = {.R = R, .N = N}, .live = live, .p = m.p};
     poison(p, R * N);
     poison(stat, R * STATS);
-    EXPECT(m.weights(&a) == OK);
+    EXPECT(op_at(m.op)->ref(&a) == OK);
     args b = {.in = {beta, p, stat, G}, .out = {dc, db, da}, .d = a.d, .live = live, .p = m.p};
     poison(dc, R * N);
     poison(db, R);
     poison(da, R);
-    EXPECT(m.weights_grad(&b) == OK);
+    EXPECT(op_grad(op_at(m.op))->ref(&b) == OK);
     for (int r = 0; r < R; r++) {
         double sum = 0, *pr = p + r * N, *dcr = dc + r * N;
         for (int j = live[r]; j < N; j++)
@@ -108,7 +108,7 @@ static void special(selftest *t, const char *name)
             EXPECT((r == 2 || r == 3) == isnan(pr[j]));
             EXPECT((r == 2 || r == 3) == isnan(dcr[j]));
         }
-        if (strcmp(m.op, "entmax") == 0) EXPECT((r == 2 || r == 3) == isnan(da[r]));
+        if (m.op == OP_entmax) EXPECT((r == 2 || r == 3) == isnan(da[r]));
         if (r == 2 || r == 3) {
             EXPECT(isnan(db[r]));
             continue;
@@ -133,7 +133,7 @@ static void special(selftest *t, const char *name)
         EXPECT_NEAR(p[7 * N + j], j < top ? 1.0 / top : 0, 1e-16);
     for (int bad = 0; bad < 3; bad++) {
         beta[3] = bad == 0 ? 0 : bad == 1 ? -1 : NAN;
-        EXPECT(m.weights(&a) == ERR_ARG && m.weights_grad(&b) == ERR_ARG);
+        EXPECT(op_at(m.op)->ref(&a) == ERR_ARG && op_grad(op_at(m.op))->ref(&b) == ERR_ARG);
     }
 }
 
@@ -213,7 +213,7 @@ static uint64_t bits(selftest *t, uint64_t hash, const char *name, entmax_solver
     memset(da, 0, sizeof da);
     args a = {.in = {c, beta}, .out = {p, stat}, .d = {.R = R, .N = N}, .live = live, .p = m.p};
     args b = {.in = {beta, p, stat, G}, .out = {dc, db, da}, .d = a.d, .live = live, .p = m.p};
-    EXPECT(m.weights(&a) == OK && m.weights_grad(&b) == OK);
+    EXPECT(op_at(m.op)->ref(&a) == OK && op_grad(op_at(m.op))->ref(&b) == OK);
     hash = fnv1a(hash, p, sizeof p);
     hash = fnv1a(hash, stat, sizeof stat);
     hash = fnv1a(hash, dc, sizeof dc);
@@ -288,15 +288,15 @@ void selftest_method_names(selftest *t)
     method m;
     for (int i = 0; method_name(i); i++) {
         EXPECT(method_find(method_name(i), &m) == OK && strcmp(m.name, method_name(i)) == 0);
-        EXPECT(m.weights && m.weights_grad && m.label[0] && m.colour[0] == '#');
+        EXPECT(op_grad(op_at(m.op)) && m.label[0] && m.colour[0] == '#');
     }
     EXPECT(method_name(-1) == NULL);
     EXPECT(method_find("entmax:4/3", &m) == OK && m.p.alpha == 4.0 / 3.0);
-    EXPECT(strcmp(m.op, "entmax") == 0 && strcmp(m.label, "4/3-entmax") == 0);
-    EXPECT(method_find("entmax:2", &m) == OK && m.weights == entmax_ref && m.p.alpha == 2);
-    EXPECT(method_find("top7_softmax", &m) == OK && m.p.k == 7 && m.weights == topk_softmax_ref);
+    EXPECT(m.op == OP_entmax && strcmp(m.label, "4/3-entmax") == 0);
+    EXPECT(method_find("entmax:2", &m) == OK && m.op == OP_entmax && m.p.alpha == 2);
+    EXPECT(method_find("top7_softmax", &m) == OK && m.p.k == 7 && m.op == OP_topk_softmax);
     EXPECT(method_find("top999_uniform", &m) == OK && m.p.k == 999);
-    EXPECT(m.weights_grad == topk_uniform_grad_ref);
+    EXPECT(m.op == OP_topk_uniform);
     EXPECT(method_find("relumax4", &m) == OK && m.p.relumax_power == 4);
     EXPECT(method_find("norm_relu_eft", &m) == OK && m.p.form == NORMRELU_CODE_EFT);
     static const char *const bad[] = {

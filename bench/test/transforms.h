@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mosaic.h"
+#include "op/op.h"
 
 static inline void poison(double *x, int64_t n)
 {
@@ -31,7 +32,7 @@ static inline status weigh(const method *m, double beta, const double *c, int64_
     a.p = m->p;
     poison(p, n);
     poison(stat, STATS);
-    return m->weights(&a);
+    return op_at(m->op)->ref(&a);
 }
 
 /* G[n] -> dc[n], dbeta, and for entmax dalpha (may be NULL). */
@@ -52,7 +53,7 @@ static inline status pull(const method *m, double beta, const double *p, const d
     a.p = m->p;
     poison(dc, n);
     poison(dbeta, 1);
-    return m->weights_grad(&a);
+    return op_grad(op_at(m->op))->ref(&a);
 }
 
 #endif

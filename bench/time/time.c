@@ -23,30 +23,6 @@
 
 enum { MOST_SAMPLES = 1000, CHECKED = 1 << 20 };
 
-static const struct storage {
-    const char *name;
-    dtype type;
-} storages[] = {{"f32", F32}, {"bf16", BF16}, {"f16", F16}};
-enum { STORAGES = sizeof storages / sizeof *storages };
-
-status timing_emit(timing *t, time_row *row, int64_t count)
-{
-    summary s;
-    row->samples = count;
-    row->median = row->q1 = row->q3 = row->min = NAN;
-    if (count > 0) {
-        TRY(summarize(t->samples, count, &s));
-        row->median = s.median;
-        row->q1 = s.q1;
-        row->q3 = s.q3;
-        row->min = s.min;
-    }
-    results_print(TIME, row, t->printed++ == 0);
-    fflush(stdout);
-    TRY(results_append(t->r, TIME, row));
-    return results_samples(t->r, t->samples, count);
-}
-
 /* A problem of one implementation, small enough to check, and its large twin. */
 typedef struct problem {
     call *small, *large; /* the same call if nothing is repeated */
@@ -71,11 +47,7 @@ static status spread(const problem *p)
     call *large = p->large;
     const backend *where = large->impl->where;
     for (int i = 0; i < small->sig.inputs; i++) {
-        const char *storage = &small->sig.in[i].storage;
-        dtype type = *storage == 'i'        ? I32
-                     : small->a.type == F64 ? F64
-                     : *storage == 'f'      ? F32
-                                            : small->a.type;
+        const dtype type = tensor_type(&small->sig.in[i], small->a.type);
         char *there = (char *)(uintptr_t)large->a.in[i];
         TRY(where->put(there, small->in[i], (size_t)small->in_count[i], type));
         TRY(repeat(where, there, (size_t)small->in_count[i] * dtype_size(type),
@@ -142,9 +114,7 @@ static status same_bits(const problem *p, int i, int64_t from, double *host, int
 {
     const call *small = p->small;
     int64_t n = small->out_count[i];
-    dtype type = small->a.type == F64               ? F64
-                 : small->sig.out[i].storage == 'f' ? F32
-                                                    : small->a.type;
+    const dtype type = tensor_type(&small->sig.out[i], small->a.type);
     const char *there = p->large->a.out[i];
     TRY(small->impl->where->get(host, there + (size_t)from * dtype_size(type), (size_t)n, type));
     *same &= memcmp(host, small->out[i], (size_t)n * sizeof *host) == 0;
@@ -177,14 +147,6 @@ static status one_sample(void *user, double *seconds)
     return c->impl->where->time(c->impl->run, &a, seconds);
 }
 
-/* Multiply-adds count twice; only products are counted. */
-static double flops(const op *o, const dims *d)
-{
-    if (strcmp(o->name, "linear") == 0) return 2.0 * (double)d->R * (double)d->N * (double)d->C;
-    return strcmp(o->name, "linear_grad") == 0 ? 4.0 * (double)d->R * (double)d->N * (double)d->C
-                                               : 0;
-}
-
 /* The outputs that the words do not ask for, as bits. */
 static unsigned unwanted(const words *w, const op *o)
 {
@@ -194,25 +156,25 @@ static unsigned unwanted(const words *w, const op *o)
 }
 
 static status time_point(timing *t, const op *o, const impl *im, const dims *d, const params *q,
-                         const struct storage *st, time_row *row)
+                         dtype type, time_row *row)
 {
     problem p;
     match matches[MAX_TENSORS];
     int count = 0, same = 1;
     int64_t samples = 0;
     verdict worst = PASS;
-    status s = open_problem(&p, o, im, d, q, st->type, unwanted(t->w, o), row->input,
+    status s = open_problem(&p, o, im, d, q, type, unwanted(t->w, o), row->input,
                             word_real(t->w, "beta"), (uint64_t)word_int(t->w, "seed"));
     if (s == OK) s = match_call(p.small, matches, &count);
     row->error = 0;
     for (int i = 0; s == OK && i < count; i++) {
         verdict v = match_verdict(&matches[i]);
         if (v > worst) worst = v;
-        row->error = fmax(row->error, matches[i].error);
+        row->error = worse(row->error, matches[i].error);
     }
     if (s == OK && worst != FAIL) {
         row->bytes = call_bytes(p.large);
-        row->work = flops(o, d);
+        row->work = o->flop(d, q);
         s = measure(&t->protocol, one_sample, p.large, t->samples, &samples);
         if (s == OK) s = recheck(&p, &same);
         if (!same) {
@@ -225,25 +187,19 @@ static status time_point(timing *t, const op *o, const impl *im, const dims *d, 
     return s == OK ? timing_emit(t, row, samples) : s;
 }
 
-/* Does an operation read a parameter? Others get one point, not one for each value. */
-static int reads(const op *o, const char *prefix)
-{
-    return strncmp(o->name, prefix, strlen(prefix)) == 0;
-}
-
 static int64_t elements_of(const timing *t, const impl *im)
 {
     int64_t given = word_int(t->w, "elements");
-    return given ? given : im->where == &ref_backend ? 1 << 18 : 1 << 27;
+    return given ? given : impl_on_device(im) ? 1 << 27 : 1 << 18;
 }
 
 /* All lengths and parameters of one implementation in one storage, on one family of inputs. */
-static status time_family(timing *t, const op *o, const impl *im, const struct storage *st,
-                          const char *family, double copy)
+static status time_family(timing *t, const op *o, const impl *im, dtype type, const char *family,
+                          double copy)
 {
     const words *w = t->w;
-    int64_t alphas = reads(o, "entmax") ? word_count(w, "alpha") : 1;
-    int64_t ks = reads(o, "topk") ? word_count(w, "k") : 1;
+    int64_t alphas = (o->reads & P_ALPHA) ? word_count(w, "alpha") : 1;
+    int64_t ks = (o->reads & P_K) ? word_count(w, "k") : 1;
     for (int64_t i = 0; i < word_count(w, "n"); i++)
         for (int64_t j = 0; j < alphas * ks; j++) {
             params q = call_params(o);
@@ -251,25 +207,24 @@ static status time_family(timing *t, const op *o, const impl *im, const struct s
             dims d = call_dims(o, n, elements_of(t, im));
             time_row row = {.n = n, .alpha = NAN, .seed = word_int(w, "seed"), .copy = copy};
             row.rows = d.R > 1 ? d.R : d.B * d.T;
-            if (reads(o, "entmax")) row.alpha = q.alpha = word_real_at(w, "alpha", j);
-            if (reads(o, "topk")) row.k = q.k = word_int_at(w, "k", j);
+            if (o->reads & P_ALPHA) row.alpha = q.alpha = word_real_at(w, "alpha", j);
+            if (o->reads & P_K) row.k = q.k = word_int_at(w, "k", j);
             snprintf(row.op, sizeof row.op, "%s", o->name);
             snprintf(row.impl, sizeof row.impl, "%s", im->name);
-            snprintf(row.type, sizeof row.type, "%s", im->where == &ref_backend ? "f64" : st->name);
+            snprintf(row.type, sizeof row.type, "%s", type_name(type));
             snprintf(row.input, sizeof row.input, "%s", family);
-            TRY(time_point(t, o, im, &d, &q, st, &row));
+            TRY(time_point(t, o, im, &d, &q, type, &row));
         }
     return OK;
 }
 
 /* The stages have one family. */
-static status time_impl(timing *t, const op *o, const impl *im, const struct storage *st,
-                        double copy)
+static status time_impl(timing *t, const op *o, const impl *im, dtype type, double copy)
 {
     for (int64_t i = 0; i < word_count(t->w, "input"); i++) {
         const char *family = word_text_at(t->w, "input", i);
-        if (!input_applies(family, o)) return time_family(t, o, im, st, "gauss", copy);
-        TRY(time_family(t, o, im, st, family, copy));
+        if (!input_applies(family, o)) return time_family(t, o, im, type, "gauss", copy);
+        TRY(time_family(t, o, im, type, family, copy));
     }
     return OK;
 }
@@ -287,11 +242,9 @@ static status time_ops(timing *t, const backend *where, double copy, int *points
         }
         if (im->where != where) continue;
         ++*points;
-        for (int k = 0; k < STORAGES; k++) {
-            if (im->where == &ref_backend ? k > 0 : !word_chooses(t->w, "type", storages[k].name))
-                continue;
-            TRY(time_impl(t, op_find(im->op), im, &storages[k], copy));
-        }
+        dtype type;
+        for (int k = 0; (type = impl_type(t->w, im, k)) != I32; k++)
+            TRY(time_impl(t, op_at(im->op), im, type, copy));
     }
     return OK;
 }
