@@ -117,6 +117,8 @@ params dropout_params(const mosaic *m, double rate, uint32_t site)
     p.seed = m->seed;
     p.site = site;
     p.step = (uint32_t)m->step;
+    p.first_row = m->first_row;
+    p.whole_T = m->whole_T;
     return p;
 }
 

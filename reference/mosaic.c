@@ -19,6 +19,7 @@
 
 #include "logits.h"
 #include "matmul.h"
+#include "stage.h"
 
 /* --- life ------------------------------------------------------------------------------------ */
 
@@ -40,7 +41,7 @@ static void ref_destroy(mosaic *m)
 /* A transform that refuses its parameters does so here and not in the first batch. */
 static status check_transform(const method *f)
 {
-    return f->weights(&(args){.d = {.N = 1}, .p = f->p});
+    return reference_of(f->op)(&(args){.d = {.N = 1}, .p = f->p});
 }
 
 static status check_placement(const placement *where)
