@@ -46,6 +46,11 @@ foreach(path IN LISTS GOLDEN)
   check(golden ${name} golden=${path})
 endforeach()
 
+# the yardstick is not checked by any kernel's test
+if(OPENBLAS AND CBLAS_H)
+  check(match linear.openblas what=match op=linear impl=openblas)
+endif()
+
 # Every kernel against the reference, and its laws; where it cannot run the test says so. Built for a
 # GPU, each storage and alpha is a test of its own: a machine's cores run them at once, the longest
 # first, and what they found lies in match/*.h5.

@@ -59,6 +59,52 @@ void selftest_op_lists(selftest *t)
     call_destroy(c);
 }
 
+/* Why `i` would not run attention of T = 512 with heads of width 64; "" if it would. */
+static const char *reason(const impl *i, dtype type, op_id transform)
+{
+    const dims d = {.B = 1, .T = 512, .H = 2, .D = 64};
+    const char *why = impl_declines(i, &d, type, transform);
+    return why ? why : "";
+}
+
+void selftest_takes(selftest *t)
+{
+    const impl any = {
+        .op = OP_attention, .name = "x", .types = FLOATS, .transforms = ANY_TRANSFORM};
+    impl some = any;
+    EXPECT(*reason(&any, F32, OP_softmax) == '\0' && *reason(&any, F16, OP_relumax) == '\0');
+    EXPECT(strstr(reason(&any, F64, OP_softmax), "attention/x does not take f64"));
+    some.types = HALVES;
+    some.transforms = TRANSFORM_BIT(softmax) | TRANSFORM_BIT(normrelu);
+    EXPECT(strstr(reason(&some, F32, OP_softmax), "does not take f32"));
+    EXPECT(*reason(&some, BF16, OP_normrelu) == '\0');
+    EXPECT(strstr(reason(&some, BF16, OP_entmax), "does not take entmax"));
+    some = any;
+    some.width = 64;
+    some.length = 512;
+    EXPECT(*reason(&some, F32, OP_softmax) == '\0');
+    some.length = 511;
+    EXPECT(strstr(reason(&some, F32, OP_softmax), "T up to 511, not 512"));
+    some.width = 32;
+    EXPECT(strstr(reason(&some, F32, OP_softmax), "width up to 32, not 64"));
+
+    /* of linear's two rows on the host the first is the automatic choice */
+    char *words_of[] = {"op=linear", "impl=auto"};
+    const dims d = {.R = 1, .N = 1, .C = 1};
+    const impl *im;
+    words *w = NULL;
+    int first = 1;
+    EXPECT(words_parse("time", 2, words_of, &w) == OK);
+    for (int i = 0; w && (im = impl_at(i)); i++) {
+        if (im->op != OP_linear || impl_on_device(im)) continue;
+        EXPECT(impl_passed_over(w, im, &d, F64, OP_softmax) == !first);
+        EXPECT(im->reference == first);
+        first = 0;
+    }
+    EXPECT(!first);
+    words_free(w);
+}
+
 void selftest_signature(selftest *t)
 {
     static const char *const wrong[] = {"",

@@ -30,7 +30,7 @@ typedef struct problem {
 } problem;
 
 /* The first `done` bytes over and over, up to `all`: what stands there doubles. */
-static status repeat(const backend *where, char *there, size_t done, size_t all)
+static status repeat_bytes(const backend *where, char *there, size_t done, size_t all)
 {
     while (done < all) {
         size_t part = done < all - done ? done : all - done;
@@ -41,7 +41,7 @@ static status repeat(const backend *where, char *there, size_t done, size_t all)
 }
 
 /* Copy every input of the small call over and over into the large one. */
-static status spread(const problem *p)
+static status repeat_inputs(const problem *p)
 {
     const call *small = p->small;
     call *large = p->large;
@@ -50,15 +50,15 @@ static status spread(const problem *p)
         const dtype type = tensor_type(&small->sig.in[i], small->a.type);
         char *there = (char *)(uintptr_t)large->a.in[i];
         TRY(where->put(there, small->in[i], (size_t)small->in_count[i], type));
-        TRY(repeat(where, there, (size_t)small->in_count[i] * dtype_size(type),
-                   (size_t)large->in_count[i] * dtype_size(type)));
+        TRY(repeat_bytes(where, there, (size_t)small->in_count[i] * dtype_size(type),
+                         (size_t)large->in_count[i] * dtype_size(type)));
     }
     if (small->use_live) {
         char *there = large->live_there;
         size_t done = (size_t)small->a.d.R * sizeof(int32_t);
         size_t all = (size_t)large->a.d.R * sizeof(int32_t);
         TRY(where->put(there, small->live, (size_t)small->a.d.R, I32));
-        TRY(repeat(where, there, done, all));
+        TRY(repeat_bytes(where, there, done, all));
         large->a.live = large->live_there;
     }
     size_t need = 0;
@@ -98,7 +98,7 @@ static status open_problem(problem *p, const op *o, const impl *im, const dims *
     if (p->large) p->large->omit_out = omit;
     TRY(inputs_fill(p->small, family, beta, seed));
     TRY(call_once(p->small));
-    if (p->large) return spread(p);
+    if (p->large) return repeat_inputs(p);
     p->large = p->small;
     return OK;
 }
@@ -193,6 +193,24 @@ static int64_t elements_of(const timing *t, const impl *im)
     return given ? given : impl_on_device(im) ? 1 << 27 : 1 << 18;
 }
 
+/* Does a problem get no row because the implementation does not take it, or is passed over? */
+static int declined(timing *t, const impl *im, const dims *d, dtype type)
+{
+    const char *why = impl_declines(im, d, type, OP_softmax);
+    if (why) snprintf(t->why, sizeof t->why, "%s", why);
+    return why || impl_passed_over(t->w, im, d, type, OP_softmax);
+}
+
+/* A problem too large for a device is declined like one that an implementation does not take. */
+static status fits_device(timing *t, const impl *im, const time_row *row, status s)
+{
+    if (s != ERR_MEMORY || !impl_on_device(im)) return s;
+    snprintf(t->why, sizeof t->why, "%s/%s n=%lld: %.100s", row->op, row->impl, (long long)row->n,
+             last_error());
+    fprintf(stderr, "time: skipped: %s\n", t->why);
+    return OK;
+}
+
 /* All lengths and parameters of one implementation in one storage, on one family of inputs. */
 static status time_family(timing *t, const op *o, const impl *im, dtype type, const char *family,
                           double copy)
@@ -205,6 +223,7 @@ static status time_family(timing *t, const op *o, const impl *im, dtype type, co
             params q = call_params(o);
             int64_t n = word_int_at(w, "n", i);
             dims d = call_dims(o, n, elements_of(t, im));
+            if (declined(t, im, &d, type)) continue;
             time_row row = {.n = n, .alpha = NAN, .seed = word_int(w, "seed"), .copy = copy};
             row.rows = d.R > 1 ? d.R : d.B * d.T;
             if (o->reads & P_ALPHA) row.alpha = q.alpha = word_real_at(w, "alpha", j);
@@ -213,7 +232,7 @@ static status time_family(timing *t, const op *o, const impl *im, dtype type, co
             snprintf(row.impl, sizeof row.impl, "%s", im->name);
             snprintf(row.type, sizeof row.type, "%s", type_name(type));
             snprintf(row.input, sizeof row.input, "%s", family);
-            TRY(time_point(t, o, im, &d, &q, type, &row));
+            TRY(fits_device(t, im, &row, time_point(t, o, im, &d, &q, type, &row)));
         }
     return OK;
 }
@@ -229,9 +248,8 @@ static status time_impl(timing *t, const op *o, const impl *im, dtype type, doub
     return OK;
 }
 
-/* Walk the implementations that the words choose; *points counts those that can run here. */
-static status time_ops(timing *t, const backend *where, double copy, int *points,
-                       const char **absent)
+/* Walk the implementations that the words choose. */
+static status time_ops(timing *t, const backend *where, double copy, const char **absent)
 {
     for (int i = 0; impl_at(i); i++) {
         const impl *im = impl_at(i);
@@ -241,7 +259,6 @@ static status time_ops(timing *t, const backend *where, double copy, int *points
             continue;
         }
         if (im->where != where) continue;
-        ++*points;
         dtype type;
         for (int k = 0; (type = impl_type(t->w, im, k)) != I32; k++)
             TRY(time_impl(t, op_at(im->op), im, type, copy));
@@ -249,7 +266,7 @@ static status time_ops(timing *t, const backend *where, double copy, int *points
     return OK;
 }
 
-static status time_backends(timing *t, int *points, const char **absent)
+static status time_backends(timing *t, const char **absent)
 {
     const backend *seen[8];
     int count = 0;
@@ -268,16 +285,15 @@ static status time_backends(timing *t, int *points, const char **absent)
         TRY(results_attribute_number(t->r, name, copy));
         if (!getenv("MOSAIC_QUIET"))
             fprintf(stderr, "time: %s copies %.1f GB/s\n", seen[j]->name, 1e-9 * copy);
-        TRY(time_ops(t, seen[j], copy, points, absent));
+        TRY(time_ops(t, seen[j], copy, absent));
     }
     /* Nothing ran: find out whether something is only absent. */
-    return count ? OK : time_ops(t, NULL, NAN, points, absent);
+    return count ? OK : time_ops(t, NULL, NAN, absent);
 }
 
 int verb_time(const words *w)
 {
     timing t = {.w = w, .protocol = {.warmups = 3, .most = MOST_SAMPLES, .spread = 0.01}};
-    int points = 0;
     const char *absent = NULL;
     t.protocol.least =
         word_int(w, "samples") < MOST_SAMPLES ? word_int(w, "samples") : MOST_SAMPLES;
@@ -286,14 +302,15 @@ int verb_time(const words *w)
     status s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
                          : fail(ERR_MEMORY, "time: out of memory");
     if (s == OK && word_given(w, "task"))
-        s = time_tasks(&t), points = 1;
+        s = time_tasks(&t);
     else if (s == OK)
-        s = time_backends(&t, &points, &absent);
-    status closed = results_close(t.r, s == OK && points > 0);
+        s = time_backends(&t, &absent);
+    status closed = results_close(t.r, s == OK && t.printed > 0);
     free(t.samples);
     if (s != OK || closed != OK) return status_exit(s != OK ? s : closed);
-    if (points > 0) return EXIT_GOOD;
+    if (t.printed > 0) return EXIT_GOOD;
+    const char *why = absent ? absent : *t.why ? t.why : NULL;
     fprintf(stderr, "mosaic: time: nothing to time here: %s\n",
-            absent ? absent : "no implementation has both this op and this impl");
-    return absent ? EXIT_SKIP : EXIT_USAGE;
+            why ? why : "no implementation has both this op and this impl");
+    return why ? EXIT_SKIP : EXIT_USAGE;
 }

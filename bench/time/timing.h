@@ -12,7 +12,8 @@
 typedef struct timing {
     const words *w;
     results *r;
-    int printed;
+    int printed;     /* rows */
+    char why[200];   /* the last problem that was declined, for the user */
     double *samples; /* room for sampling.most */
     sampling protocol;
 } timing;
