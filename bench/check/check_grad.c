@@ -66,8 +66,8 @@ static double change(const slope *s, int64_t r)
     return sum;
 }
 
-/* The quotient at *x with step h; NaN at a kink. */
-static status quotient(slope *s, double *x, double h, double *value)
+/* The quotient at *x with step h; *smooth is 0 at a kink. NaN is never one. */
+static status quotient(slope *s, double *x, double h, double *value, int *smooth)
 {
     const double at = *x, up = at + h, down = at - h;
     *x = down;
@@ -76,11 +76,11 @@ static status quotient(slope *s, double *x, double h, double *value)
     *x = up;
     if (t == OK) t = call_once(s->f);
     *x = at;
-    *value = NAN;
-    s->tried++;
-    if (t != OK || !same_pattern(s, s->below) || !same_pattern(s, s->here)) return t;
-    s->smooth++;
+    TRY(t);
     *value = change(s, -1) / (up - down);
+    *smooth = isnan(*value) || (same_pattern(s, s->below) && same_pattern(s, s->here));
+    s->tried++;
+    s->smooth += *smooth;
     return OK;
 }
 
@@ -104,8 +104,9 @@ static status check_tensor(slope *s, int input, const double *dx, double *error)
         const double h = step_of(s, t->name, first, per_row);
         for (int64_t i = first; i < first + per_row; i++) {
             double q;
-            TRY(quotient(s, x + i, h, &q));
-            if (isnan(q)) continue;
+            int smooth;
+            TRY(quotient(s, x + i, h, &q, &smooth));
+            if (!smooth && !isnan(dx[i])) continue;
             difference += (dx[i] - q) * (dx[i] - q);
             norm += q * q;
         }
@@ -133,7 +134,8 @@ static status check_alpha(slope *s, const double *dalpha, double *error)
             same &= (now[j] > 0) == (s->below[0][r * s->f->a.d.N + j] > 0);
         s->tried++;
         s->smooth += same;
-        if (same) *error = worse(*error, fabs(dalpha[r] - q) / fmax(fabs(q), 1e-8 / h));
+        if (same || isnan(q) || isnan(dalpha[r]))
+            *error = worse(*error, fabs(dalpha[r] - q) / fmax(fabs(q), 1e-8 / h));
     }
     return OK;
 }

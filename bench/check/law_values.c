@@ -31,7 +31,7 @@ status law_simplex(law_state *s, double *error)
         for (int64_t j = 0; j < s->N; j++) {
             if (j < n ? !(p[j] >= 0) : p[j] != 0) *error = INFINITY;
             sum += p[j];
-            most = fmax(most, p[j]);
+            most = fmax(most, p[j]); /* NaN is seen in the line above */
         }
         if (may_be_zero && most == 0) continue;
         if (keys == 1 && most != 1) *error = INFINITY;
@@ -78,7 +78,7 @@ status law_order(law_state *s, double *error)
             const double before = p[s->at[i - 1]], after = p[s->at[i]];
             double excess = after - before;
             if (c[s->at[i]] == c[s->at[i - 1]] && !law_breaks_ties(s->c)) excess = fabs(excess);
-            if (excess > 0) *error = worse(*error, before > 0 ? excess / before : INFINITY);
+            if (!(excess <= 0)) *error = worse(*error, before > 0 ? excess / before : INFINITY);
         }
     }
     return OK;

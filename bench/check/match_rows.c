@@ -107,8 +107,11 @@ static int undecided(const line *x, const double *c, dtype t)
 {
     double most = -INFINITY;
     if (x->shape != NORMRELU) return 0;
-    for (int64_t j = 0; j < x->n; j++)
-        most = fmax(most, margin(x, c[j]));
+    for (int64_t j = 0; j < x->n; j++) {
+        const double here = margin(x, c[j]);
+        if (isnan(here)) return 0;
+        if (here > most) most = here;
+    }
     return fabs(most) <= margin_rounding(x, unit_arithmetic(t)) ||
            (t != F64 && x->norm > FLOAT_MOST);
 }
@@ -131,7 +134,7 @@ static void match_row_weights(const call *c, const line *x, const double *scores
         }
         if ((p[j] > 0) != (want[j] > 0) && !isnan(want[j])) {
             const double either = fmax(p[j], want[j]);
-            if (fabs(margin(x, scores[j])) <= margin_rounding(x, u)) continue;
+            if (!isnan(p[j]) && fabs(margin(x, scores[j])) <= margin_rounding(x, u)) continue;
             if (either > least) m->support++;
         }
         const double e = error_beyond_storage(p[j], want[j], c->a.type);
@@ -172,7 +175,13 @@ void match_weights(const call *c, const call *ref, match *mp, match *ms)
         const int64_t s = r % ref->a.d.R;
         line x = line_of(c, r, NULL);
         if (stat) x = line_of(ref, s, stat);
-        if (undecided(&x, scores + r * N, c->a.type)) continue;
+        if (undecided(&x, scores + r * N, c->a.type)) { /* any weights, but weights */
+            for (int64_t j = 0; mp && j < N; j++)
+                if (!(p[r * N + j] >= 0)) mp->error = INFINITY;
+            for (int64_t j = 0; ms && j < STATS; j++)
+                if (isnan(own[r * STATS + j])) ms->error = INFINITY;
+            continue;
+        }
         if (mp) match_row_weights(c, &x, scores + r * N, p + r * N, want + s * N, mp);
         if (ms)
             match_row_stat(c, &x, scores + r * N, want + s * N, own + r * STATS, stat + s * STATS,
