@@ -132,6 +132,11 @@ void selftest_ngram(selftest *t)
     if (!g) return;
     double p1[4] = {(3 + 3 * 0.25) / 9, (2 + 3 * 0.25) / 9, (1 + 3 * 0.25) / 9, 3 * 0.25 / 9};
     double p2 = (2 + 2 * p1[1]) / 5, after_b = (1 + p1[0]) / 2;
+    for (int order = 1; order <= 3; order++) {
+        EXPECT(ngram_logits(g, x, 3, order, row[0]) == OK);
+        for (int k = 0; k < 3; k++)
+            EXPECT_NEAR(log_sum_exp(row[k], 4, NULL), 0, 1e-14);
+    }
     EXPECT(ngram_logits(g, x, 3, 1, row[0]) == OK);
     for (int w = 0; w < 4; w++)
         EXPECT_NEAR(exp(row[2][w]), p1[w], 1e-15);
@@ -143,8 +148,6 @@ void selftest_ngram(selftest *t)
     EXPECT(ngram_logits(g, x, 3, 3, row[0]) == OK);
     EXPECT_NEAR(exp(row[1][1]), p2, 1e-15);
     EXPECT_NEAR(exp(row[2][0]), (1 + after_b) / 2, 1e-15);
-    for (int k = 0; k < 3; k++)
-        EXPECT_NEAR(log_sum_exp(row[k], 4, NULL), 0, 1e-14);
     EXPECT(ngram_logits(g, x, 3, 4, row[0]) == ERR_ARG);
     ngram_free(g);
 }

@@ -10,6 +10,7 @@
 
 #include "probe.h"
 #include "rng.h"
+#include "worse.h"
 
 enum { MANY = 10000 };
 
@@ -345,6 +346,57 @@ void selftest_task_chance(selftest *t)
     }
     EXPECT_NEAR(zeros / labels, 1.0 / 25, 0.001);
     probe_close(&p);
+}
+
+/* One wrong answer, wherever it stands, is one label less and no exact match; a wrong end is seen
+ * by em_eos alone. */
+void selftest_task_partly(selftest *t)
+{
+    static const char *const tasks[] = {"reverse", "copy", "sort", "count", "nback"};
+    for (int k = 0; k < 5; k++) {
+        data_options o = data_options_default();
+        probe p;
+        if (!probe_open(t, &p, tasks[k], &o)) continue;
+        const int prompt = k < 3, given = k == 4 ? (int)o.nback : 0; /* labels not counted */
+        EXPECT(probe_sample(t, &p, 3));
+        for (int64_t wrong = 0; wrong < p.R + prompt; wrong++) {
+            metrics all = {0};
+            EXPECT(p.d->oracle(p.d, &p.s, p.logits) == OK);
+            probe_say(&p, p.first + wrong, p.trg[wrong] == 0);
+            EXPECT(p.d->score(p.d, &p.s, p.logits, &all) == OK);
+            const double labels = (double)(p.R - given), errs = wrong >= given && wrong < p.R;
+            EXPECT_NEAR(probe_mean(&all, "token_acc"), (labels - errs) / labels, 1e-15);
+            EXPECT(probe_mean(&all, "exact") == (wrong == p.R));
+            EXPECT_NEAR(probe_mean(&all, "ce"), 1000 / (double)(p.R + prompt), 1e-9);
+            if (prompt) EXPECT(probe_mean(&all, "em_eos") == 0);
+        }
+        probe_close(&p);
+    }
+}
+
+/* What a baseline says of a scored position is a distribution. */
+void selftest_task_ngrams(selftest *t)
+{
+    for (int k = 0; k < SEQUENCE_TASKS; k++) {
+        data_options o = data_options_default();
+        probe p;
+        if (!probe_open(t, &p, sequence_tasks[k], &o)) continue;
+        const int prompt = k < 4;
+        for (int order = 0; order <= 3; order++) {
+            const status expected = prompt || order == 0 ? OK : ERR_ARG;
+            double error = 0;
+            for (int64_t i = 0; i < 5 && probe_sample(t, &p, i); i++) {
+                EXPECT(p.d->ngram(p.d, &p.s, order, p.logits) == expected);
+                for (int64_t u = 0; u < p.s.T && expected == OK; u++) {
+                    const double *row = p.logits + u * p.d->vocab;
+                    const double sum = log_sum_exp(row, p.d->vocab, NULL);
+                    if (p.s.y[u] != IGNORE && order > 0) error = worse(error, fabs(sum));
+                }
+            }
+            EXPECT_NEAR(error, 0, 1e-12);
+        }
+        probe_close(&p);
+    }
 }
 
 /* A predictor of copy that errs where a hash of all it has read says so. */
