@@ -4,8 +4,16 @@
 # exit code 77 is a skip that says why.
 enable_testing()
 
+# A list without rows would be tests that nobody misses.
+function(expect_rows list)
+  if(NOT ${list})
+    message(FATAL_ERROR "tests: ${list}: expected at least one row")
+  endif()
+endfunction()
+
 # selftest rows: hand-written tests, one per row of bench/test/selftests.def
 rows(${CMAKE_SOURCE_DIR}/bench/test/selftests.def SELFTEST SELFTESTS)
+expect_rows(SELFTESTS)
 foreach(row IN LISTS SELFTESTS)
   string(REGEX REPLACE "\\|.*" "" name "${row}")
   string(REGEX REPLACE ".*\\|" "" label "${row}")
@@ -21,6 +29,7 @@ endfunction()
 
 # laws of every transform (a row that names laws), gradients of every operation that has one
 file(STRINGS ${CMAKE_SOURCE_DIR}/reference/ops.def OP_LINES REGEX "^OP\\(")
+expect_rows(OP_LINES)
 foreach(line IN LISTS OP_LINES)
   string(REGEX MATCH "^OP\\( *([a-z0-9_]+)" _ "${line}")
   set(op ${CMAKE_MATCH_1})
@@ -34,6 +43,7 @@ endforeach()
 
 # theorems
 rows(${CMAKE_SOURCE_DIR}/bench/check/claims.def CLAIM CLAIMS)
+expect_rows(CLAIMS)
 foreach(row IN LISTS CLAIMS)
   string(REGEX REPLACE "\\|.*" "" name "${row}")
   check(claim ${name} what=claim claim=${name})
@@ -41,6 +51,7 @@ endforeach()
 
 # vectors of other code
 file(GLOB GOLDEN CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/reference/golden/*.h5)
+expect_rows(GOLDEN)
 foreach(path IN LISTS GOLDEN)
   get_filename_component(name ${path} NAME_WE)
   check(golden ${name} golden=${path})
@@ -74,6 +85,7 @@ function(gpu_check cell part cost)
     ENVIRONMENT OMP_NUM_THREADS=1)
 endfunction()
 
+expect_rows(KERNELS)
 foreach(row IN LISTS KERNELS)
   string(REPLACE "|" ";" row "${row}")
   list(GET row 0 op)

@@ -9,8 +9,8 @@
 #include "corpus.h"
 #include "logits.h"
 #include "ngram.h"
+#include "probe.h"
 #include "rng.h"
-#include "selftest.h"
 
 static sample sample_room(const dataset *d)
 {
@@ -78,12 +78,6 @@ static status score_logits(const dataset *d, const sample *s, double *logits, me
     return d->score(d, s, &p, m);
 }
 
-static double mean_of(metrics *m, const char *name)
-{
-    const metric *one = metrics_find(m, name, 0);
-    return one->sum / (double)one->count;
-}
-
 /* A constant predictor scores ln V everywhere; callback and other tokens partition the targets. */
 void selftest_corpus_scores(selftest *t)
 {
@@ -101,9 +95,9 @@ void selftest_corpus_scores(selftest *t)
     metrics m = {0};
     for (int64_t i = 0; i < 8; i++)
         EXPECT(d->sample(d, i, &s) == OK && score_logits(d, &s, flat, &m) == OK);
-    EXPECT_NEAR(mean_of(&m, "ce"), log(50304), 1e-12);
-    EXPECT_NEAR(mean_of(&m, "ce_callback"), log(50304), 1e-12);
-    EXPECT_NEAR(mean_of(&m, "ce_pos_16"), log(50304), 1e-12);
+    EXPECT_NEAR(probe_mean(&m, "ce"), log(50304), 1e-12);
+    EXPECT_NEAR(probe_mean(&m, "ce_callback"), log(50304), 1e-12);
+    EXPECT_NEAR(probe_mean(&m, "ce_pos_16"), log(50304), 1e-12);
     EXPECT(metrics_find(&m, "ce", 0)->count == 512);
     EXPECT(metrics_find(&m, "ce_pos_0", 0)->count == 8);
     EXPECT(metrics_find(&m, "ce_pos_16", 0)->count == 8 * 48);
@@ -172,8 +166,8 @@ void selftest_ngram_stories(selftest *t)
             EXPECT(d->sample(d, i * 40, &s) == OK);
             EXPECT(d->ngram(d, &s, order, logits) == OK && score_logits(d, &s, logits, &m) == OK);
         }
-        EXPECT_NEAR(mean_of(&m, "ce"), ce[order - 1], 0.15);
-        if (order == 3) EXPECT_NEAR(mean_of(&m, "ce_callback"), 2.8, 0.4);
+        EXPECT_NEAR(probe_mean(&m, "ce"), ce[order - 1], 0.15);
+        if (order == 3) EXPECT_NEAR(probe_mean(&m, "ce_callback"), 2.8, 0.4);
     }
     free(logits);
     sample_free(&s);

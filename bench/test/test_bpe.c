@@ -53,7 +53,7 @@ static int round_trip(const bpe *b, encoder *e, const char *text, size_t count)
     return good;
 }
 
-static void golden_file(selftest *t, const bpe *b, encoder *e)
+static void expect_golden_texts(selftest *t, const bpe *b, encoder *e)
 {
     bytes file = {0}, text = {0};
     tokens want = {0}, got = {0};
@@ -103,7 +103,7 @@ void selftest_bpe_gpt2(selftest *t)
         EXPECT(encode(e, examples[i].text, strlen(examples[i].text), &ids) == OK);
         EXPECT(same(&ids, examples[i].ids, examples[i].count));
     }
-    golden_file(t, b, e);
+    expect_golden_texts(t, b, e);
     encoder_close(e);
     bpe_free(b);
     free(ids.v);
