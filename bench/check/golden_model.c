@@ -293,7 +293,7 @@ static double spread(double (*twins)[STEPS], const double *got, int64_t n)
 {
     double most = 0;
     for (int k = 0; k < TWINS; k++)
-        most = fmax(most, distance(twins[k], got, n));
+        most = fmax(most, distance(twins[k], got, n)); /* a tolerance, no error */
     return most;
 }
 

@@ -161,7 +161,7 @@ static double score_rounding(const group *g, int64_t r)
 {
     double most = 0;
     for (int64_t j = 0; j < g->live[r]; j++)
-        most = fmax(most, fabs(g->c[r * g->N + j]));
+        most = fmax(most, fabs(g->c[r * g->N + j])); /* a scale, no error */
     return 0x1p-53 * g->beta[r] * g->beta[r] * most;
 }
 

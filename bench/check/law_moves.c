@@ -187,7 +187,7 @@ static double gradient_error(const law_state *s, const call *g)
         for (int64_t j = 0; j < live_of(s, r) && keys > 0; j++) {
             sum += dc[r * s->N + j];
             size += fabs(dc[r * s->N + j]);
-            most = fmax(most, fabs(dp[r * s->N + j]));
+            most = fmax(most, fabs(dp[r * s->N + j])); /* a scale, no error */
         }
         if (keys == 1 && size != 0) error = INFINITY;
         if (s->c->op->laws & SHIFT && keys > 1)

@@ -31,7 +31,7 @@ status law_simplex(law_state *s, double *error)
         for (int64_t j = 0; j < s->N; j++) {
             if (j < n ? !(p[j] >= 0) : p[j] != 0) *error = INFINITY;
             sum += p[j];
-            most = fmax(most, p[j]); /* NaN is seen in the line above */
+            most = fmax(most, p[j]); /* no error: NaN is seen two lines above */
         }
         if (may_be_zero && most == 0) continue;
         if (keys == 1 && most != 1) *error = INFINITY;

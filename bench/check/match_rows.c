@@ -94,8 +94,8 @@ static double condition(const line *x, const double *c, const double *p, double 
     if (x->shape == UNIFORM) return 1;
     for (int64_t j = 0; j < x->n; j++) {
         if (!(p[j] > u)) continue;
-        shifted = fmax(shifted, factor * (x->m - c[j]));
-        plain = fmax(plain, factor * fabs(c[j]));
+        shifted = fmax(shifted, factor * (x->m - c[j])); /* a scale, no error */
+        plain = fmax(plain, factor * fabs(c[j]));        /* a scale, no error */
     }
     if (x->shape == NORMRELU) return (1 + plain) * fmax(1, x->norm > 0 ? 1 / x->norm : 1);
     return 1 + fmin(shifted, plain);
@@ -217,9 +217,9 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
         if (x->shape == EXPONENTIAL) s = fabs(log(p[j])) + fabs(x->norm);
         if (x->shape == ENTMAX) s = (pow(p[j], x->alpha - 1) + x->norm) / (x->alpha - 1);
         keys++;
-        heaviest = fmax(heaviest, p[j]);
-        most = fmax(most, fabs(dp[j]));
-        top = fmax(top, w);
+        heaviest = fmax(heaviest, p[j]); /* a scale, no error */
+        most = fmax(most, fabs(dp[j]));  /* a scale, no error */
+        top = fmax(top, w);              /* a scale, no error */
         sum += w;
         moment += w * s;
         entropy += p[j] * fabs(log(p[j]));
@@ -265,7 +265,7 @@ void match_gradient(const call *c, const call *ref, int output, match *m)
             if (rows && j >= x.n && !(got[j] == 0)) m->support++;
         }
         scale = fmax(sqrt(norm), rows ? s.c : strcmp(name, "dbeta") == 0 ? s.beta : s.alpha);
-        if (c->a.type != F64) scale = fmax(scale, FLOAT_LEAST);
+        if (c->a.type != F64 && scale < FLOAT_LEAST) scale = FLOAT_LEAST;
         m->error = worse(m->error, sqrt(difference) / (scale > 0 ? scale : 1));
     }
 }

@@ -12,6 +12,7 @@
 
 #include "matmul.h"
 #include "tiny.h"
+#include "worse.h"
 
 enum { B = 2, T = 9, V = TINY_V, ROWS = B * T, LOGITS = ROWS * V };
 
@@ -114,7 +115,7 @@ static void expect_stream(selftest *t, const mosaic_config *c)
     for (int i = 0; i < n; i++) {
         EXPECT(mosaic_ref.stream_token(s, &tokens[i], NULL, got) == OK);
         for (int v = 0; v < V; v++)
-            worst = fmax(worst, fabs(got[v] - want[i * V + v]));
+            worst = worse(worst, fabs(got[v] - want[i * V + v]));
     }
     EXPECT(worst == 0);
     if (c->arch == ARCH_GPT)

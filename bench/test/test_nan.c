@@ -9,11 +9,12 @@
 #include <stdlib.h>
 
 #include "bytes.h"
+#include "check/check.h"
 #include "check/golden.h"
 #include "check/laws.h"
-#include "check/match.h"
 #include "op/inputs.h"
 #include "scratch.h"
+#include "test_check.h"
 
 /* The reference, but for a NaN in one value of one output; after some calls without. */
 static struct {
@@ -35,17 +36,20 @@ static impl seeded_impl(const op *o, int output)
     seed.ref = o->ref;
     seed.output = output;
     seed.at = seed.calls = 0;
-    return (impl){o->name, "seeded", "", seeded, &ref_backend};
+    return tested(o->id, "seeded", seeded, &ref_backend);
 }
 
 /* A filled call of small size; odd sizes, so that nothing is alike by chance. */
-static call *small_call(selftest *t, const op *o, const impl *i, const char *family)
+static call *small_call(selftest *t, const impl *i, const variant *v, const char *family)
 {
-    const params p = call_params(o);
+    const op *o = op_at(i->op);
     dims d = call_dims(o, 5, 1);
     call *c = NULL;
     d.R = 7;
-    EXPECT(call_create(&c, o, i, &d, &p, F64) == OK && inputs_fill(c, family, 0, 7) == OK);
+    EXPECT(call_create(&c, o, i, &d, &v->p, F64) == OK);
+    if (!c) return NULL;
+    c->a.transform = v->transform;
+    EXPECT(inputs_fill(c, family, 0, 7) == OK);
     return c;
 }
 
@@ -56,33 +60,41 @@ static int matches_fail(const call *c, int output)
     return match_call(c, m, &count) == OK && output < count && match_verdict(&m[output]) == FAIL;
 }
 
-/* In every value of every output of every operation, on every family of inputs. */
+/* In every value of every output of one operation; returns how many. */
+static long seed_everywhere(selftest *t, const op *o, const variant *v, const char *family)
+{
+    const impl wrong = seeded_impl(o, 0);
+    call *c = small_call(t, &wrong, v, family);
+    call *right = small_call(t, impl_reference(o->id), v, family);
+    long places = 0;
+    EXPECT(right && call_once(right) == OK);
+    for (; c && right && seed.output < c->sig.outputs; seed.output++)
+        for (seed.at = 0; seed.at < c->out_count[seed.output]; seed.at++) {
+            const double *y = right->out[seed.output];
+            if (isnan(y[seed.at])) continue;
+            const int caught = call_once(c) == OK && matches_fail(c, seed.output);
+            places++;
+            if (!caught)
+                fprintf(stderr, "%s %s, %s: %s[%lld]\n", o->name, v->label, family,
+                        c->sig.out[seed.output].name, (long long)seed.at);
+            EXPECT(caught);
+        }
+    call_destroy(c);
+    call_destroy(right);
+    return places;
+}
+
+/* Of every operation, with every set of parameters, on every family of inputs. */
 void selftest_nan_match(selftest *t)
 {
     const op *o;
+    variant v;
     long places = 0;
     for (int i = 0; (o = op_at(i)); i++)
-        for (int f = 0; input_name(f); f++) {
-            if (!input_applies(input_name(f), o)) continue;
-            const impl wrong = seeded_impl(o, 0);
-            call *c = small_call(t, o, &wrong, input_name(f)), *right;
-            if (!c) continue;
-            right = small_call(t, o, impl_find(o->name, "ref"), input_name(f));
-            EXPECT(right && call_once(right) == OK);
-            for (seed.output = 0; seed.output < c->sig.outputs; seed.output++)
-                for (seed.at = 0; seed.at < c->out_count[seed.output]; seed.at++) {
-                    const double *y = right->out[seed.output];
-                    if (isnan(y[seed.at])) continue;
-                    const int caught = call_once(c) == OK && matches_fail(c, seed.output);
-                    places++;
-                    if (!caught)
-                        fprintf(stderr, "%s, %s: %s[%lld]\n", o->name, input_name(f),
-                                c->sig.out[seed.output].name, (long long)seed.at);
-                    EXPECT(caught);
-                }
-            call_destroy(c);
-            call_destroy(right);
-        }
+        for (int k = 0; check_variant(o, k, 1.5, 3, &v); k++)
+            for (int f = 0; input_name(f); f++)
+                if (input_applies(input_name(f), o))
+                    places += seed_everywhere(t, o, &v, input_name(f));
     EXPECT(places > 10000);
 }
 
@@ -97,9 +109,10 @@ void selftest_nan_laws(selftest *t)
 {
     const op *o;
     for (int i = 0; (o = op_at(i)); i++) {
-        if (!op_is_transform(o)) continue;
+        variant v;
+        if (!op_is_transform(o) || !check_variant(o, 0, 1.5, 3, &v)) continue;
         const impl wrong = seeded_impl(o, 0);
-        call *c = small_call(t, o, &wrong, "gauss");
+        call *c = small_call(t, &wrong, &v, "gauss");
         for (seed.at = 0; c && seed.at < c->out_count[0]; seed.at++) {
             int failed = 0;
             EXPECT(laws_check(c, 7, count_failed, &failed) == OK && failed > 0);
@@ -116,10 +129,11 @@ void selftest_nan_differences(selftest *t)
     for (int i = 0; (o = op_at(i)); i++) {
         const op *grad = op_grad(o);
         const char *family = op_is_transform(o) ? "unit" : "gauss";
-        if (!grad) continue;
+        variant v;
+        if (!grad || !check_variant(o, 0, 1.5, 3, &v)) continue;
         impl wrong = seeded_impl(grad, 0);
-        call *f = small_call(t, o, impl_find(o->name, "ref"), family);
-        call *g = small_call(t, grad, &wrong, family);
+        call *f = small_call(t, impl_reference(o->id), &v, family);
+        call *g = small_call(t, &wrong, &v, family);
         for (; f && g && seed.output < g->sig.outputs; seed.output++) {
             const int64_t last = g->out_count[seed.output] - 1;
             for (seed.at = 0; seed.at <= last; seed.at += last > 1 ? last / 2 : 1) {
@@ -130,8 +144,8 @@ void selftest_nan_differences(selftest *t)
         call_destroy(f);
         call_destroy(g);
         wrong = seeded_impl(o, 0);
-        f = small_call(t, o, &wrong, family);
-        g = small_call(t, grad, impl_find(grad->name, "ref"), family);
+        f = small_call(t, &wrong, &v, family);
+        g = small_call(t, impl_reference(grad->id), &v, family);
         for (int late = 0; f && g && late < 2; late++) {
             int failed = 0;
             seed.calls = late;

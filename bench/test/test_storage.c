@@ -201,7 +201,7 @@ static status newton(const args *a, int refine)
         int idle = 0;
         for (int64_t j = 0; j < n; j++) {
             idle |= isnan(c[j]) || c[j] == INFINITY;
-            m = fmaxf(m, c[j]);
+            m = fmaxf(m, c[j]); /* a score, no error */
         }
         if (idle || m == -INFINITY) continue;
         newton_row(c, n, m, &a->p, beta, refine, p);
@@ -348,7 +348,7 @@ static status relumax(const args *a, int refine)
         const float k = (float)steep, rest = refine ? (float)(steep - k) : 0;
         float *p = OUT(float, 0) + r * a->d.N, m = -INFINITY, sum = 0;
         for (int64_t j = 0; j < a->d.N; j++)
-            m = fmaxf(m, c[j]);
+            m = fmaxf(m, c[j]); /* a score, no error */
         for (int64_t j = 0; j < a->d.N; j++) {
             p[j] = fmaxf(fmaf(rest, c[j] - m, fmaf(k, c[j] - m, 1)), 0);
             sum += p[j];

@@ -266,8 +266,9 @@ void selftest_best_checkpoint(selftest *t)
     for (int64_t i = 0; i < run.evals; i++) {
         const eval_row *e = &run.eval[i];
         if (strcmp(e->metric, "ce") != 0 || strcmp(e->split, "validation") != 0) continue;
-        if (e->value < least) at = e->step;
-        least = fmin(least, e->value);
+        if (!(e->value < least)) continue;
+        at = e->step;
+        least = e->value;
     }
     EXPECT(at >= 0 && at < 12 && run.step == 12);
     EXPECT(checkpoint_read(path, &best, &w) == OK);
