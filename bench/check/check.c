@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "claims.h"
 #include "golden.h"
 #include "op/inputs.h"
 

@@ -50,9 +50,7 @@ void check_report(check *k, const char *what, const char *about, const match *m)
 status check_match(check *k);
 status check_law(check *k);
 status check_grad(check *k);
-/* claims.c: the claim of that name, and the names. */
-status check_claim(check *k, const char *name);
-const char *claim_name(int i);
+status check_claim(check *k, const char *name); /* of claims.h */
 
 /* The i-th variant of an operation (normalised ReLU forms, transforms of attention, ...) for this
  * alpha and k; 0 past the end. */

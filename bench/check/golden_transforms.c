@@ -22,6 +22,7 @@
 #include "match.h"
 #include "mosaic.h"
 #include "op/op.h"
+#include "order.h"
 
 typedef struct group {
     const char *path, *name; /* file; "<method>/n<N>" */
@@ -136,12 +137,6 @@ static int has_choice(const group *g, int64_t r)
         return equal > 1;
     }
     return 0;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 /* Largest |a - b| of a row, less `rounding`, relative to the norm of b. */

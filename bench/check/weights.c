@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * row.c — verb row: what the transforms do to rows of random unit keys.
+ * weights.c — verb row: what the transforms do to rows of random unit keys.
  *
  *     query q and keys k_j uniform on the unit sphere of R^dim, c_j = <q,k_j>, |u_j|^2 = 2 - 2 c_j
  *     p = transform(c; beta) is p_j = K(|u_j|) / sum K with
@@ -19,9 +19,11 @@
 #include <string.h>
 
 #include "mosaic.h"
+#include "op/one_row.h"
 #include "op/op.h"
-#include "store/results.h"
+#include "order.h"
 #include "rng.h"
+#include "store/results.h"
 #include "verb.h"
 
 enum { GRID = 201 };
@@ -31,7 +33,7 @@ typedef struct sphere {
     double *c, *p, *key; /* [n], [n], [dim] */
 } sphere;
 
-static void unit_vector(rng *r, int64_t dim, double *v)
+static void draw_key(rng *r, int64_t dim, double *v)
 {
     double norm = 0;
     for (int64_t i = 0; i < dim; i++) {
@@ -44,17 +46,11 @@ static void unit_vector(rng *r, int64_t dim, double *v)
 
 /* Cosines of one random query with n random keys; the first axis serves as the query, since the
  * sphere has no preferred direction. Sorted, largest first. */
-static int descending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x < y) - (x > y);
-}
-
 static void draw_cosines(sphere *s, uint64_t seed, int64_t row)
 {
     rng r = rng_sample(seed, 0x726f77, (uint64_t)s->dim, (uint64_t)row);
     for (int64_t j = 0; j < s->n; j++) {
-        unit_vector(&r, s->dim, s->key);
+        draw_key(&r, s->dim, s->key);
         s->c[j] = s->key[0];
     }
     qsort(s->c, (size_t)s->n, sizeof *s->c, descending);
@@ -105,27 +101,13 @@ static double kernel_at(double u, double h, double r, double radius, double beta
     return pow(fmax(0, 1 - u * u / (h * h)), r);
 }
 
-static status solve(const method *m, sphere *s, double beta, double *stat)
-{
-    args a = {.in = {s->c, &beta}, .out = {s->p, stat}, .d = {.R = 1, .N = s->n}, .p = m->p};
-    size_t need = 0;
-    a.need = &need;
-    TRY(op_at(m->op)->ref(&a));
-    a.need = NULL;
-    a.work = malloc(need ? need : 1);
-    if (!a.work) return fail(ERR_MEMORY, "row: out of memory");
-    status done = op_at(m->op)->ref(&a);
-    free(a.work);
-    return done;
-}
-
 typedef struct emitter {
     results *r;
     row_row row;
     int printed;
 } emitter;
 
-static status emit(emitter *e, const char *quantity, double x, double value)
+static status emit_value(emitter *e, const char *quantity, double x, double value)
 {
     snprintf(e->row.quantity, sizeof e->row.quantity, "%s", quantity);
     e->row.x = x;
@@ -138,14 +120,14 @@ static status one_row(emitter *e, const method *m, sphere *s, uint64_t seed, dou
 {
     double stat[STATS], radius;
     draw_cosines(s, seed, 0);
-    TRY(solve(m, s, beta, stat));
+    TRY(row_weights(op_at(m->op)->ref, &m->p, beta, s->c, s->n, s->p, stat));
     double h = bandwidth_of(m, s, stat, beta, &radius);
     for (int i = 0; i < GRID; i++) {
         double u = 2.0 * i / (GRID - 1);
-        TRY(emit(e, "kernel", u, kernel_at(u, h, exponent_of(m), radius, beta)));
+        TRY(emit_value(e, "kernel", u, kernel_at(u, h, exponent_of(m), radius, beta)));
     }
     for (int64_t j = 0; j < s->n; j++)
-        TRY(emit(e, "weight", distance_of(s->c[j]), s->p[j]));
+        TRY(emit_value(e, "weight", distance_of(s->c[j]), s->p[j]));
     return OK;
 }
 
@@ -155,12 +137,12 @@ static status mean_rows(emitter *e, const method *m, sphere *s, uint64_t seed, d
     double support = 0, bandwidth = 0, stat[STATS], radius;
     for (int64_t i = 0; i < rows; i++) {
         draw_cosines(s, seed, i);
-        TRY(solve(m, s, beta, stat));
+        TRY(row_weights(op_at(m->op)->ref, &m->p, beta, s->c, s->n, s->p, stat));
         support += stat[STAT_COUNT];
         bandwidth += bandwidth_of(m, s, stat, beta, &radius);
     }
-    TRY(emit(e, "support", NAN, support / (double)rows));
-    return emit(e, "bandwidth", NAN, bandwidth / (double)rows);
+    TRY(emit_value(e, "support", NAN, support / (double)rows));
+    return emit_value(e, "bandwidth", NAN, bandwidth / (double)rows);
 }
 
 static status all_points(emitter *e, const method *m, const words *w)

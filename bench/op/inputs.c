@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "order.h"
 #include "rng.h"
 
 enum { DISTINCT = 1 << 22, KEY_WIDTH = 16 };
@@ -77,12 +78,6 @@ static void row_spike(rng *r, double *c, int64_t n, int64_t row)
     static const double gaps[] = {0.01, 1, 100};
     fill_normal(r, c, n, 1e-3, 1 - gaps[row % 3]);
     c[rng_below(r, (uint64_t)n)] = 1;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 static void row_sorted(rng *r, double *c, int64_t n, int64_t row)

@@ -153,14 +153,13 @@ void selftest_order_solver(selftest *t)
 }
 
 /* Sections 1.3-1.5: |p - Nadaraya-Watson(h)| <= 1e-12 at the bandwidth each transform implies. */
-static void kernel_is(selftest *t, const double *c, int64_t n, double r, double h2, const double *p)
+static void expect_kernel(selftest *t, const double *c, int64_t n, double r, double h2,
+                          const double *p)
 {
     static double q[WIDEST];
-    double h = sqrt(h2);
-    args a = {.in = {c, &h}, .out = {q}, .d = {.R = 1, .N = n}, .p = params_default()};
-    a.p.exponent = r;
-    poison(q, n);
-    EXPECT(kernel_regression_ref(&a) == OK);
+    params kernel = params_default();
+    kernel.exponent = r;
+    EXPECT(row_weights(kernel_regression_ref, &kernel, sqrt(h2), c, n, q, NULL) == OK);
     EXPECT_NEAR(farthest(p, q, n), 0, 1e-12);
 }
 
@@ -181,21 +180,21 @@ void selftest_nadaraya_watson(selftest *t)
             m = entmax_method(alphas[k], SOLVER_AUTO);
             EXPECT(weigh(&m, beta, c, n, p, stat) == OK);
             const double near = 2 * (1 - stat[STAT_MAX]);
-            kernel_is(t, c, n, r, near + 2 * r / b2 * stat[STAT_NORM], p);
+            expect_kernel(t, c, n, r, near + 2 * r / b2 * stat[STAT_NORM], p);
         }
         const double near = 2 * (1 - stat[STAT_MAX]);
         EXPECT(method_find("softmax", &m) == OK && weigh(&m, beta, c, n, p, NULL) == OK);
-        kernel_is(t, c, n, INFINITY, 1 / b2, p);
+        expect_kernel(t, c, n, INFINITY, 1 / b2, p);
         EXPECT(method_find("relumax", &m) == OK && weigh(&m, beta, c, n, p, NULL) == OK);
-        kernel_is(t, c, n, 1, near + 2 / b2, p);
+        expect_kernel(t, c, n, 1, near + 2 / b2, p);
         EXPECT(method_find("relumax4", &m) == OK && weigh(&m, beta, c, n, p, NULL) == OK);
-        kernel_is(t, c, n, 1, near + 2 / (b2 * b2), p);
+        expect_kernel(t, c, n, 1, near + 2 / (b2 * b2), p);
         EXPECT(method_find("norm_relu", &m) == OK && weigh(&m, beta, c, n, p, NULL) == OK);
-        kernel_is(t, c, n, 1, 1 / b2, p);
+        expect_kernel(t, c, n, 1, 1 / b2, p);
         EXPECT(method_find("norm_relu_matrix", &m) == OK && weigh(&m, beta, c, n, p, NULL) == OK);
-        kernel_is(t, c, n, 1, 1 + (1 - 1 / b2) * (1 - 1 / b2), p);
+        expect_kernel(t, c, n, 1, 1 + (1 - 1 / b2) * (1 - 1 / b2), p);
         EXPECT(method_find("norm_relu_eft", &m) == OK && weigh(&m, beta, c, n, p, NULL) == OK);
-        kernel_is(t, c, n, 1, 2, p);
+        expect_kernel(t, c, n, 1, 2, p);
     }
 }
 

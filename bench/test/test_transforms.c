@@ -68,6 +68,12 @@ void selftest_worked_row(selftest *t)
     EXPECT_NEAR(stat[STAT_NORM], 207.63322756, 6e-9);
 }
 
+static void poison(double *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = NAN;
+}
+
 /* Section 1.0, one method: absent rows, one key, NaN and infinities, equal scores, dead entries. */
 static void special(selftest *t, const char *name)
 {

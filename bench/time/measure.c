@@ -11,13 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "order.h"
 #include "verb.h"
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double quantile(const double *sorted, int64_t n, double q)
 {
