@@ -5,15 +5,20 @@
  * see it; the right ones must pass.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "op/inputs.h"
+#include "check/claims.h"
 #include "check/laws.h"
 #include "selftest.h"
 #include "test_check.h"
 
 enum { ROWS = 16, KEYS = 33 };
+
+/* The rows that are wrong: a check that counts only the first or only the last is no check. */
+static int64_t wrong_from = 0, wrong_to = ROWS;
 
 /* ---- wrong transforms: the reference, then the defect --------------------------------------- */
 
@@ -46,7 +51,7 @@ static void divide_by_sum(const args *a, int64_t r)
     if (a->need) return OK;                                                                        \
     double *p = OUT(double, 0);                                                                    \
     const int64_t N = a->d.N;                                                                      \
-    for (int64_t r = 0; r < a->d.R; r++)
+    for (int64_t r = wrong_from; r < a->d.R && r < wrong_to; r++)
 
 static status right(const args *a)
 {
@@ -95,7 +100,7 @@ static status unnormalised(const args *a)
 static status not_a_number(const args *a) /* in one entry of the last row */
 {
     EACH_ROW(sparsemax_ref)
-    if (r == a->d.R - 1) p[r * N] = NAN;
+    if (r == wrong_to - 1) p[r * N] = NAN;
     return OK;
 }
 
@@ -170,6 +175,20 @@ static status restless(const args *a) /* another answer every time */
     return OK;
 }
 
+static status needs_stat(const args *a) /* another answer where stat is not wanted */
+{
+    EACH_ROW(sparsemax_ref)
+    if (!a->out[1]) p[r * N] += 1e-9;
+    return OK;
+}
+
+static status needs_beta(const args *a) /* another answer where beta is all ones, not given */
+{
+    EACH_ROW(sparsemax_ref)
+    if (!a->in[1]) p[r * N] += 1e-9;
+    return OK;
+}
+
 static status writes_inputs(const args *a)
 {
     EACH_ROW(sparsemax_ref)
@@ -192,25 +211,47 @@ static status last_index(const args *a) /* top-k: the highest index among equals
 
 static status one_too_many(const args *a) /* top-k: k + 1 keys */
 {
-    args more = *a;
-    more.p.k++;
-    return topk_uniform_ref(&more);
+    EACH_ROW(topk_uniform_ref)
+    {
+        args more = *a;
+        more.p.k++;
+        more.d.R = 1;
+        more.in[0] = IN(double, 0) + r * N;
+        more.in[1] = a->in[1] ? IN(double, 1) + r : NULL;
+        more.out[0] = p + r * N;
+        more.out[1] = NULL;
+        more.live = a->live ? a->live + r : NULL;
+        TRY(topk_uniform_ref(&more));
+    }
+    return OK;
 }
 
-/* What sees it: L the laws, M the comparison with the reference. */
+/* The laws that it breaks (twin where a row is right), and whether the comparison with the
+ * reference sees it. */
 static const struct defect {
     op_id of;
     op_fn *run;
-    const char *seen;
+    const char *name, *laws;
+    int match;
 } defects[] = {
-    {OP_sparsemax, threshold_off, "LM"},    {OP_sparsemax, threshold_hidden, "M"},
-    {OP_sparsemax, support_short, "LM"},    {OP_sparsemax, unnormalised, "LM"},
-    {OP_sparsemax, not_a_number, "LM"},     {OP_sparsemax, nan_repaired, "LM"},
-    {OP_sparsemax, past_live, "LM"},        {OP_sparsemax, reads_past_live, "LM"},
-    {OP_sparsemax, position_matters, "LM"}, {OP_sparsemax, level_matters, "LM"},
-    {OP_sparsemax, wrong_order, "LM"},      {OP_sparsemax, never_zero, "LM"},
-    {OP_sparsemax, restless, "L"},          {OP_sparsemax, writes_inputs, "L"},
-    {OP_topk_uniform, last_index, "LM"},    {OP_topk_uniform, one_too_many, "LM"},
+    {OP_sparsemax, threshold_off, "threshold_off", "simplex far twin", 1},
+    {OP_sparsemax, threshold_hidden, "threshold_hidden", "twin", 1},
+    {OP_sparsemax, support_short, "support_short", "order permute twin", 1},
+    {OP_sparsemax, unnormalised, "unnormalised", "simplex far twin", 1},
+    {OP_sparsemax, not_a_number, "not_a_number", "rows simplex order permute far twin", 1},
+    {OP_sparsemax, nan_repaired, "nan_repaired", "rows", 1},
+    {OP_sparsemax, past_live, "past_live", "rows simplex tail far", 1},
+    {OP_sparsemax, reads_past_live, "reads_past_live", "tail", 1},
+    {OP_sparsemax, position_matters, "position_matters", "order permute twin", 1},
+    {OP_sparsemax, level_matters, "level_matters", "shift", 1},
+    {OP_sparsemax, wrong_order, "wrong_order", "order permute twin", 1},
+    {OP_sparsemax, never_zero, "never_zero", "rows far twin", 1},
+    {OP_sparsemax, restless, "restless", "repeat optional shift", 0},
+    {OP_sparsemax, needs_stat, "needs_stat", "optional", 0},
+    {OP_sparsemax, needs_beta, "needs_beta", "optional", 0},
+    {OP_sparsemax, writes_inputs, "writes_inputs", "repeat", 0},
+    {OP_topk_uniform, last_index, "last_index", "order selection twin", 1},
+    {OP_topk_uniform, one_too_many, "one_too_many", "selection twin", 1},
 };
 
 impl tested(op_id id, const char *name, op_fn *run, const backend *where)
@@ -224,10 +265,21 @@ impl tested(op_id id, const char *name, op_fn *run, const backend *where)
                   .transforms = ANY_TRANSFORM};
 }
 
+static char broken[256]; /* the laws that failed, each in blanks */
+
+static int is_broken(const char *law)
+{
+    char word[32];
+    snprintf(word, sizeof word, " %s ", law);
+    return strstr(broken, word) != NULL;
+}
+
 static void law_counted(void *user, const char *law, double error, double tol)
 {
-    (void)law;
-    *(int *)user += !(error <= tol);
+    const size_t end = strlen(broken);
+    if (error <= tol) return;
+    ++*(int *)user;
+    if (!is_broken(law)) snprintf(broken + end, sizeof broken - end, " %s ", law);
 }
 
 int law_failures(const op *o, const impl *i, dtype type)
@@ -265,20 +317,121 @@ int match_failures(const op *o, const impl *i, dtype type, verdict least)
     return failures;
 }
 
+/* One defect in all rows, in all but the first, or in all but the last. */
+static void expect_seen(selftest *t, const struct defect *d, int but)
+{
+    const impl wrong = tested(d->of, "wrong", d->run, &ref_backend);
+    char laws[80], *at = laws;
+    broken[0] = '\0';
+    wrong_from = but == 1;
+    wrong_to = ROWS - (but == 2);
+    const int failures = law_failures(op_at(d->of), &wrong, F64);
+    const int matches = match_failures(op_at(d->of), &wrong, F64, FAIL);
+    strcpy(laws, d->laws);
+    for (char *law; (law = strtok(at, " ")); at = NULL)
+        if (but || strcmp(law, "twin") != 0) selftest_expect(t, is_broken(law), d->name, but, law);
+    if (!but && strcmp(d->laws, "twin") == 0)
+        selftest_expect(t, failures == 0, d->name, but, "no other law to break");
+    selftest_expect(t, d->match ? matches > 0 : matches == 0, d->name, but, "match");
+    wrong_from = 0;
+    wrong_to = ROWS;
+}
+
 void selftest_check_power(selftest *t)
 {
     const impl good = tested(OP_sparsemax, "right", right, &ref_backend);
     EXPECT(law_failures(op_find("sparsemax"), &good, F64) == 0);
     EXPECT(match_failures(op_find("sparsemax"), &good, F64, MARGINAL) == 0);
-    for (size_t i = 0; i < sizeof defects / sizeof *defects; i++) {
-        const struct defect *d = &defects[i];
-        const impl wrong = tested(d->of, "wrong", d->run, &ref_backend);
-        const int laws = law_failures(op_at(d->of), &wrong, F64);
-        const int matches = match_failures(op_at(d->of), &wrong, F64, FAIL);
-        selftest_expect(t, strchr(d->seen, 'L') ? laws > 0 : laws == 0, __FILE__, (int)i, "laws");
-        selftest_expect(t, strchr(d->seen, 'M') ? matches > 0 : matches == 0, __FILE__, (int)i,
-                        "match");
+    for (size_t i = 0; i < sizeof defects / sizeof *defects; i++)
+        for (int but = 0; but < 3; but++)
+            expect_seen(t, &defects[i], but);
+}
+
+/* ---- theorems -------------------------------------------------------------------------------- */
+
+/* A transform that is wrong in one key of the first call, or of every other; or in its statistics.
+ */
+static struct {
+    op_fn *ref;
+    int calls, first, last_key, nan, stat;
+} lie;
+
+static status lying(const args *a)
+{
+    TRY(lie.ref(a));
+    if (a->need || (lie.calls++ == 0) != lie.first) return OK;
+    const int64_t N = a->d.N;
+    double *wrong =
+        lie.stat ? OUT(double, 1) + STAT_NORM : OUT(double, 0) + (lie.last_key ? N - 1 : 0);
+    *wrong = lie.nan ? NAN : *wrong + 1e-3;
+    return OK;
+}
+
+static int lie_is_seen(const char *claim, op_id of)
+{
+    double error = 0, tol = 0;
+    lie.ref = op_at(of)->ref;
+    lie.calls = 0;
+    return claim_error(claim, of, lying, &error, &tol) == OK && !(error <= tol);
+}
+
+/* Every theorem sees every lie about each of its transforms. */
+void selftest_claims_power(selftest *t)
+{
+    static const struct {
+        const char *claim;
+        op_id of;
+        int later; /* the first call is one key, which weighs 1 whatever is said about it */
+    } rows[] = {
+        {"compact_kernel", OP_entmax, 0},
+        {"compact_kernel", OP_kernel_regression, 0},
+        {"auto_norm", OP_entmax, 0},
+        {"gaussian", OP_softmax, 0},
+        {"gaussian", OP_kernel_regression, 0},
+        {"fixed_kernel", OP_normrelu, 0},
+        {"fixed_kernel", OP_kernel_regression, 0},
+        {"anchored_kernel", OP_relumax, 0},
+        {"anchored_kernel", OP_kernel_regression, 0},
+        {"nearest_gaussian", OP_topk_softmax, 0},
+        {"nearest_gaussian", OP_kernel_regression, 1},
+        {"nearest_box", OP_topk_uniform, 0},
+        {"nearest_box", OP_kernel_regression, 0},
+        {"sparsemax", OP_sparsemax, 0},
+        {"sparsemax", OP_entmax, 0},
+        {"one_solution", OP_entmax, 0},
+        {"to_softmax", OP_entmax, 0},
+        {"to_softmax", OP_softmax, 0},
+        {"all_selected", OP_topk_softmax, 0},
+        {"all_selected", OP_softmax, 0},
+        {"wide", OP_softmax, 0},
+        {"wide", OP_sparsemax, 0},
+        {"wide", OP_entmax, 0},
+        {"wide", OP_relumax, 0},
+        {"wide", OP_normrelu, 0},
+        {"narrow", OP_softmax, 0},
+        {"narrow", OP_sparsemax, 0},
+        {"narrow", OP_entmax, 0},
+        {"narrow", OP_relumax, 0},
+        {"onset", OP_entmax, 0},
+    };
+    enum { COUNT = sizeof rows / sizeof *rows };
+    for (int i = 0; claim_name(i); i++) {
+        double error, tol;
+        int asked = 0;
+        EXPECT(claim_error(claim_name(i), OP_none, NULL, &error, &tol) == OK && error <= tol);
+        for (int j = 0; j < COUNT; j++)
+            asked += strcmp(rows[j].claim, claim_name(i)) == 0;
+        selftest_expect(t, asked > 0, __FILE__, __LINE__, claim_name(i));
     }
+    for (int i = 0; i < COUNT; i++)
+        for (int k = 0; k < 4; k++) {
+            lie.first = k % 2 && !rows[i].later;
+            lie.nan = k / 2;
+            lie.last_key = lie.first == lie.nan;
+            lie.stat = strcmp(rows[i].claim, "auto_norm") == 0; /* it asks nothing else */
+            selftest_expect(t, lie_is_seen(rows[i].claim, rows[i].of), rows[i].claim, k,
+                            op_name(rows[i].of));
+        }
 }
 
 /* ---- wrong gradients --------------------------------------------------------------------------
