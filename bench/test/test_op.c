@@ -3,8 +3,11 @@
  * test_op.c — the lists are sound: signatures parse, gradients name tensors of their operation,
  * kernels implement operations that exist; problems have the sizes they promise.
  */
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "check/check.h"
 #include "op/call.h"
 #include "op/inputs.h"
 #include "selftest.h"
@@ -133,49 +136,84 @@ void selftest_signature(selftest *t)
     EXPECT(shape_count("1", &d) == 1);
 }
 
-/* Whether three times the inputs of `one` along an axis are three times its answer, bit for bit. */
-static int answer_repeats(const call *one, call *three, char axis)
+enum { PARTS = 40 }; /* with two heads each: more than share scratch */
+
+/* Whether the parts of an answer along an axis are the answers of the parts alone, bit for bit. */
+static int parts_are_alone(const call *all, call *one, char axis)
 {
     int same = 1;
-    for (int i = 0; i < one->sig.inputs; i++) {
-        const size_t size = one->sig.in[i].storage == 'i' ? sizeof(int32_t) : sizeof(double);
-        const size_t part = (size_t)one->in_count[i] * size;
-        for (size_t at = 0; at < (size_t)three->in_count[i] * size; at += part)
-            memcpy((char *)three->in[i] + at, one->in[i], part);
+    for (int64_t part = 0; part < PARTS; part++) {
+        for (int i = 0; i < one->sig.inputs; i++) {
+            const size_t bytes = (size_t)one->in_count[i] * host_size(&one->sig.in[i]);
+            const int64_t from = all->in_count[i] == one->in_count[i] ? 0 : part;
+            memcpy(one->in[i], (char *)all->in[i] + (size_t)from * bytes, bytes);
+        }
+        if (call_once(one) != OK) return -1;
+        for (int i = 0; i < one->sig.outputs; i++) {
+            const double *of_all = (double *)all->out[i] + part * one->out_count[i];
+            const size_t bytes = (size_t)one->out_count[i] * sizeof *of_all;
+            if (*one->sig.out[i].shape == axis) same &= memcmp(of_all, one->out[i], bytes) == 0;
+        }
     }
-    if (call_once(three) != OK) return -1;
-    for (int i = 0; i < one->sig.outputs; i++)
-        for (int64_t at = 0; *one->sig.out[i].shape == axis && at < three->out_count[i];
-             at += one->out_count[i])
-            same &= memcmp((double *)three->out[i] + at, one->out[i],
-                           (size_t)one->out_count[i] * sizeof(double)) == 0;
     return same;
 }
 
-/* Of the operations whose answer has the axis, only dropout does not repeat. */
+/* Every value is written, and the same whatever stood in the scratch: NaN, or large numbers. */
+static void expect_clean(selftest *t, call *c)
+{
+    double *first[MAX_TENSORS] = {0};
+    int lost = 0, differs = 0;
+    for (int i = 0; i < c->sig.outputs; i++) {
+        const size_t bytes = (size_t)c->out_count[i] * sizeof **first;
+        if ((first[i] = malloc(bytes))) memcpy(first[i], c->out[i], bytes);
+        for (int64_t j = 0; first[i] && j < c->out_count[i]; j++)
+            lost += isnan(first[i][j]);
+    }
+    memset(c->a.work, 0x7e, c->work_bytes);
+    const args a = call_args(c);
+    EXPECT(c->impl->run(&a) == OK && call_get(c) == OK);
+    for (int i = 0; i < c->sig.outputs; i++) {
+        const size_t bytes = (size_t)c->out_count[i] * sizeof **first;
+        differs += !first[i] || memcmp(first[i], c->out[i], bytes) != 0;
+        free(first[i]);
+    }
+    selftest_expect(t, lost == 0, c->op->name, __LINE__, "no NaN");
+    selftest_expect(t, differs == 0, c->op->name, __LINE__, "the same from any scratch");
+}
+
+/* One operation with one set of parameters: of those whose answer has an axis, only the masks of
+ * dropout are not the same for a part alone. */
+static void expect_parts(selftest *t, const op *o, const variant *v, char axis)
+{
+    dims d = {.B = 1, .T = 66, .H = 2, .D = 4, .C = 5, .R = 6, .N = 40, .V = 7, .M = 3};
+    const impl *ref = impl_reference(o->id);
+    call *one = NULL, *all = NULL;
+    EXPECT(call_create(&one, o, ref, &d, &v->p, F64) == OK);
+    if (axis) *dims_axis(&d, axis) *= PARTS;
+    EXPECT(call_create(&all, o, ref, &d, &v->p, F64) == OK);
+    if (one && all) {
+        one->a.transform = all->a.transform = v->transform;
+        EXPECT(inputs_fill(all, "gauss", 1, 7) == OK && call_once(all) == OK);
+        const int same = axis ? parts_are_alone(all, one, axis) : 0;
+        selftest_expect(t, !axis || same == (o->kind != NOISE), o->name, __LINE__, v->label);
+        EXPECT(op_repeats(o) == (same ? axis : 0));
+        expect_clean(t, all);
+    }
+    call_destroy(one);
+    call_destroy(all);
+}
+
 void selftest_repeats(selftest *t)
 {
     const op *o;
     signature s;
+    variant v;
     for (int i = 0; (o = op_at(i)); i++) {
         EXPECT(signature_parse(o->signature, &s) == OK);
-        const char axis = *s.out[0].shape;
-        const params p = call_params(o);
-        dims d = {.B = 2, .T = 3, .H = 2, .D = 4, .C = 5, .R = 6, .N = 40, .V = 7, .M = 3};
-        call *one, *three = NULL;
-        if (!strchr("BRN", axis)) {
-            EXPECT(op_repeats(o) == 0);
-            continue;
+        for (int k = 0; check_variant(o, k, 1.5, 3, &v); k++) {
+            if (o->kind != NOISE) v.p.rate = 0; /* masks are drawn by position */
+            expect_parts(t, o, &v, shape_axis(s.out[0].shape));
         }
-        EXPECT(call_create(&one, o, impl_reference(o->id), &d, &p, F64) == OK);
-        *(axis == 'B' ? &d.B : axis == 'R' ? &d.R : &d.N) *= 3;
-        EXPECT(call_create(&three, o, impl_reference(o->id), &d, &p, F64) == OK);
-        EXPECT(inputs_fill(one, "gauss", 1, 7) == OK && call_once(one) == OK);
-        const int same = answer_repeats(one, three, axis);
-        EXPECT(same == (o->kind != NOISE));
-        EXPECT(op_repeats(o) == (same ? axis : 0));
-        call_destroy(one);
-        call_destroy(three);
     }
 }
 
