@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "logits.h"
 #include "probe.h"
 #include "rng.h"
 #include "worse.h"
@@ -363,7 +364,7 @@ void selftest_task_partly(selftest *t)
             metrics all = {0};
             EXPECT(p.d->oracle(p.d, &p.s, p.logits) == OK);
             probe_say(&p, p.first + wrong, p.trg[wrong] == 0);
-            EXPECT(p.d->score(p.d, &p.s, p.logits, &all) == OK);
+            EXPECT(probe_score(&p, &all) == OK);
             const double labels = (double)(p.R - given), errs = wrong >= given && wrong < p.R;
             EXPECT_NEAR(probe_mean(&all, "token_acc"), (labels - errs) / labels, 1e-15);
             EXPECT(probe_mean(&all, "exact") == (wrong == p.R));
