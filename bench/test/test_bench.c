@@ -232,6 +232,52 @@ void selftest_results(selftest *t)
     EXPECT(verify("/nonexistent/x.h5") == ERR_FILE);
 }
 
+/* A row and its raw samples, `rows` times; the samples stand around the median. */
+static status write_times(const char *path, double first, int rows)
+{
+    words *w = some_words();
+    results *r;
+    status s = results_create(&r, path, w);
+    for (int i = 0; s == OK && i < rows; i++) {
+        time_row row = {.op = "softmax", .impl = "ref", .samples = 2, .median = first + i};
+        const double samples[] = {row.median - 0.25, row.median + 0.25};
+        s = results_append(r, TIME, &row);
+        if (s == OK) s = results_samples(r, samples, 2);
+    }
+    words_free(w);
+    const status closed = results_close(r, s == OK);
+    return s != OK ? s : closed;
+}
+
+/* Every row of every file, in order, each beside its own samples. */
+void selftest_merge(selftest *t)
+{
+    const char *folder = scratch_folder(t), *path[3], *out = scratch_path(t, folder, "all.h5");
+    void *rows = NULL;
+    double *samples = NULL;
+    int64_t count = 0, sample_rows = 0, width = 0;
+    words *w = some_words();
+    for (int i = 0; i < 3; i++) {
+        path[i] = scratch_path(t, folder, (const char *[]){"c.h5", "a.h5", "b.h5"}[i]);
+        EXPECT(write_times(path[i], 10 * i, 1 + i) == OK);
+    }
+    EXPECT(results_merge(path, 3, out, w) == OK);
+    EXPECT(results_rows(out, TIME, &rows, &count) == OK && count == 6);
+    EXPECT(results_read_samples(out, &samples, &sample_rows, &width) == OK);
+    EXPECT(sample_rows == 6 && width == 2);
+    for (int64_t i = 0; i < count && count == sample_rows && width == 2; i++) {
+        const double median = ((const time_row *)rows)[i].median;
+        EXPECT(median == (i < 1 ? 0 : i < 3 ? 10 + i - 1 : 20 + i - 3));
+        EXPECT(samples[2 * i] == median - 0.25 && samples[2 * i + 1] == median + 0.25);
+    }
+    free(rows);
+    free(samples);
+    EXPECT(write_times(path[1], 0, 0) == OK && results_merge(path, 3, path[0], w) == OK);
+    EXPECT(results_rows(path[0], TIME, &rows, &count) == OK && count == 4);
+    free(rows);
+    words_free(w);
+}
+
 /* More values than are checked before the repetition (adamw), or drawn (all). */
 void selftest_time_large(selftest *t)
 {

@@ -11,8 +11,8 @@
 #include "tiny.h"
 #include "worse.h"
 
-/* Run an operation with the scratch it asks for. */
-static status call(op_fn *f, args *a)
+/* Run an operation with the scratch it asks for, full of NaN. */
+static status run_dirty(op_fn *f, args *a)
 {
     size_t need = 0;
     a->need = &need;
@@ -20,6 +20,8 @@ static status call(op_fn *f, args *a)
     a->need = NULL;
     a->work = need ? aligned_alloc(256, (need + 255) / 256 * 256) : NULL;
     if (need && !a->work) return fail(ERR_MEMORY, "test: out of memory");
+    for (size_t i = 0; i < need / sizeof(double); i++)
+        ((double *)a->work)[i] = NAN;
     status s = f(a);
     free(a->work);
     a->work = NULL;
@@ -38,7 +40,7 @@ void selftest_dropout(selftest *t)
     a.p.seed = UINT64_C(0x123456789abcdef0);
     a.p.site = 4;
     a.p.step = 5;
-    EXPECT(call(dropout_ref, &a) == OK);
+    EXPECT(run_dirty(dropout_ref, &a) == OK);
     int kept = 0, wrong = 0;
     const uint32_t threshold = (uint32_t)(0.3 * 4294967296.0);
     for (int i = 0; i < N; i++) {
@@ -54,16 +56,16 @@ void selftest_dropout(selftest *t)
 
     a.out[0] = again;
     a.p.step = 6;
-    EXPECT(call(dropout_ref, &a) == OK);
+    EXPECT(run_dirty(dropout_ref, &a) == OK);
     int both = 0;
     for (int i = 0; i < N; i++)
         both += y[i] != 0 && again[i] != 0;
     EXPECT_NEAR(both / (double)N, 0.49, 5 * sqrt(0.25 / N));
 
     a.p.rate = 0;
-    EXPECT(call(dropout_ref, &a) == OK && memcmp(x, again, sizeof x) == 0);
+    EXPECT(run_dirty(dropout_ref, &a) == OK && memcmp(x, again, sizeof x) == 0);
     a.p.rate = 1;
-    EXPECT(call(dropout_ref, &a) == ERR_ARG);
+    EXPECT(run_dirty(dropout_ref, &a) == ERR_ARG);
 }
 
 /* A part of a step, its samples cut to a shorter T, sees the masks of the whole. */
@@ -74,12 +76,12 @@ void selftest_dropout_parts(selftest *t)
     args a = {.in = {x}, .out = {whole}, .d = {.B = B, .T = T, .C = C}, .p = params_default()};
     fill_normal(x, B * T * C, 3);
     a.p.rate = 0.4;
-    EXPECT(call(dropout_ref, &a) == OK);
+    EXPECT(run_dirty(dropout_ref, &a) == OK);
     a.in[0] = x + FIRST * T * C;
     a.out[0] = part;
     a.d.B = B - FIRST;
     a.p.first_row = FIRST;
-    EXPECT(call(dropout_ref, &a) == OK);
+    EXPECT(run_dirty(dropout_ref, &a) == OK);
     EXPECT(memcmp(part, whole + FIRST * T * C, sizeof(double[(B - FIRST) * T * C])) == 0);
     a.d.B = 1;
     a.d.T = SHORT;
@@ -87,7 +89,7 @@ void selftest_dropout_parts(selftest *t)
     for (int b = 0; b < B; b++) {
         a.in[0] = x + b * T * C;
         a.p.first_row = b;
-        EXPECT(call(dropout_ref, &a) == OK);
+        EXPECT(run_dirty(dropout_ref, &a) == OK);
         EXPECT(memcmp(part, whole + b * T * C, sizeof(double[SHORT * C])) == 0);
     }
 }
@@ -100,7 +102,7 @@ static double leaky_objective(const double *x, const double *theta, const double
 {
     double s[LN], sum = 0;
     args a = {.in = {x, theta}, .out = {s}, .d = {.B = LB, .T = LT, .H = LH, .D = LD}};
-    call(leaky_average_ref, &a);
+    if (run_dirty(leaky_average_ref, &a) != OK) return NAN;
     for (int i = 0; i < LN; i++)
         sum += g[i] * s[i];
     return sum;
@@ -112,7 +114,7 @@ void selftest_leaky_forms(selftest *t)
     fill_normal(x, LN, 4);
     fill_normal(g, LN, 5);
     args a = {.in = {x, theta}, .out = {s}, .d = {.B = LB, .T = LT, .H = LH, .D = LD}};
-    EXPECT(call(leaky_average_ref, &a) == OK);
+    EXPECT(run_dirty(leaky_average_ref, &a) == OK);
     for (int b = 0; b < LB; b++)
         for (int h = 0; h < LH; h++)
             for (int e = 0; e < LD; e++)
@@ -134,7 +136,7 @@ void selftest_leaky_forms(selftest *t)
                 }
 
     args back = {.in = {theta, s, g}, .out = {dx, dtheta}, .d = a.d};
-    EXPECT(call(leaky_average_grad_ref, &back) == OK);
+    EXPECT(run_dirty(leaky_average_grad_ref, &back) == OK);
     for (int h = 0; h < 2; h++) {
         double more[LH], less[LH];
         const double step = 1e-5;
@@ -160,7 +162,7 @@ void selftest_leaky_forms(selftest *t)
     /* lambda = 0.5 */
     double k[4] = {1, 2, -1, 0.5}, half = 0.05, want[] = {1, 2.60653066, 0.58094076, 0.85235838};
     args four = {.in = {k, &half}, .out = {s}, .d = {.B = 1, .T = 4, .H = 1, .D = 1}};
-    EXPECT(call(leaky_average_ref, &four) == OK);
+    EXPECT(run_dirty(leaky_average_ref, &four) == OK);
     for (int i = 0; i < 4; i++)
         EXPECT_NEAR(s[i], want[i], 5e-9);
 }
@@ -173,7 +175,7 @@ void selftest_unit_norm(selftest *t)
     double x[R * D] = {3, 0, 4, 0, 0, 0, 3e-200, 0, 4e-200, 1e200, 0, 0}, y[R * D], norm[R];
     args a = {.in = {x}, .out = {y, norm}, .d = {.R = R, .D = D}, .p = params_default()};
     a.p.eps = 1e-12;
-    EXPECT(call(unit_norm_ref, &a) == OK);
+    EXPECT(run_dirty(unit_norm_ref, &a) == OK);
     EXPECT_NEAR(y[0], 0.6, 1e-15);
     EXPECT(y[3] == 0 && norm[1] == 0);
     EXPECT_NEAR(norm[2] / 5e-200, 1, 1e-15);
@@ -184,14 +186,14 @@ void selftest_unit_norm(selftest *t)
     double dy[R * D], dx[R * D];
     fill_normal(dy, R * D, 6);
     args back = {.in = {y, norm, dy}, .out = {dx}, .d = a.d, .p = a.p};
-    EXPECT(call(unit_norm_grad_ref, &back) == OK);
+    EXPECT(run_dirty(unit_norm_grad_ref, &back) == OK);
     for (int e = 0; e < D; e++)
         EXPECT_NEAR(dx[3 + e], dy[3 + e] / 1e-12, 1e-3);
     EXPECT_NEAR(3 * dx[0] + 4 * dx[2], 0, 1e-14);
 
     a.p.eps_add = 1;
     a.p.eps = 1;
-    EXPECT(call(unit_norm_ref, &a) == OK);
+    EXPECT(run_dirty(unit_norm_ref, &a) == OK);
     EXPECT_NEAR(y[2], 4.0 / 6, 1e-15);
 }
 
@@ -234,7 +236,7 @@ static void expect_one_gradient(selftest *t, const args *a, const double *o, voi
         b.out[1] = dk[i];
         b.out[2] = dv[i];
         b.out[3] = dbeta[i];
-        EXPECT(call(attention_grad_ref, &b) == OK);
+        EXPECT(run_dirty(attention_grad_ref, &b) == OK);
         EXPECT(memcmp(dv[0], dv[i], sizeof dv[0]) == 0);
         EXPECT(memcmp(dbeta[0], dbeta[i], sizeof dbeta[0]) == 0);
     }
@@ -271,7 +273,7 @@ static void expect_parts(selftest *t, const args *a, const double *o)
         one.d.T = SHORT;
         one.p.first_row = b;
         one.p.whole_T = AT;
-        EXPECT(call(attention_ref, &one) == OK);
+        EXPECT(run_dirty(attention_ref, &one) == OK);
         EXPECT(memcmp(part, o + b * AT * AH * AD, sizeof(double[SHORT * AH * AD])) == 0);
     }
 }
@@ -293,13 +295,13 @@ void selftest_attention(selftest *t)
         w.in[2] = beta;
         w.out[0] = ap;
         w.out[1] = NULL;
-        EXPECT(call(attention_weights_ref, &w) == OK);
+        EXPECT(run_dirty(attention_weights_ref, &w) == OK);
         expect_visible(t, lag);
         EXPECT(keeps(&a) == sizeof kept);
         for (int dropped = 0; dropped < 2; dropped++) {
             a.p.rate = dropped ? 0.2 : 0;
             a.keep = kept;
-            EXPECT(call(attention_ref, &a) == OK);
+            EXPECT(run_dirty(attention_ref, &a) == OK);
             expect_one_gradient(t, &a, o, kept);
             for (int i = 0; i < AH * AD && lag > 0; i++)
                 EXPECT(o[i] == 0);
@@ -307,7 +309,7 @@ void selftest_attention(selftest *t)
             a.keep = NULL;
             a.out[0] = again;
             a.out[1] = NULL;
-            EXPECT(call(attention_ref, &a) == OK && memcmp(o, again, sizeof o) == 0);
+            EXPECT(run_dirty(attention_ref, &a) == OK && memcmp(o, again, sizeof o) == 0);
             a.out[0] = o;
             a.out[1] = astat;
             expect_parts(t, &a, o);
@@ -315,9 +317,9 @@ void selftest_attention(selftest *t)
     }
     args wrong = {.in = {ak, ak, av}, .out = {o}, .transform = OP_linear, .p = params_default()};
     wrong.d = (dims){.B = 1, .T = 1, .H = 1, .D = 1};
-    EXPECT(call(attention_ref, &wrong) == ERR_ARG && strstr(last_error(), "linear"));
+    EXPECT(run_dirty(attention_ref, &wrong) == ERR_ARG && strstr(last_error(), "linear"));
     wrong.transform = OP_kernel_regression;
-    EXPECT(call(attention_weights_ref, &wrong) == ERR_ARG);
+    EXPECT(run_dirty(attention_weights_ref, &wrong) == ERR_ARG);
 }
 
 /* The samples of a step one by one, cut to a shorter T, read the slots as in the whole. */
@@ -332,7 +334,7 @@ void selftest_persistent_parts(selftest *t)
     a.d = (dims){.B = B, .T = T, .H = H, .D = D, .M = M};
     a.transform = OP_sparsemax;
     a.p.rate = 0.3;
-    EXPECT(call(persistent_memory_ref, &a) == OK);
+    EXPECT(run_dirty(persistent_memory_ref, &a) == OK);
     a.out[0] = part;
     a.d.B = 1;
     a.d.T = SHORT;
@@ -340,7 +342,7 @@ void selftest_persistent_parts(selftest *t)
     for (int b = 0; b < B; b++) {
         a.in[0] = q + b * T * ROW;
         a.p.first_row = b;
-        EXPECT(call(persistent_memory_ref, &a) == OK);
+        EXPECT(run_dirty(persistent_memory_ref, &a) == OK);
         EXPECT(memcmp(part, whole + b * T * ROW, sizeof(double[SHORT * ROW])) == 0);
     }
 }
@@ -352,29 +354,29 @@ void selftest_loss_and_step(selftest *t)
     double z[6] = {1, 2, 3, 800, -800, 0}, loss[2], lse[2], dz[6], one[2] = {1, 1};
     int32_t target[2] = {2, -1}, wrong[2] = {3, 0};
     args a = {.in = {z, target}, .out = {loss, lse}, .d = {.R = 2, .V = 3}};
-    EXPECT(call(cross_entropy_ref, &a) == OK);
+    EXPECT(run_dirty(cross_entropy_ref, &a) == OK);
     EXPECT_NEAR(loss[0], log(exp(-2) + exp(-1) + 1), 1e-15);
     EXPECT(loss[1] == 0 && lse[1] == 800);
     args b = {.in = {z, target, lse, one}, .out = {dz}, .d = a.d};
-    EXPECT(call(cross_entropy_grad_ref, &b) == OK);
+    EXPECT(run_dirty(cross_entropy_grad_ref, &b) == OK);
     EXPECT_NEAR(dz[0] + dz[1] + dz[2], 0, 1e-15);
     EXPECT(dz[3] == 0 && dz[4] == 0 && dz[5] == 0);
     a.in[1] = wrong;
-    EXPECT(call(cross_entropy_ref, &a) == ERR_DATA && strstr(last_error(), "-1..2, got 3"));
+    EXPECT(run_dirty(cross_entropy_ref, &a) == ERR_DATA && strstr(last_error(), "-1..2, got 3"));
     args e = {.in = {wrong, z}, .out = {dz}, .d = {.R = 2, .C = 1, .V = 3}};
-    EXPECT(call(embedding_ref, &e) == ERR_DATA && strstr(last_error(), "0..2, got 3"));
+    EXPECT(run_dirty(embedding_ref, &e) == ERR_DATA && strstr(last_error(), "0..2, got 3"));
 
     /* two updates by hand; the gradient (3,4) of norm 5 is clipped to norm 1 */
     double w[2] = {1, -2}, g[2] = {3, 4}, m[2] = {0}, v[2] = {0}, norm;
     args n = {.in = {g}, .out = {&norm}, .d = {.N = 2}};
-    EXPECT(call(global_norm_ref, &n) == OK && norm == 5);
+    EXPECT(run_dirty(global_norm_ref, &n) == OK && norm == 5);
     args s = {.in = {w, g, m, v, &norm}, .out = {w, m, v}, .d = {.N = 2}, .p = params_default()};
     s.p.lr = 0.1;
     double want = 1, first = 0, second = 0;
     for (int i = 1; i <= 2; i++) {
         const double clipped = 3 * (1 / (5 + 1e-6));
         s.p.update = i;
-        EXPECT(call(adamw_ref, &s) == OK);
+        EXPECT(run_dirty(adamw_ref, &s) == OK);
         first = 0.9 * first + 0.1 * clipped;
         second = 0.95 * second + 0.05 * clipped * clipped;
         want = want - 0.1 * 0.1 * want -
@@ -382,7 +384,7 @@ void selftest_loss_and_step(selftest *t)
         EXPECT_NEAR(w[0], want, 1e-15);
     }
     s.p.update = 0;
-    EXPECT(call(adamw_ref, &s) == ERR_ARG);
+    EXPECT(run_dirty(adamw_ref, &s) == ERR_ARG);
 }
 
 void selftest_schedules(selftest *t)

@@ -176,6 +176,33 @@ void selftest_special_rows(selftest *t)
     EXPECT(weigh(&m, 1, c, 5, p, NULL) == ERR_ARG);
 }
 
+/* Of equal scores the lowest indices are taken, by the definition: a key is among the k if fewer
+ * than k come before it. Long rows and large k, where a selection may change its method. */
+void selftest_selection(selftest *t)
+{
+    enum { N = 700 };
+    static const int64_t tops[] = {1, 2, 31, 32, 33, 99, 100, 101, 128, 150, 333, 699, 700, 5000};
+    static double c[N], p[2][N];
+    for (int levels = 1; levels <= 25; levels += 8)
+        for (size_t i = 0; i < sizeof tops / sizeof *tops; i++) {
+            params q = params_default();
+            rng r = {levels};
+            int wrong = 0;
+            q.k = tops[i];
+            for (int j = 0; j < N; j++)
+                c[j] = (double)rng_below(&r, (uint64_t)levels) / 8;
+            EXPECT(row_weights(topk_uniform_ref, &q, 1, c, N, p[0], NULL) == OK);
+            EXPECT(row_weights(topk_softmax_ref, &q, 1, c, N, p[1], NULL) == OK);
+            for (int j = 0; j < N; j++) {
+                int64_t before = 0;
+                for (int other = 0; other < N; other++)
+                    before += c[other] > c[j] || (c[other] == c[j] && other < j);
+                wrong += (p[0][j] > 0) != (before < q.k) || (p[1][j] > 0) != (before < q.k);
+            }
+            EXPECT(wrong == 0);
+        }
+}
+
 /* |sum p - 1| within 4 ulp sqrt(n) on rows of 16384, and exact zeros beside them. */
 void selftest_long_rows(selftest *t)
 {
