@@ -67,7 +67,7 @@ static double change(const slope *s, int64_t r)
 }
 
 /* The quotient at *x with step h; *smooth is 0 at a kink. NaN is never one. */
-static status quotient(slope *s, double *x, double h, double *value, int *smooth)
+static status difference_quotient(slope *s, double *x, double h, double *value, int *smooth)
 {
     const double at = *x, up = at + h, down = at - h;
     *x = down;
@@ -105,7 +105,7 @@ static status check_tensor(slope *s, int input, const double *dx, double *error)
         for (int64_t i = first; i < first + per_row; i++) {
             double q;
             int smooth;
-            TRY(quotient(s, x + i, h, &q, &smooth));
+            TRY(difference_quotient(s, x + i, h, &q, &smooth));
             if (!smooth && !isnan(dx[i])) continue;
             difference += (dx[i] - q) * (dx[i] - q);
             norm += q * q;

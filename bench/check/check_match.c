@@ -27,7 +27,7 @@ static status open_case(check *k, call **c)
 }
 
 /* Run c again and again: the same bits as in its host outputs, or an infinite error. */
-static status repeat(call *c, int times, match *m)
+static status check_repeats(call *c, int times, match *m)
 {
     double *first[MAX_TENSORS] = {0};
     status s = OK;
@@ -130,7 +130,7 @@ status check_match(check *k)
     const int rows = op_is_transform(c->op) || op_is_transform_grad(c->op);
     status s = call_once(c);
     if (s == OK) s = match_call(c, matches, &count);
-    if (s == OK) s = repeat(c, rows ? 2 : 19, &matches[count++]);
+    if (s == OK) s = check_repeats(c, rows ? 2 : 19, &matches[count++]);
     if (s == OK && c->sig.outputs > 1) s = alone(c, &matches[count++]);
     if (s == OK && rows && c->sig.outputs > 2) s = without_last(c, &matches[count++]);
     if (s == OK) s = after_forward(c, &matches[count], &kept);

@@ -42,7 +42,7 @@ static op_fn *transform_of(const claim *q, op_id id)
     return id == q->replaced ? q->by : op_at(id)->ref;
 }
 
-static status weigh(claim *q, op_id id, double *p)
+static status weigh_row(claim *q, op_id id, double *p)
 {
     return row_weights(transform_of(q, id), &q->p, q->beta, q->c, q->n, p, q->stat);
 }
@@ -114,7 +114,7 @@ static double adaptive_square(const claim *q)
 
 static status one_compact(claim *q)
 {
-    TRY(weigh(q, OP_entmax, q->left));
+    TRY(weigh_row(q, OP_entmax, q->left));
     TRY(regress(q, sqrt(adaptive_square(q)), 1 / (q->p.alpha - 1)));
     compare_sides(q);
     return OK;
@@ -128,7 +128,7 @@ static status claim_compact_kernel(claim *q)
 static status one_auto(claim *q)
 {
     const double r = 1 / (q->p.alpha - 1);
-    TRY(weigh(q, OP_entmax, q->left));
+    TRY(weigh_row(q, OP_entmax, q->left));
     const double h2 = adaptive_square(q), want = pow(2 * r / (q->beta * q->beta * h2), r);
     double sum = 0;
     for (int64_t j = 0; j < q->n; j++)
@@ -146,7 +146,7 @@ static status claim_auto_norm(claim *q)
 
 static status one_gaussian(claim *q)
 {
-    TRY(weigh(q, OP_softmax, q->left));
+    TRY(weigh_row(q, OP_softmax, q->left));
     TRY(regress(q, 1 / q->beta, INFINITY));
     compare_sides(q);
     return OK;
@@ -163,7 +163,7 @@ static status one_fixed(claim *q)
     const double h2 = q->p.form == NORMRELU_PAPER         ? 1 / b2
                       : q->p.form == NORMRELU_CODE_MATRIX ? 1 + rest * rest
                                                           : 2;
-    TRY(weigh(q, OP_normrelu, q->left));
+    TRY(weigh_row(q, OP_normrelu, q->left));
     TRY(regress(q, sqrt(h2), 1));
     compare_sides(q);
     return OK;
@@ -180,7 +180,7 @@ static status claim_fixed_kernel(claim *q)
 
 static status one_anchored(claim *q)
 {
-    TRY(weigh(q, OP_relumax, q->left));
+    TRY(weigh_row(q, OP_relumax, q->left));
     const double margin = 2 * q->p.relumax_b / pow(q->beta, q->p.relumax_power);
     TRY(regress(q, sqrt(square_distance(q->stat[STAT_MAX]) + margin), 1));
     compare_sides(q);
@@ -209,7 +209,7 @@ static status one_nearest_gaussian(claim *q)
 {
     const double last = kth(q, q->p.k < q->n ? q->p.k : q->n);
     double sum = 0;
-    TRY(weigh(q, OP_topk_softmax, q->left));
+    TRY(weigh_row(q, OP_topk_softmax, q->left));
     TRY(regress(q, 1 / q->beta, INFINITY));
     for (int64_t j = 0; j < q->n; j++) {
         if (q->c[j] < last) q->right[j] = 0;
@@ -241,7 +241,7 @@ static status one_nearest_box(claim *q)
     const int64_t k = q->p.k < q->n ? q->p.k : q->n;
     const double radius = square_distance(kth(q, k)),
                  next = k < q->n ? square_distance(kth(q, k + 1)) : radius + 1;
-    TRY(weigh(q, OP_topk_uniform, q->left));
+    TRY(weigh_row(q, OP_topk_uniform, q->left));
     TRY(regress(q, sqrt((radius + next) / 2), 0));
     compare_sides(q);
     return OK;
@@ -255,8 +255,8 @@ static status claim_nearest_box(claim *q)
 static status one_sparsemax(claim *q)
 {
     q->p.alpha = 2;
-    TRY(weigh(q, OP_sparsemax, q->left));
-    TRY(weigh(q, OP_entmax, q->right));
+    TRY(weigh_row(q, OP_sparsemax, q->left));
+    TRY(weigh_row(q, OP_entmax, q->right));
     compare_sides(q);
     return OK;
 }
@@ -269,11 +269,11 @@ static status claim_sparsemax(claim *q)
 static status one_solver(claim *q)
 {
     q->p.solver = SOLVER_AUTO;
-    TRY(weigh(q, OP_entmax, q->left));
+    TRY(weigh_row(q, OP_entmax, q->left));
     for (int s = SOLVER_SORT; s <= SOLVER_ORDER; s++) {
         if (s == SOLVER_ORDER && q->p.alpha < 2) continue;
         q->p.solver = (entmax_solver)s;
-        TRY(weigh(q, OP_entmax, q->right));
+        TRY(weigh_row(q, OP_entmax, q->right));
         compare_sides(q);
     }
     return OK;
@@ -288,10 +288,10 @@ static status claim_one_solution(claim *q)
 static status one_limit(claim *q)
 {
     double l1[2] = {0, 0};
-    TRY(weigh(q, OP_softmax, q->right));
+    TRY(weigh_row(q, OP_softmax, q->right));
     for (int i = 0; i < 2; i++) {
         q->p.alpha = 1 + (i ? 2e-6 : 2e-5);
-        TRY(weigh(q, OP_entmax, q->left));
+        TRY(weigh_row(q, OP_entmax, q->left));
         for (int64_t j = 0; j < q->n; j++)
             l1[i] += fabs(q->left[j] - q->right[j]);
     }
@@ -308,8 +308,8 @@ static status claim_to_softmax(claim *q)
 static status one_all(claim *q)
 {
     q->p.k = q->n;
-    TRY(weigh(q, OP_softmax, q->left));
-    TRY(weigh(q, OP_topk_softmax, q->right));
+    TRY(weigh_row(q, OP_softmax, q->left));
+    TRY(weigh_row(q, OP_topk_softmax, q->right));
     compare_sides(q);
     return OK;
 }
@@ -330,7 +330,7 @@ static status claim_wide(claim *q)
             q->beta = 1e-5;
             q->p.form = f == COUNT(smooth) ? NORMRELU_PAPER : NORMRELU_CODE_MATRIX;
             cosines(q, 7);
-            TRY(weigh(q, f < COUNT(smooth) ? smooth[f] : OP_normrelu, q->left));
+            TRY(weigh_row(q, f < COUNT(smooth) ? smooth[f] : OP_normrelu, q->left));
             for (int64_t j = 0; j < q->n; j++) {
                 q->left[j] *= (double)q->n;
                 q->right[j] = 1;
@@ -353,7 +353,7 @@ static status claim_narrow(claim *q)
                 q->right[j] = j % 100 == 0 ? 1.0 / (double)ties : 0;
                 if (j % 100 == 0) q->c[j] = 1.5;
             }
-            TRY(weigh(q, smooth[f], q->left));
+            TRY(weigh_row(q, smooth[f], q->left));
             compare_sides(q);
         }
     return OK;
@@ -369,7 +369,7 @@ static status claim_onset(claim *q)
             q->c[1] = 0;
             q->c[0] = -1 / (alphas[i] - 1) * (above ? 1 + 1e-9 : 1 - 1e-3);
             q->c[2] = q->c[0] - 1;
-            TRY(weigh(q, OP_entmax, q->left));
+            TRY(weigh_row(q, OP_entmax, q->left));
             const double *p = q->left, sum = p[0] + p[1] + p[2];
             const int one_hot = p[1] == 1 && p[0] == 0 && p[2] == 0;
             /* near alpha = 1 the second weight is too small to be seen in the first */

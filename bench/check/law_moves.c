@@ -17,7 +17,7 @@ static double different(const double *a, const double *b, int64_t count)
     return 0;
 }
 
-static double distance(const double *a, const double *b, int64_t count)
+static double largest_change(const double *a, const double *b, int64_t count)
 {
     double most = 0;
     for (int64_t i = 0; i < count; i++)
@@ -40,7 +40,7 @@ status law_permute(law_state *s, double *error)
             s->want[at + j] = 0;
     }
     TRY(call_once(s->c));
-    *error = distance(s->y, s->want, s->R * s->N);
+    *error = largest_change(s->y, s->want, s->R * s->N);
     return OK;
 }
 
@@ -164,7 +164,7 @@ status law_tail(law_state *s, double *error)
     TRY(call_once(s->c));
     /* a NaN row is NaN over its live keys, which now are more */
     for (int64_t r = 0; r < s->R; r++)
-        *error = worse(*error, distance(s->y + r * s->N, s->want + r * s->N, half));
+        *error = worse(*error, largest_change(s->y + r * s->N, s->want + r * s->N, half));
     return OK;
 }
 

@@ -44,7 +44,7 @@ int input_applies(const char *family, const op *o)
 
 /* ---- rows of scores: one function per family --------------------------------------------- */
 
-static void fill_normal(rng *r, double *c, int64_t n, double scale, double offset)
+static void draw_normal(rng *r, double *c, int64_t n, double scale, double offset)
 {
     for (int64_t j = 0; j < n; j++)
         c[j] = scale * rng_normal(r) + offset;
@@ -53,7 +53,7 @@ static void fill_normal(rng *r, double *c, int64_t n, double scale, double offse
 static void row_gauss(rng *r, double *c, int64_t n, int64_t row)
 {
     static const double scales[] = {1, 1e-3, 1e4, 0.1, 100, 1e-2, 1000, 10};
-    fill_normal(r, c, n, scales[row % 8], 0);
+    draw_normal(r, c, n, scales[row % 8], 0);
 }
 
 static void row_ties(rng *r, double *c, int64_t n, int64_t row)
@@ -76,13 +76,13 @@ static void row_plateaus(rng *r, double *c, int64_t n, int64_t row)
 static void row_spike(rng *r, double *c, int64_t n, int64_t row)
 {
     static const double gaps[] = {0.01, 1, 100};
-    fill_normal(r, c, n, 1e-3, 1 - gaps[row % 3]);
+    draw_normal(r, c, n, 1e-3, 1 - gaps[row % 3]);
     c[rng_below(r, (uint64_t)n)] = 1;
 }
 
 static void row_sorted(rng *r, double *c, int64_t n, int64_t row)
 {
-    fill_normal(r, c, n, 1, 0);
+    draw_normal(r, c, n, 1, 0);
     qsort(c, (size_t)n, sizeof *c, ascending);
     for (int64_t i = 0, j = n - 1; row % 2 && i < j; i++, j--) {
         const double swap = c[i];
@@ -101,12 +101,12 @@ static void row_constant(rng *r, double *c, int64_t n, int64_t row)
 static void row_offset(rng *r, double *c, int64_t n, int64_t row)
 {
     (void)row;
-    fill_normal(r, c, n, 1, -1000);
+    draw_normal(r, c, n, 1, -1000);
 }
 
 static void row_inf(rng *r, double *c, int64_t n, int64_t row)
 {
-    fill_normal(r, c, n, 1, 0);
+    draw_normal(r, c, n, 1, 0);
     for (int64_t j = 0; j < n; j++)
         if (row % 4 == 1 || rng_below(r, 4) == 0) c[j] = -INFINITY;
     if (row % 4 == 2) c[rng_below(r, (uint64_t)n)] = INFINITY;
@@ -115,31 +115,31 @@ static void row_inf(rng *r, double *c, int64_t n, int64_t row)
 static void row_denormal(rng *r, double *c, int64_t n, int64_t row)
 {
     (void)row;
-    fill_normal(r, c, n, 1e-40, 0);
+    draw_normal(r, c, n, 1e-40, 0);
 }
 
 static void row_masked(rng *r, double *c, int64_t n, int64_t row)
 {
     (void)row;
-    fill_normal(r, c, n, 1, 0);
+    draw_normal(r, c, n, 1, 0);
 }
 
 static void row_huge(rng *r, double *c, int64_t n, int64_t row)
 {
     (void)row;
-    fill_normal(r, c, n, 1e20, 0);
+    draw_normal(r, c, n, 1e20, 0);
 }
 
 static void row_tiny(rng *r, double *c, int64_t n, int64_t row)
 {
     (void)row;
-    fill_normal(r, c, n, 1e-30, 0);
+    draw_normal(r, c, n, 1e-30, 0);
 }
 
 static void unit_vector(rng *r, double *x, int64_t width)
 {
     double square = 0;
-    fill_normal(r, x, width, 1, 0);
+    draw_normal(r, x, width, 1, 0);
     for (int64_t i = 0; i < width; i++)
         square += x[i] * x[i];
     for (int64_t i = 0; i < width; i++)
@@ -161,14 +161,14 @@ static void row_unit(rng *r, double *c, int64_t n, int64_t row)
 
 static void row_nan(rng *r, double *c, int64_t n, int64_t row)
 {
-    fill_normal(r, c, n, 1, 0);
+    draw_normal(r, c, n, 1, 0);
     if (row % 3 == 1) c[rng_below(r, (uint64_t)n)] = NAN;
 }
 
 static void row_scores(rng *r, double *c, int64_t n, int64_t row)
 {
     (void)row;
-    fill_normal(r, c, n, 2, 0);
+    draw_normal(r, c, n, 2, 0);
 }
 
 typedef void row_fill(rng *r, double *c, int64_t n, int64_t row);
@@ -286,7 +286,7 @@ void inputs_from(call *c, const call *f, uint64_t seed)
         if (from)
             memcpy(c->in[i], from, (size_t)c->in_count[i] * size);
         else
-            fill_normal(&r, c->in[i], c->in_count[i], 1, 0);
+            draw_normal(&r, c->in[i], c->in_count[i], 1, 0);
     }
     c->use_live = f->use_live;
     memcpy(c->live, f->live, (size_t)c->a.d.R * sizeof *c->live);

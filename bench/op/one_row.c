@@ -7,13 +7,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-static void poison(double *x, size_t n)
+static void poison_values(double *x, size_t n)
 {
     for (size_t i = 0; x && i < n; i++)
         x[i] = NAN;
 }
 
-static status run(op_fn *f, args *a)
+static status run_poisoned(op_fn *f, args *a)
 {
     size_t need = 0;
     a->need = &need;
@@ -22,7 +22,7 @@ static status run(op_fn *f, args *a)
     const size_t room = (need + 255) / 256 * 256;
     if (need && !(a->work = aligned_alloc(256, room)))
         return fail(ERR_MEMORY, "row: no memory for %zu bytes of scratch", need);
-    poison(a->work, room / sizeof(double));
+    poison_values(a->work, room / sizeof(double));
     const status s = f(a);
     free(a->work);
     return s;
@@ -32,9 +32,9 @@ status row_weights(op_fn *transform, const params *p, double beta, const double 
                    double *weights, double *stat)
 {
     args a = {.in = {c, &beta}, .out = {weights, stat}, .d = {.R = 1, .N = n}, .p = *p};
-    poison(weights, (size_t)n);
-    poison(stat, STATS);
-    return run(transform, &a);
+    poison_values(weights, (size_t)n);
+    poison_values(stat, STATS);
+    return run_poisoned(transform, &a);
 }
 
 status row_gradient(op_fn *gradient, const params *p, double beta, const double *weights,
@@ -45,7 +45,7 @@ status row_gradient(op_fn *gradient, const params *p, double beta, const double 
               .out = {dc, dbeta, dalpha},
               .d = {.R = 1, .N = n},
               .p = *p};
-    poison(dc, (size_t)n);
-    poison(dbeta, 1);
-    return run(gradient, &a);
+    poison_values(dc, (size_t)n);
+    poison_values(dbeta, 1);
+    return run_poisoned(gradient, &a);
 }

@@ -14,7 +14,7 @@
 static const char nowhere[] = "/dev/null/none"; /* nothing can be read or written there */
 
 /* "a/b", kept until the test ends; NULL without memory. */
-static char *join(selftest *t, const char *a, const char *b)
+static char *kept_path(selftest *t, const char *a, const char *b)
 {
     const size_t count = t->scratch.paths, room = strlen(a) + strlen(b) + 2;
     char **all = realloc(t->scratch.path, (count + 1) * sizeof *all), *path = malloc(room);
@@ -26,11 +26,11 @@ static char *join(selftest *t, const char *a, const char *b)
 }
 
 /* The folder of all folders; NULL if there is no place for one. */
-static const char *root(selftest *t)
+static const char *scratch_root(selftest *t)
 {
     const char *parent = getenv("TMPDIR");
     if (t->scratch.root) return t->scratch.root;
-    char *path = join(t, parent && *parent ? parent : "/tmp", "mosaic-test-XXXXXX");
+    char *path = kept_path(t, parent && *parent ? parent : "/tmp", "mosaic-test-XXXXXX");
     return t->scratch.root = path && mkdtemp(path) ? path : NULL;
 }
 
@@ -38,7 +38,7 @@ const char *scratch_folder(selftest *t)
 {
     char number[16];
     snprintf(number, sizeof number, "%d", t->scratch.folders++);
-    const char *path = root(t) ? join(t, root(t), number) : NULL;
+    const char *path = scratch_root(t) ? kept_path(t, scratch_root(t), number) : NULL;
     const int made = path && mkdir(path, 0700) == 0;
     EXPECT(made);
     return made ? path : nowhere;
@@ -46,7 +46,7 @@ const char *scratch_folder(selftest *t)
 
 const char *scratch_path(selftest *t, const char *folder, const char *name)
 {
-    const char *path = join(t, folder, name);
+    const char *path = kept_path(t, folder, name);
     EXPECT(path != NULL);
     return path ? path : nowhere;
 }

@@ -22,7 +22,7 @@ static int64_t wrong_from = 0, wrong_to = ROWS;
 
 /* ---- wrong transforms: the reference, then the defect --------------------------------------- */
 
-static int64_t live_of(const args *a, int64_t r)
+static int64_t live_keys(const args *a, int64_t r)
 {
     return a->live ? a->live[r] : a->d.N;
 }
@@ -32,7 +32,7 @@ static int64_t key_of(const args *a, int64_t r, int sign)
 {
     const double *p = OUT(double, 0) + r * a->d.N;
     int64_t best = -1;
-    for (int64_t j = 0; j < live_of(a, r); j++)
+    for (int64_t j = 0; j < live_keys(a, r); j++)
         if (p[j] > 0 && (best < 0 || sign * (p[j] - p[best]) > 0)) best = j;
     return best;
 }
@@ -40,9 +40,9 @@ static int64_t key_of(const args *a, int64_t r, int sign)
 static void divide_by_sum(const args *a, int64_t r)
 {
     double *p = OUT(double, 0) + r * a->d.N, sum = 0;
-    for (int64_t j = 0; j < live_of(a, r); j++)
+    for (int64_t j = 0; j < live_keys(a, r); j++)
         sum += p[j];
-    for (int64_t j = 0; j < live_of(a, r) && sum > 0; j++)
+    for (int64_t j = 0; j < live_keys(a, r) && sum > 0; j++)
         p[j] /= sum;
 }
 
@@ -115,7 +115,7 @@ static status nan_repaired(const args *a)
 static status past_live(const args *a) /* something is left beyond live */
 {
     EACH_ROW(sparsemax_ref)
-    if (live_of(a, r) < N) p[r * N + N - 1] = 1e-30;
+    if (live_keys(a, r) < N) p[r * N + N - 1] = 1e-30;
     return OK;
 }
 
@@ -123,7 +123,7 @@ static status reads_past_live(const args *a)
 {
     const double *c = IN(double, 0);
     EACH_ROW(sparsemax_ref)
-    if (live_of(a, r) < N && !(c[r * N + N - 1] < INFINITY)) p[r * N] *= 1.01;
+    if (live_keys(a, r) < N && !(c[r * N + N - 1] < INFINITY)) p[r * N] *= 1.01;
     return OK;
 }
 
@@ -161,7 +161,7 @@ static status wrong_order(const args *a) /* the two extreme keys of the support 
 static status never_zero(const args *a)
 {
     EACH_ROW(sparsemax_ref)
-    for (int64_t j = 0; j < live_of(a, r); j++)
+    for (int64_t j = 0; j < live_keys(a, r); j++)
         p[r * N + j] += 1e-17;
     return OK;
 }
@@ -201,7 +201,7 @@ static status last_index(const args *a) /* top-k: the highest index among equals
 {
     const double *c = IN(double, 0);
     EACH_ROW(topk_uniform_ref)
-    for (int64_t j = 0; j + 1 < live_of(a, r); j++)
+    for (int64_t j = 0; j + 1 < live_keys(a, r); j++)
         if (p[r * N + j] > 0 && p[r * N + j + 1] == 0 && c[r * N + j] == c[r * N + j + 1]) {
             p[r * N + j + 1] = p[r * N + j];
             p[r * N + j] = 0;
@@ -318,7 +318,7 @@ int match_failures(const op *o, const impl *i, dtype type, verdict least)
 }
 
 /* One defect in all rows, in all but the first, or in all but the last. */
-static void expect_seen(selftest *t, const struct defect *d, int but)
+static void expect_defect_seen(selftest *t, const struct defect *d, int but)
 {
     const impl wrong = tested(d->of, "wrong", d->run, &ref_backend);
     char laws[80], *at = laws;
@@ -344,7 +344,7 @@ void selftest_check_power(selftest *t)
     EXPECT(match_failures(op_find("sparsemax"), &good, F64, MARGINAL) == 0);
     for (size_t i = 0; i < sizeof defects / sizeof *defects; i++)
         for (int but = 0; but < 3; but++)
-            expect_seen(t, &defects[i], but);
+            expect_defect_seen(t, &defects[i], but);
 }
 
 /* ---- theorems -------------------------------------------------------------------------------- */

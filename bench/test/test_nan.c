@@ -162,7 +162,7 @@ enum { LARGEST = 1 << 16 };
 
 /* Put a number in place of value `at` of a dataset; returns what was there, NaN if there is none.
  */
-static double replace(const char *path, const char *name, int64_t at, double value)
+static double replace_value(const char *path, const char *name, int64_t at, double value)
 {
     static double all[LARGEST];
     double before = NAN;
@@ -193,15 +193,15 @@ static const char *copy_of(selftest *t, const char *name)
 }
 
 /* A NaN there makes the file fail, or be refused; without it the file is as before. */
-static void expect_seen(selftest *t, const char *path, const char *name, int64_t at)
+static void expect_nan_seen(selftest *t, const char *path, const char *name, int64_t at)
 {
     int failed = 0;
-    const double before = replace(path, name, at, NAN);
+    const double before = replace_value(path, name, at, NAN);
     const status s = golden_file(path, count_failed, &failed);
     const int seen = !isnan(before) && (s != OK || failed > 0);
     if (!seen) fprintf(stderr, "%s[%lld]\n", name, (long long)at);
     EXPECT(seen);
-    replace(path, name, at, before);
+    replace_value(path, name, at, before);
 }
 
 /* In the first values of what golden files hold. */
@@ -229,14 +229,14 @@ void selftest_nan_golden(selftest *t)
     int failed = 0;
     const char *path = copy_of(t, "model_top4_uniform.h5");
     for (size_t i = 0; i < sizeof of_model / sizeof *of_model; i++)
-        expect_seen(t, path, of_model[i], 0);
+        expect_nan_seen(t, path, of_model[i], 0);
     EXPECT(golden_file(path, count_failed, &failed) == OK && failed == 0);
     path = copy_of(t, "transforms.h5");
     for (int r = 1; r < 5; r++) { /* row 0 has no keys */
         for (size_t i = 0; i < sizeof by_row / sizeof *by_row; i++)
-            expect_seen(t, path, by_row[i], 33 * r);
+            expect_nan_seen(t, path, by_row[i], 33 * r);
         for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-            expect_seen(t, path, numbers[i], r);
+            expect_nan_seen(t, path, numbers[i], r);
     }
     EXPECT(golden_file(path, count_failed, &failed) == OK && failed == 0);
 }

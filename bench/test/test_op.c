@@ -183,7 +183,7 @@ static void expect_clean(selftest *t, call *c)
 
 /* One operation with one set of parameters: of those whose answer has an axis, only the masks of
  * dropout are not the same for a part alone. */
-static void expect_parts(selftest *t, const op *o, const variant *v, char axis)
+static void expect_parts_alone(selftest *t, const op *o, const variant *v, char axis)
 {
     dims d = {.B = 1, .T = 66, .H = 2, .D = 4, .C = 5, .R = 6, .N = 40, .V = 7, .M = 3};
     const impl *ref = impl_reference(o->id);
@@ -212,7 +212,7 @@ void selftest_repeats(selftest *t)
         EXPECT(signature_parse(o->signature, &s) == OK);
         for (int k = 0; check_variant(o, k, 1.5, 3, &v); k++) {
             if (o->kind != NOISE) v.p.rate = 0; /* masks are drawn by position */
-            expect_parts(t, o, &v, shape_axis(s.out[0].shape));
+            expect_parts_alone(t, o, &v, shape_axis(s.out[0].shape));
         }
     }
 }

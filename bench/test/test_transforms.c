@@ -68,7 +68,7 @@ void selftest_worked_row(selftest *t)
     EXPECT_NEAR(stat[STAT_NORM], 207.63322756, 6e-9);
 }
 
-static void poison(double *x, int64_t n)
+static void fill_nan(double *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         x[i] = NAN;
@@ -97,13 +97,13 @@ static void special(selftest *t, const char *name)
         if (j < 4) c[6 * N + j] = c[4 * N + j + (j > 1)]; /* row 4 without its third key */
     }
     args a = {.in = {c, beta}, .out = {p, stat}, .d = {.R = R, .N = N}, .live = live, .p = m.p};
-    poison(p, R * N);
-    poison(stat, R * STATS);
+    fill_nan(p, R * N);
+    fill_nan(stat, R * STATS);
     EXPECT(op_at(m.op)->ref(&a) == OK);
     args b = {.in = {beta, p, stat, G}, .out = {dc, db, da}, .d = a.d, .live = live, .p = m.p};
-    poison(dc, R * N);
-    poison(db, R);
-    poison(da, R);
+    fill_nan(dc, R * N);
+    fill_nan(db, R);
+    fill_nan(da, R);
     EXPECT(op_grad(op_at(m.op))->ref(&b) == OK);
     for (int r = 0; r < R; r++) {
         double sum = 0, *pr = p + r * N, *dcr = dc + r * N;
@@ -277,7 +277,7 @@ static uint64_t bits_libm(selftest *t)
     return bits(t, hash, "entmax:3", SOLVER_AUTO);
 }
 
-static uint64_t libm_fingerprint(void)
+static uint64_t libm_of_transforms(void)
 {
     uint64_t hash = FNV_OFFSET;
     rng r = {3};
@@ -309,7 +309,7 @@ void selftest_transform_bits(selftest *t)
 
 void selftest_transform_bits_libm(selftest *t)
 {
-    if (libm_fingerprint() != UINT64_C(0x70433b6c82839d2d)) {
+    if (libm_of_transforms() != UINT64_C(0x70433b6c82839d2d)) {
         selftest_skip(t, "another libm than the one whose bits are recorded");
         return;
     }
