@@ -10,13 +10,13 @@
  */
 #include "golden.h"
 
-#include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mosaic.h"
+#include "store/hdf.h"
 
 typedef struct reader {
     const char *path;
@@ -30,69 +30,32 @@ typedef struct reader {
     void *user;
 } reader;
 
-static int exists(const reader *r, const char *name)
-{
-    char part[160];
-    for (const char *end = name; (end = strchr(end, '/')); end++) {
-        snprintf(part, sizeof part, "%.*s", (int)(end - name), name);
-        if (H5Lexists(r->file, part, H5P_DEFAULT) <= 0) return 0;
-    }
-    return H5Lexists(r->file, name, H5P_DEFAULT) > 0;
-}
-
 /* All of a dataset of exactly `count` numbers. */
 static status read_all(const reader *r, const char *name, hid_t type, int64_t count, void *to)
 {
-    if (!exists(r, name)) return fail(ERR_DATA, "%s: %s: expected a dataset", r->path, name);
-    status result = OK;
-    hid_t set = H5Dopen2(r->file, name, H5P_DEFAULT), space = -1;
-    if (set < 0) return fail(ERR_DATA, "%s: %s: expected a dataset", r->path, name);
-    space = H5Dget_space(set);
-    const hssize_t found = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
+    const int64_t found = hdf_count(r->file, name);
+    if (found < 0) return fail(ERR_DATA, "%s: %s: expected a dataset", r->path, name);
     if (found != count)
-        result = fail(ERR_DATA, "%s: %s: expected %lld numbers, got %lld", r->path, name,
-                      (long long)count, (long long)found);
-    else if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, to) < 0)
-        result = fail(ERR_DATA, "%s: %s: expected readable numbers", r->path, name);
-    if (space >= 0) H5Sclose(space);
-    H5Dclose(set);
-    return result;
+        return fail(ERR_DATA, "%s: %s: expected %lld numbers, got %lld", r->path, name,
+                    (long long)count, (long long)found);
+    if (hdf_get(r->file, name, type, count, to)) return OK;
+    return fail(ERR_DATA, "%s: %s: expected readable numbers", r->path, name);
 }
 
-/* Scalar attribute of object `at` ("." the file). */
-static status read_number(const reader *r, const char *at, const char *name, hid_t type, void *to)
+static status read_size(const reader *r, const char *name, int64_t *to)
 {
-    hid_t a = H5Aexists_by_name(r->file, at, name, H5P_DEFAULT) > 0
-                  ? H5Aopen_by_name(r->file, at, name, H5P_DEFAULT, H5P_DEFAULT)
-                  : -1;
-    hid_t space = a < 0 ? -1 : H5Aget_space(a);
-    const int good =
-        space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && H5Aread(a, type, to) >= 0;
-    if (space >= 0) H5Sclose(space);
-    if (a >= 0) H5Aclose(a);
-    return good ? OK : fail(ERR_DATA, "%s: %s: expected an attribute %s", r->path, at, name);
+    if (hdf_get_number(r->file, name, H5T_NATIVE_INT64, to)) return OK;
+    return fail(ERR_DATA, "%s: expected an attribute %s", r->path, name);
 }
 
-static status read_method(const reader *r, char *to, size_t size)
+static status read_method(const reader *r, method *m)
 {
-    char *text = NULL;
-    hid_t a = H5Aexists(r->file, "method") > 0 ? H5Aopen(r->file, "method", H5P_DEFAULT) : -1;
-    hid_t type = a < 0 ? -1 : H5Aget_type(a), space = a < 0 ? -1 : H5Aget_space(a);
-    int good = type >= 0 && space >= 0 && H5Tget_class(type) == H5T_STRING &&
-               H5Sget_simple_extent_npoints(space) == 1;
-    to[0] = 0;
-    if (good && H5Tis_variable_str(type) > 0) {
-        good = H5Aread(a, type, &text) >= 0 && text;
-        if (good) snprintf(to, size, "%s", text);
-        free(text);
-    } else if (good) {
-        good = H5Tget_size(type) < size && H5Aread(a, type, to) >= 0;
-        to[good ? H5Tget_size(type) : 0] = 0;
-    }
-    if (space >= 0) H5Sclose(space);
-    if (type >= 0) H5Tclose(type);
-    if (a >= 0) H5Aclose(a);
-    return good ? OK : fail(ERR_DATA, "%s: expected an attribute method, a text", r->path);
+    char *text;
+    TRY(hdf_get_text(r->file, "method", &text));
+    status s = text ? method_find(text, m)
+                    : fail(ERR_DATA, "%s: expected an attribute method, a text", r->path);
+    free(text);
+    return s;
 }
 
 /* |got - want| / |want|, or |got| where want is 0. */
@@ -120,26 +83,24 @@ static status read_config(reader *r)
         int64_t *to;
     } sizes[] = {{"V", &r->c.V}, {"d", &r->c.d}, {"H", &r->c.H},
                  {"L", &r->c.L}, {"B", &r->b.B}, {"T", &r->b.T}};
-    char name[64];
     r->c = config_default();
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        TRY(read_number(r, ".", sizes[i].name, H5T_NATIVE_INT64, sizes[i].to));
+        TRY(read_size(r, sizes[i].name, sizes[i].to));
         if (*sizes[i].to < 1 || *sizes[i].to > 1 << 20)
             return fail(ERR_DATA, "%s: attribute %s: expected 1..%d, got %lld", r->path,
                         sizes[i].name, 1 << 20, (long long)*sizes[i].to);
     }
     r->c.T = r->b.T;
     r->c.arch = H5Aexists(r->file, "M") > 0 ? ARCH_MOSAIC : ARCH_GPT;
-    if (r->c.arch == ARCH_MOSAIC) TRY(read_number(r, ".", "M", H5T_NATIVE_INT64, &r->c.M));
-    TRY(read_method(r, name, sizeof name));
-    TRY(method_find(name, &r->c.method));
+    if (r->c.arch == ARCH_MOSAIC) TRY(read_size(r, "M", &r->c.M));
+    TRY(read_method(r, &r->c.method));
     return config_check(&r->c);
 }
 
 static status count_links(const reader *r, const char *group, int64_t want)
 {
     H5G_info_t info;
-    if (!exists(r, group) || H5Gget_info_by_name(r->file, group, &info, H5P_DEFAULT) < 0)
+    if (!hdf_has(r->file, group) || H5Gget_info_by_name(r->file, group, &info, H5P_DEFAULT) < 0)
         return fail(ERR_DATA, "%s: %s: expected a group", r->path, group);
     if ((int64_t)info.nlinks != want)
         return fail(ERR_DATA, "%s: %s: expected %lld tensors, got %lld", r->path, group,
@@ -195,7 +156,7 @@ static status check_forward(const reader *r)
         snprintf(name, sizeof name,
                  i + 1 < sizeof inside / sizeof *inside ? "block0_contextual/%s" : "block0_%s",
                  inside[i]);
-        if (!exists(r, name)) continue;
+        if (!hdf_has(r->file, name)) continue;
         TRY(mosaic_ref_probe(r->m, inside[i], &got, &n));
         TRY(compare(r, name, got, n, 1e-10));
     }
@@ -234,17 +195,13 @@ enum { STEPS = 1000, TWINS = 4 };
 
 static status length_of(const reader *r, const char *name, int64_t *n)
 {
-    hid_t set = H5Dopen2(r->file, name, H5P_DEFAULT);
-    hid_t space = set < 0 ? -1 : H5Dget_space(set);
-    *n = space < 0 ? -1 : (int64_t)H5Sget_simple_extent_npoints(space);
-    if (space >= 0) H5Sclose(space);
-    if (set >= 0) H5Dclose(set);
+    *n = hdf_count(r->file, name);
     if (*n >= 1 && *n <= STEPS) return OK;
     return fail(ERR_DATA, "%s: %s: expected 1..%d steps", r->path, name, STEPS);
 }
 
 /* The recipe: attributes of the losses, each with the value it has where there is none. */
-static status read_recipe(const reader *r, const char *set, optimizer *o)
+static status read_recipe(const reader *r, const char *name, optimizer *o)
 {
     *o = (optimizer){.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .clip = 1};
     const struct {
@@ -252,10 +209,15 @@ static status read_recipe(const reader *r, const char *set, optimizer *o)
         double *to;
     } recipe[] = {{"lr", &o->lr},   {"beta1", &o->beta1},        {"beta2", &o->beta2},
                   {"eps", &o->eps}, {"weight_decay", &o->decay}, {"clip", &o->clip}};
-    for (size_t i = 0; i < sizeof recipe / sizeof *recipe; i++)
-        if (H5Aexists_by_name(r->file, set, recipe[i].name, H5P_DEFAULT) > 0)
-            TRY(read_number(r, set, recipe[i].name, H5T_NATIVE_DOUBLE, recipe[i].to));
-    return OK;
+    status s = OK;
+    hid_t losses = H5Dopen2(r->file, name, H5P_DEFAULT);
+    for (size_t i = 0; s == OK && i < sizeof recipe / sizeof *recipe; i++)
+        if (H5Aexists(losses, recipe[i].name) > 0 &&
+            !hdf_get_number(losses, recipe[i].name, H5T_NATIVE_DOUBLE, recipe[i].to))
+            s = fail(ERR_DATA, "%s: %s: expected an attribute %s, a number", r->path, name,
+                     recipe[i].name);
+    H5Dclose(losses);
+    return s;
 }
 
 /* Loss and norm of the gradient before each update, from the parameters of the file; with twin > 0,
@@ -321,13 +283,13 @@ static status check_training(const reader *r)
     optimizer o;
     int64_t steps;
     double got[2][STEPS], twins[2][TWINS][STEPS], want[STEPS];
-    if (!exists(r, sets[0])) return OK;
+    if (!hdf_has(r->file, sets[0])) return OK;
     TRY(length_of(r, sets[0], &steps));
     TRY(read_recipe(r, sets[0], &o));
     TRY(trajectory(r, &o, steps, 0, got[0], got[1]));
     for (int k = 0; k < TWINS; k++)
         TRY(trajectory(r, &o, steps, k + 1, twins[0][k], twins[1][k]));
-    for (int i = 0; i < 2 && exists(r, sets[i]); i++) {
+    for (int i = 0; i < 2 && hdf_has(r->file, sets[i]); i++) {
         TRY(read_all(r, sets[i], H5T_NATIVE_DOUBLE, steps, want));
         judge(r, sets[i], got[i], twins[i], want, steps);
     }
@@ -337,28 +299,17 @@ static status check_training(const reader *r)
 status golden_model(const char *path, golden_row *emit, void *user)
 {
     reader r = {.path = path, .emit = emit, .user = user};
-    H5E_auto2_t print;
-    void *print_to;
-    status result;
-    H5Eget_auto2(H5E_DEFAULT, &print, &print_to);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    r.file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (r.file < 0) {
-        result = fail(ERR_FILE, "%s: expected a readable HDF5 file", path);
-        goto done;
-    }
-    if ((result = read_config(&r)) != OK) goto done;
-    if ((result = load(&r)) != OK) goto done;
-    if ((result = check_forward(&r)) != OK) goto done;
-    if ((result = check_gradient(&r)) != OK) goto done;
-    result = check_training(&r);
-done:
+    TRY(hdf_open(path, &r.file));
+    status s = read_config(&r);
+    if (s == OK) s = load(&r);
+    if (s == OK) s = check_forward(&r);
+    if (s == OK) s = check_gradient(&r);
+    if (s == OK) s = check_training(&r);
     mosaic_ref.destroy(r.m);
     free(r.tokens);
     free(r.targets);
     free(r.got);
     free(r.want);
-    if (r.file >= 0) H5Fclose(r.file);
-    H5Eset_auto2(H5E_DEFAULT, print, print_to);
-    return result;
+    H5Fclose(r.file);
+    return s;
 }

@@ -13,7 +13,6 @@
  */
 #include "golden.h"
 
-#include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +22,7 @@
 #include "mosaic.h"
 #include "op/op.h"
 #include "order.h"
+#include "store/hdf.h"
 
 typedef struct group {
     const char *path, *name; /* file; "<method>/n<N>" */
@@ -36,30 +36,21 @@ typedef struct group {
 static status read_array(hid_t where, const group *g, const char *name, int rank, double **values)
 {
     hsize_t size[2] = {0, 1};
-    hid_t set = H5Dopen2(where, name, H5P_DEFAULT);
-    hid_t space = set >= 0 ? H5Dget_space(set) : -1;
-    int good = space >= 0 && H5Sget_simple_extent_ndims(space) == rank &&
-               H5Sget_simple_extent_dims(space, size, NULL) == rank;
-    good = good && (int64_t)size[0] == g->R && (rank == 1 || (int64_t)size[1] == g->N);
-    *values = good ? malloc((size_t)(size[0] * size[1]) * sizeof **values) : NULL;
-    good = *values && H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) >= 0;
-    if (space >= 0) H5Sclose(space);
-    if (set >= 0) H5Dclose(set);
-    return good ? OK
-                : fail(ERR_DATA, "%s: /%s/%s: expected %lld x %lld numbers", g->path, g->name, name,
-                       (long long)g->R, (long long)(rank == 2 ? g->N : 1));
+    int good = hdf_shape(where, name, rank, size) && (int64_t)size[0] == g->R &&
+               (rank == 1 || (int64_t)size[1] == g->N);
+    const int64_t count = (int64_t)(size[0] * size[1]);
+    *values = good ? malloc((size_t)count * sizeof **values) : NULL;
+    if (good && !*values) return fail(ERR_MEMORY, "%s: no memory", g->path);
+    if (good && hdf_get(where, name, H5T_NATIVE_DOUBLE, count, *values)) return OK;
+    return fail(ERR_DATA, "%s: /%s/%s: expected %lld x %lld numbers", g->path, g->name, name,
+                (long long)g->R, (long long)(rank == 2 ? g->N : 1));
 }
 
 /* R and N from the shape of cosines. */
 static status read_shape(hid_t where, group *g)
 {
     hsize_t size[2] = {0, 0};
-    hid_t set = H5Dopen2(where, "cosines", H5P_DEFAULT);
-    hid_t space = set >= 0 ? H5Dget_space(set) : -1;
-    int good = space >= 0 && H5Sget_simple_extent_ndims(space) == 2 &&
-               H5Sget_simple_extent_dims(space, size, NULL) == 2;
-    if (space >= 0) H5Sclose(space);
-    if (set >= 0) H5Dclose(set);
+    const int good = hdf_shape(where, "cosines", 2, size);
     g->R = (int64_t)size[0];
     g->N = (int64_t)size[1];
     if (!good || g->R < 1 || g->N < 1 || g->R > 1 << 20 || g->N > 1 << 20)
@@ -256,9 +247,8 @@ status golden_transforms(const char *path, golden_row *emit, void *user)
 {
     char method_text[128], name[200];
     status s = OK;
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file < 0) return fail(ERR_FILE, "%s: expected a readable HDF5 file", path);
+    hid_t file;
+    TRY(hdf_open(path, &file));
     for (hsize_t i = 0; s == OK && member(file, i, "", method_text, sizeof method_text); i++) {
         hid_t where = H5Gopen2(file, method_text, H5P_DEFAULT);
         if (where < 0) s = fail(ERR_DATA, "%s: /%s: expected a group", path, method_text);
@@ -272,9 +262,8 @@ status golden_transforms(const char *path, golden_row *emit, void *user)
 
 status golden_file(const char *path, golden_row *emit, void *user)
 {
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file < 0) return fail(ERR_FILE, "%s: expected a readable HDF5 file", path);
+    hid_t file;
+    TRY(hdf_open(path, &file));
     /* only a model says its method there; of transforms each group is named after one */
     const int whole = H5Aexists(file, "method") > 0;
     H5Fclose(file);

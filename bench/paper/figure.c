@@ -12,12 +12,11 @@
 
 #include "buffer.h"
 #include "show.h"
-#include "verb.h"
 
 enum { SERIES = 64, POINTS = 4096 };
 
 /* The one value of a series that is known at one x only, NULL if it has more. */
-static const point *only_point(const pivot *p, const char *series, const char *const *xs, int n)
+static const point *only_point(const pivot *p, const key *series, const key *const *xs, int n)
 {
     const point *only = NULL;
     for (int j = 0; j < n; j++) {
@@ -30,23 +29,21 @@ static const point *only_point(const pivot *p, const char *series, const char *c
 }
 
 /* levels: a series of one point (a baseline) is drawn across, at every x. */
-static void add_blocks(buffer *b, const pivot *p, const char *const *series, int count, int levels)
+static void add_blocks(buffer *b, const pivot *p, const key *const *series, int count, int levels)
 {
-    const char *xs[POINTS];
+    const key *xs[POINTS];
     int n = pivot_keys(p, 0, xs, POINTS);
+    char name[200];
     for (int i = 0; i < count; i++) {
         const point *level = levels ? only_point(p, series[i], xs, n) : NULL;
-        buffer_add(b, "%s# %s\n", i ? "\n\n" : "", series[i]);
+        key_text(series[i], name, sizeof name);
+        buffer_add(b, "%s# %s\n", i ? "\n\n" : "", name);
         for (int j = 0; j < n; j++) {
-            double x;
-            if (level && parse_real(xs[j], &x)) {
-                buffer_add(b, "%.9g\t%.9g\t0\n", x, level->value);
-                continue;
-            }
-            const point *at = pivot_find(p, series[i], xs[j]);
+            const double x = xs[j]->count ? xs[j]->part[0].number : NAN;
+            const point *at = level ? level : pivot_find(p, series[i], xs[j]);
             if (at && isfinite(at->value))
-                buffer_add(b, "%.9g\t%.9g\t%.9g\n", at->col_number, at->value,
-                           isnan(at->sd) ? 0 : at->sd);
+                buffer_add(b, "%.9g\t%.9g\t%.9g\n", x, at->value,
+                           level || isnan(at->sd) ? 0 : at->sd);
         }
     }
     buffer_add(b, "\n");
@@ -64,7 +61,7 @@ static void quote(char *out, size_t size, const char *in)
 }
 
 static void add_script(buffer *b, const show *s, const experiment *e, const line *l,
-                       const char *const *series, int count)
+                       const key *const *series, int count)
 {
     const char *id = l->word[0], *style = line_value(l, "style", "linespoints");
     const char *log = line_value(l, "log", "");
@@ -94,7 +91,7 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
         buffer_add(b, "%s\nset output to.'.%s'\nplot", format ? "@PNG" : "@SVG",
                    format ? "png" : "svg");
         for (int i = 0; i < count; i++) {
-            line_label(l, line_value(l, "series", ""), series[i], label, sizeof label);
+            line_label(l, series[i], label, sizeof label);
             quote(text, sizeof text, label);
             buffer_add(b, "%s '%s/%s.tsv' index %d using 1:2 with %s lc rgb '%s' lw 2",
                        i ? ", \\\n " : "", s->out, id, i, style, key_colour(series[i], i));
@@ -163,9 +160,9 @@ static status draw(const show *s, const char *id)
 status show_figure(const show *s, const experiment *e, const line *l)
 {
     pivot p = {0};
-    const char *series[SERIES];
+    const key *series[SERIES];
     buffer data = {0}, script = {0};
-    status done = line_pivot(s, e, l, line_value(l, "series", ""), line_value(l, "x", ""),
+    status done = line_pivot(s, l, line_value(l, "series", ""), line_value(l, "x", ""),
                              line_value(l, "y", ""), line_value(l, "keep", ""), &p);
     int n = done == OK ? pivot_keys(&p, 1, series, SERIES) : 0;
     if (done == OK && n > 0) {

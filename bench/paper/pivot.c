@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * pivot.c — choose, group, average. The file keeps samples; this computes.
+ * pivot.c — choose, group, average. The file keeps samples; this computes. What keys are called is
+ * in key.c.
  */
 #include "pivot.h"
 
@@ -8,237 +9,318 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "verb.h"
+/* --- columns: stored, or derived from a row -------------------------------------------------- */
 
-enum { KEYS = 4, TEXT_SIZE = 96 };
-
-status source_read(source *s, table of, char *const *paths, int count, int *missing)
+static double percent_copy(const time_row *t)
 {
-    const size_t size = table_row_size(of);
-    *s = (source){.of = of};
-    *missing = 0;
-    for (int i = 0; i < count; i++) {
-        void *rows = NULL;
-        int64_t n = 0;
-        if (access(paths[i], R_OK) != 0) {
-            ++*missing;
-            continue;
-        }
-        status done = results_rows(paths[i], of, &rows, &n);
-        char *more = done == OK ? realloc(s->rows, (size_t)(s->count + n + 1) * size) : NULL;
-        if (more) {
-            s->rows = more;
-            if (n > 0) memcpy(s->rows + (size_t)s->count * size, rows, (size_t)n * size);
-            s->count += n;
-        } else if (done == OK) {
-            done = fail(ERR_MEMORY, "show: out of memory");
-        }
-        free(rows);
-        TRY(done);
-    }
-    return OK;
+    return 100 * t->bytes / t->median / t->copy;
 }
 
-void source_free(source *s)
+static double gb_per_s(const time_row *t)
 {
-    free(s->rows);
-    *s = (source){0};
+    return 1e-9 * t->bytes / t->median;
 }
 
-/* Columns of /time that are computed, not stored. NaN where there was no time. */
-static int derived_time(const time_row *t, const char *name, double *value)
+static double ns_per_element(const time_row *t)
 {
-    double elements = (double)t->rows * (double)t->n;
-    if (strcmp(name, "percent_copy") == 0)
-        *value = 100 * t->bytes / t->median / t->copy;
-    else if (strcmp(name, "gb_per_s") == 0)
-        *value = 1e-9 * t->bytes / t->median;
-    else if (strcmp(name, "ns_per_element") == 0)
-        *value = 1e9 * t->median / elements;
-    else if (strcmp(name, "ms") == 0)
-        *value = 1e3 * t->median;
-    else if (strcmp(name, "work_per_s") == 0)
-        *value = t->work / t->median;
-    else if (strcmp(name, "gflops") == 0)
-        *value = 1e-9 * t->work / t->median;
-    else
-        return 0;
+    return 1e9 * t->median / ((double)t->rows * (double)t->n);
+}
+
+static double milliseconds(const time_row *t)
+{
+    return 1e3 * t->median;
+}
+
+static double work_per_s(const time_row *t)
+{
+    return t->work / t->median;
+}
+
+static double gflops(const time_row *t)
+{
+    return 1e-9 * t->work / t->median;
+}
+
+static double one(const check_row *c)
+{
+    (void)c;
     return 1;
 }
 
-/* Columns of /check that are computed, not stored. */
-static int derived_check(const check_row *c, const char *name, double *value)
+static double passed(const check_row *c)
 {
-    if (strcmp(name, "checks") == 0)
-        *value = 1;
-    else if (strcmp(name, "passed") == 0)
-        *value = strcmp(c->verdict, "PASS") == 0;
-    else if (strcmp(name, "marginal") == 0)
-        *value = strcmp(c->verdict, "MARGINAL") == 0;
-    else if (strcmp(name, "failed") == 0)
-        *value = strcmp(c->verdict, "FAIL") == 0;
-    else if (strcmp(name, "percent_tol") == 0)
-        *value = c->error == 0 ? 0 : 100 * c->error / c->tol;
-    else
-        return 0;
-    return 1;
+    return strcmp(c->verdict, "PASS") == 0;
 }
 
-static int derived(table of, const void *row, const char *name, double *value)
+static double marginal(const check_row *c)
 {
-    if (of == TIME) return derived_time(row, name, value);
-    return of == CHECK && derived_check(row, name, value);
+    return strcmp(c->verdict, "MARGINAL") == 0;
 }
 
-static const column *find_column(table of, const char *name)
+static double failed(const check_row *c)
+{
+    return strcmp(c->verdict, "FAIL") == 0;
+}
+
+static double percent_tol(const check_row *c)
+{
+    return c->error == 0 ? 0 : 100 * c->error / c->tol;
+}
+
+static const struct derived {
+    const char *name;
+    double (*of_time)(const time_row *t); /* NaN where there was no time */
+    double (*of_check)(const check_row *c);
+} derived_columns[] = {
+    {"percent_copy", percent_copy, NULL},
+    {"gb_per_s", gb_per_s, NULL},
+    {"ns_per_element", ns_per_element, NULL},
+    {"ms", milliseconds, NULL},
+    {"work_per_s", work_per_s, NULL},
+    {"gflops", gflops, NULL},
+    {"checks", NULL, one},
+    {"passed", NULL, passed},
+    {"marginal", NULL, marginal},
+    {"failed", NULL, failed},
+    {"percent_tol", NULL, percent_tol},
+};
+enum { DERIVED = sizeof derived_columns / sizeof *derived_columns };
+
+/* A column by name. */
+typedef struct field {
+    const column *stored; /* NULL: */
+    const struct derived *derived;
+} field;
+
+/* name: the first `length` bytes. */
+static status find_field(table of, const char *name, size_t length, field *f)
 {
     int count;
     const column *c = table_columns(of, &count);
+    *f = (field){0};
     for (int i = 0; i < count; i++)
-        if (strcmp(c[i].name, name) == 0) return &c[i];
+        if (strlen(c[i].name) == length && strncmp(c[i].name, name, length) == 0) f->stored = &c[i];
+    for (int i = 0; i < DERIVED && !f->stored; i++) {
+        const struct derived *d = &derived_columns[i];
+        if ((of == TIME ? d->of_time != NULL : of == CHECK && d->of_check != NULL) &&
+            strlen(d->name) == length && strncmp(d->name, name, length) == 0)
+            f->derived = d;
+    }
+    if (f->stored || f->derived) return OK;
+    return fail(ERR_DATA, "no column \"%.*s\" in /%s: see `mosaic list columns`", (int)length, name,
+                table_name(of));
+}
+
+static datum read_field(const field *f, const char *row)
+{
+    datum d = {.number = NAN};
+    if (!f->stored) {
+        const struct derived *by = f->derived;
+        d.column = by->name;
+        d.number = by->of_time ? by->of_time((const time_row *)(const void *)row)
+                               : by->of_check((const check_row *)(const void *)row);
+        return d;
+    }
+    const char *at = row + f->stored->offset;
+    d.column = f->stored->name;
+    d.is_name = f->stored->type == COL_NAME;
+    if (d.is_name)
+        snprintf(d.name, sizeof d.name, "%s", at);
+    else if (f->stored->type == COL_I64)
+        d.number = (double)*(const int64_t *)(const void *)at;
+    else
+        d.number = *(const double *)(const void *)at;
+    return d;
+}
+
+/* --- choosing: keep=col:a|b,... --------------------------------------------------------------- */
+
+enum { MOST_CONDITIONS = 8, MOST_CHOICES = 32 };
+
+/* One column, and what it may be. */
+typedef struct condition {
+    field of;
+    int choices;
+    datum choice[MOST_CHOICES];
+} condition;
+
+typedef struct filter {
+    int count;
+    condition condition[MOST_CONDITIONS];
+} filter;
+
+/* "col:a|b" in the first `length` bytes of text. */
+static status read_condition(condition *c, table of, const char *text, size_t length)
+{
+    const size_t name = strcspn(text, ":,");
+    if (name >= length) return fail(ERR_DATA, "keep=%s: expected column:value pairs", text);
+    TRY(find_field(of, text, name, &c->of));
+    const int is_name = c->of.stored && c->of.stored->type == COL_NAME;
+    const char *end = text + length;
+    for (const char *at = text + name + 1; at < end; at++) {
+        const size_t n = strcspn(at, "|,");
+        datum d = {.is_name = is_name, .number = NAN};
+        if (c->choices == MOST_CHOICES)
+            return fail(ERR_DATA, "keep=%s: expected at most %d values", text, (int)MOST_CHOICES);
+        snprintf(d.name, sizeof d.name, "%.*s", (int)n, at);
+        if (!is_name && !parse_real(d.name, &d.number))
+            return fail(ERR_DATA, "keep=%s: expected numbers of %.*s, got \"%s\"", text, (int)name,
+                        text, d.name);
+        c->choice[c->choices++] = d;
+        at += n;
+    }
+    return OK;
+}
+
+static status read_filter(filter *f, table of, const char *keep)
+{
+    f->count = 0;
+    for (const char *at = keep; *at;) {
+        const size_t length = strcspn(at, ",");
+        if (f->count == MOST_CONDITIONS)
+            return fail(ERR_DATA, "keep=%s: expected at most %d columns", keep,
+                        (int)MOST_CONDITIONS);
+        condition *c = &f->condition[f->count++];
+        c->choices = 0;
+        TRY(read_condition(c, of, at, length));
+        at += length + (at[length] == ',');
+    }
+    return OK;
+}
+
+static int is_kept(const filter *f, const char *row)
+{
+    for (int i = 0; i < f->count; i++) {
+        const condition *c = &f->condition[i];
+        const datum is = read_field(&c->of, row);
+        int met = 0;
+        for (int j = 0; j < c->choices; j++) {
+            const datum *may = &c->choice[j];
+            met |= is.is_name ? strcmp(is.name, may->name) == 0
+                              : fabs(is.number - may->number) <= 1e-9 * fabs(may->number);
+        }
+        if (!met) return 0;
+    }
+    return 1;
+}
+
+/* --- grouping --------------------------------------------------------------------------------- */
+
+/* The columns of "a+b". */
+typedef struct grouping {
+    int count;
+    field field[KEY_PARTS];
+} grouping;
+
+static status read_grouping(grouping *g, table of, const char *columns)
+{
+    g->count = 0;
+    for (const char *at = columns; *at;) {
+        const size_t n = strcspn(at, "+");
+        if (g->count == KEY_PARTS)
+            return fail(ERR_DATA, "%s: expected at most %d columns", columns, (int)KEY_PARTS);
+        TRY(find_field(of, at, n, &g->field[g->count++]));
+        at += n + (at[n] == '+');
+    }
+    return OK;
+}
+
+static key group_of(const grouping *g, const char *row)
+{
+    key k = {.count = g->count};
+    for (int i = 0; i < g->count; i++)
+        k.part[i] = read_field(&g->field[i], row);
+    return k;
+}
+
+static int same_key(const key *a, const key *b)
+{
+    if (a->count != b->count) return 0;
+    for (int i = 0; i < a->count; i++) {
+        const datum *x = &a->part[i], *y = &b->part[i];
+        if (x->is_name != y->is_name) return 0;
+        if (x->is_name ? strcmp(x->name, y->name) != 0
+                       : !(x->number == y->number || (isnan(x->number) && isnan(y->number))))
+            return 0;
+    }
+    return 1;
+}
+
+const point *pivot_find(const pivot *p, const key *row, const key *col)
+{
+    for (int i = 0; i < p->count; i++)
+        if (same_key(&p->points[i].row, row) && same_key(&p->points[i].col, col))
+            return &p->points[i];
     return NULL;
 }
 
-/* A cell as text and number (NaN if it is no number). */
-static status read_cell(const source *s, int64_t row, const char *name, char *text, double *number)
+/* The point of a group, new if it is the first of its rows; NULL without memory. */
+static point *point_of(pivot *p, const key *row, const key *col)
 {
-    const char *at = s->rows + (size_t)row * table_row_size(s->of);
-    const column *c = find_column(s->of, name);
-    *number = NAN;
-    if (!c && derived(s->of, at, name, number)) {
-        snprintf(text, TEXT_SIZE, "%.6g", *number);
-        return OK;
-    }
-    if (!c)
-        return fail(ERR_DATA, "no column \"%s\" in /%s: see `mosaic list columns`", name,
-                    table_name(s->of));
-    at += c->offset;
-    if (c->type == COL_NAME) {
-        snprintf(text, TEXT_SIZE, "%s", at);
-    } else if (c->type == COL_I64) {
-        *number = (double)*(const int64_t *)(const void *)at;
-        snprintf(text, TEXT_SIZE, "%.0f", *number);
-    } else {
-        *number = *(const double *)(const void *)at;
-        snprintf(text, TEXT_SIZE, "%.6g", *number);
-    }
-    return OK;
-}
-
-/* Does a cell equal one of "a|b|c"? */
-static int equals_any(const char *text, double number, const char *list, size_t length)
-{
-    for (const char *at = list, *end = list + length; at < end;) {
-        size_t n = 0;
-        while (at + n < end && at[n] != '|')
-            n++;
-        char one[TEXT_SIZE];
-        double value;
-        snprintf(one, sizeof one, "%.*s", (int)n, at);
-        if (strcmp(one, text) == 0) return 1;
-        if (!isnan(number) && parse_real(one, &value) && fabs(value - number) <= 1e-9 * fabs(value))
-            return 1;
-        at += n + 1;
-    }
-    return 0;
-}
-
-static status kept(const source *s, int64_t row, const char *keep, int *yes)
-{
-    *yes = 1;
-    for (const char *at = keep; *at;) {
-        size_t all = strcspn(at, ","), name = strcspn(at, ":,");
-        char key_text[TEXT_SIZE], text[TEXT_SIZE];
-        double number;
-        if (name >= all || name >= sizeof key_text)
-            return fail(ERR_DATA, "keep=%s: expected column:value pairs", keep);
-        snprintf(key_text, sizeof key_text, "%.*s", (int)name, at);
-        TRY(read_cell(s, row, key_text, text, &number));
-        if (!equals_any(text, number, at + name + 1, all - name - 1)) {
-            *yes = 0;
-            return OK;
-        }
-        at += all + (at[all] == ',');
-    }
-    return OK;
-}
-
-/* The group key of "a+b": the cells joined by a space; NaN cells (no alpha) leave no trace. */
-static status group_key(const source *s, int64_t row, const char *columns, char *text,
-                        double *number)
-{
-    size_t used = 0;
-    int parts = 0;
-    text[0] = '\0';
-    *number = NAN;
-    for (const char *at = columns; *at; parts++) {
-        size_t n = strcspn(at, "+");
-        char name[TEXT_SIZE], cell_text[TEXT_SIZE];
-        snprintf(name, sizeof name, "%.*s", (int)n, at);
-        TRY(read_cell(s, row, name, cell_text, number));
-        if (strcmp(cell_text, "nan") != 0 && strcmp(cell_text, "-nan") != 0)
-            used += (size_t)snprintf(text + used, used < TEXT_SIZE ? TEXT_SIZE - used : 0, "%s%s",
-                                     used ? " " : "", cell_text);
-        if (used >= TEXT_SIZE) used = TEXT_SIZE - 1;
-        at += n + (at[n] == '+');
-    }
-    if (parts != 1) *number = NAN;
-    return OK;
-}
-
-static status add_point(pivot *p, const point *key_of, double value)
-{
-    point *at = NULL;
-    for (int i = 0; !at && i < p->count; i++)
-        if (strcmp(p->points[i].row, key_of->row) == 0 &&
-            strcmp(p->points[i].col, key_of->col) == 0)
-            at = &p->points[i];
-    if (!at) {
-        point *more = realloc(p->points, (size_t)(p->count + 1) * sizeof *more);
-        if (!more) return fail(ERR_MEMORY, "show: out of memory");
+    const point *known = pivot_find(p, row, col);
+    if (known) return p->points + (known - p->points);
+    if ((p->count & (p->count - 1)) == 0) { /* room for the next power of two */
+        const size_t room = p->count ? 2 * (size_t)p->count : 1;
+        point *more = realloc(p->points, room * sizeof *more);
+        if (!more) return NULL;
         p->points = more;
-        at = &p->points[p->count++];
-        *at = *key_of;
     }
-    at->most = at->n && (isnan(at->most) || value <= at->most) ? at->most : value;
-    at->sum += value;
-    at->squares += value * value;
+    point *fresh = &p->points[p->count++];
+    *fresh = (point){.row = *row, .col = *col};
+    return fresh;
+}
+
+static void add_value(point *at, double x)
+{
+    const double away = x - at->centre;
+    at->most = at->n && (isnan(at->most) || x <= at->most) ? at->most : x;
+    at->sum += x;
     at->n++;
+    at->centre += away / (double)at->n;
+    at->squares += away * (x - at->centre);
+}
+
+static status add_rows(pivot *p, const source *s, const filter *f, const grouping *rows,
+                       const grouping *cols, const field *value)
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        const char *at = s->rows + (size_t)i * table_row_size(s->of);
+        if (!is_kept(f, at)) continue;
+        const key row = group_of(rows, at), col = group_of(cols, at);
+        point *to = point_of(p, &row, &col);
+        if (!to) return fail(ERR_MEMORY, "show: out of memory");
+        add_value(to, read_field(value, at).number);
+    }
     return OK;
 }
 
 status pivot_make(pivot *p, const source *s, const char *keep, const char *rows, const char *cols,
                   const char *value_of)
 {
-    char name[TEXT_SIZE];
     const size_t length = strcspn(value_of, ":");
     const char *how = value_of + length + (value_of[length] == ':');
+    const int sum = strcmp(how, "sum") == 0, most = strcmp(how, "max") == 0;
+    grouping by_row, by_col;
+    field value;
     *p = (pivot){0};
-    snprintf(name, sizeof name, "%.*s", (int)length, value_of);
-    if (*how && strcmp(how, "sum") != 0 && strcmp(how, "max") != 0)
+    if (*how && !sum && !most)
         return fail(ERR_DATA, "%s: expected a column, column:sum or column:max", value_of);
-    for (int64_t i = 0; i < s->count; i++) {
-        int yes;
-        point at = {0};
-        char text[TEXT_SIZE];
-        double value;
-        TRY(kept(s, i, keep, &yes));
-        if (!yes) continue;
-        TRY(group_key(s, i, rows, at.row, &at.row_number));
-        TRY(group_key(s, i, cols, at.col, &at.col_number));
-        TRY(read_cell(s, i, name, text, &value));
-        TRY(add_point(p, &at, value));
-    }
+    TRY(read_grouping(&by_row, s->of, rows));
+    TRY(read_grouping(&by_col, s->of, cols));
+    TRY(find_field(s->of, value_of, length, &value));
+    filter *f = malloc(sizeof *f);
+    if (!f) return fail(ERR_MEMORY, "show: out of memory");
+    status done = read_filter(f, s->of, keep);
+    if (done == OK) done = add_rows(p, s, f, &by_row, &by_col, &value);
+    free(f);
     for (int i = 0; i < p->count; i++) {
         point *at = &p->points[i];
-        const double n = (double)at->n, mean = at->sum / n;
-        at->value = *how == 's' ? at->sum : *how == 'm' ? at->most : mean;
-        at->sd =
-            at->n > 1 && !*how ? sqrt(fmax(0, (at->squares - n * mean * mean) / (n - 1))) : NAN;
+        const double n = (double)at->n;
+        at->value = sum ? at->sum : most ? at->most : at->sum / n;
+        at->sd = at->n > 1 && !*how ? sqrt(at->squares / (n - 1)) : NAN;
     }
-    return OK;
+    return done;
 }
 
 void pivot_free(pivot *p)
@@ -247,116 +329,25 @@ void pivot_free(pivot *p)
     *p = (pivot){0};
 }
 
-const point *pivot_find(const pivot *p, const char *row, const char *col)
-{
-    for (int i = 0; i < p->count; i++)
-        if (strcmp(p->points[i].row, row) == 0 && strcmp(p->points[i].col, col) == 0)
-            return &p->points[i];
-    return NULL;
-}
-
-typedef struct keyed {
-    const char *text;
-    double number;
-} keyed;
-
 static int by_number(const void *a, const void *b)
 {
-    double x = ((const keyed *)a)->number, y = ((const keyed *)b)->number;
+    const double x = (*(const key *const *)a)->part[0].number;
+    const double y = (*(const key *const *)b)->part[0].number;
     return (x > y) - (x < y);
 }
 
-int pivot_keys(const pivot *p, int of_rows, const char **keys, int room)
+int pivot_keys(const pivot *p, int of_rows, const key **keys, int room)
 {
-    enum { MOST = 4096 };
-    keyed found[MOST];
     int count = 0, numbers = 1;
-    if (room > MOST) room = MOST;
     for (int i = 0; i < p->count; i++) {
-        const point *at = &p->points[i];
-        keyed k = {of_rows ? at->row : at->col, of_rows ? at->row_number : at->col_number};
+        const key *k = of_rows ? &p->points[i].row : &p->points[i].col;
         int known = 0;
-        for (int j = 0; j < count; j++)
-            known |= strcmp(found[j].text, k.text) == 0;
+        for (int j = 0; j < count && !known; j++)
+            known = same_key(keys[j], k);
         if (known || count == room) continue;
-        numbers &= !isnan(k.number);
-        found[count++] = k;
+        numbers &= k->count == 1 && !isnan(k->part[0].number);
+        keys[count++] = k;
     }
-    if (numbers && count > 1) qsort(found, (size_t)count, sizeof *found, by_number);
-    for (int i = 0; i < count; i++)
-        keys[i] = found[i].text;
+    if (numbers && count > 1) qsort(keys, (size_t)count, sizeof *keys, by_number);
     return count;
-}
-
-static const struct named {
-    const char *name, *label, *colour;
-} named[] = {
-#define METHOD(name, label, op, alpha, k, power, form, colour) {#name, label, colour},
-#include "methods.def"
-#undef METHOD
-#define OP(name, title, ...) {#name, title, NULL},
-#include "ops.def"
-#undef OP
-#define BASELINE(name, order, label, colour) {#name, label, colour},
-#include "baselines.def"
-#undef BASELINE
-};
-enum { NAMED = sizeof named / sizeof *named };
-
-static const struct named *find_named(const char *text, size_t length)
-{
-    for (int i = 0; i < NAMED; i++)
-        if (strlen(named[i].name) == length && strncmp(named[i].name, text, length) == 0)
-            return &named[i];
-    return NULL;
-}
-
-/* The label of the operation or method in the first `length` bytes of text; a gradient is the
- * backward of its operation. */
-static void name_label(const char *text, size_t length, char *label, size_t size)
-{
-    const size_t tail = strlen("_grad");
-    int backward = length > tail && strncmp(text + length - tail, "_grad", tail) == 0;
-    const struct named *n = find_named(text, backward ? length - tail : length);
-    if (n && *n->label)
-        snprintf(label, size, "%s%s", n->label, backward ? ", backward" : "");
-    else if (strncmp(text, "entmax:", 7) == 0)
-        snprintf(label, size, "entmax, α = %.*s", (int)length - 7, text + 7);
-    else
-        snprintf(label, size, "%.*s", (int)length, text);
-}
-
-void key_label(const char *columns, const char *text, char *label, size_t size)
-{
-    double number;
-    if (strcmp(columns, "layers") == 0 && strcmp(text, "0") == 0) {
-        snprintf(label, size, "no model");
-    } else if (strcmp(columns, "layers") == 0) {
-        snprintf(label, size, "L = %s", text);
-    } else if (strcmp(columns, "beta") == 0 && parse_real(text, &number)) {
-        snprintf(label, size, "β = %.3g", number);
-    } else {
-        size_t first = strcspn(text, " ");
-        const char *rest = text[first] ? text + first + 1 : "";
-        if (strcmp(rest, "1.33333") == 0) rest = "4/3";
-        name_label(text, first, label, size);
-        size_t used = strlen(label);
-        if (*rest && used < size)
-            snprintf(label + used, size - used, "%s%s",
-                     strstr(columns, "+alpha")  ? ", α = "
-                     : strstr(columns, "+n")    ? ", N = "
-                     : strstr(columns, "+type") ? ", "
-                                                : " ",
-                     rest);
-    }
-}
-
-const char *key_colour(const char *text, int index)
-{
-    static const char *const palette[] = {"#1b1b1b", "#d95f02", "#1b9e77", "#7570b3", "#e7298a",
-                                          "#1f78b4", "#e6ab02", "#00b4d8", "#b15928", "#6a3d9a",
-                                          "#33a02c", "#fb9a99", "#666666", "#9ccb3b"};
-    const struct named *n = find_named(text, strlen(text));
-    if (n && n->colour) return n->colour;
-    return palette[index % (int)(sizeof palette / sizeof *palette)];
 }

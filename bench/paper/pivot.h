@@ -13,7 +13,6 @@
 #ifndef MOSAIC_PIVOT_H
 #define MOSAIC_PIVOT_H
 
-#include "experiment.h"
 #include "store/results.h"
 
 typedef struct source {
@@ -22,18 +21,28 @@ typedef struct source {
     int64_t count;
 } source;
 
-/* All rows of one table in the given files, in order. Missing files are passed over and counted. */
-status source_read(source *s, table of, char *const *paths, int count, int *missing);
-void source_free(source *s);
+/* What a row has in a column: a name or a number. */
+typedef struct datum {
+    const char *column; /* "" of a head that the line itself names           */
+    char name[64];      /* of a column of names                              */
+    int is_name;
+    double number; /* of a column of numbers; NaN if the row has none    */
+} datum;
 
-/* A point: mean (and standard deviation over n > 1 rows), sum or maximum of a column where the
- * group columns have these values. */
+/* What the rows of a group have in common: a datum for each column of "a+b". */
+enum { KEY_PARTS = 3 };
+typedef struct key {
+    int count;
+    datum part[KEY_PARTS];
+} key;
+
+/* The rows of one group: a mean (and its standard deviation if n > 1), a sum or a maximum. */
 typedef struct point {
-    char row[96], col[96];         /* group keys as text                     */
-    double row_number, col_number; /* the same as numbers, NaN if none */
-    double sum, squares, most;
-    double value, sd; /* what was asked for; NaN unless it is a mean */
+    key row, col;
     int64_t n;
+    double sum, most;
+    double centre, squares; /* mean of the n values, and sum of squares about it (Welford 1962) */
+    double value, sd;       /* what was asked for; NaN unless it is a mean */
 } point;
 
 typedef struct pivot {
@@ -47,15 +56,19 @@ typedef struct pivot {
 status pivot_make(pivot *p, const source *s, const char *keep, const char *rows, const char *cols,
                   const char *value_of);
 void pivot_free(pivot *p);
-const point *pivot_find(const pivot *p, const char *row, const char *col);
-/* Distinct row or col keys in order of first appearance, numbers ascending if all are numbers.
- * Returns how many (at most `room`). */
-int pivot_keys(const pivot *p, int of_rows, const char **keys, int room);
+const point *pivot_find(const pivot *p, const key *row, const key *col);
+/* Distinct row or col keys in order of first appearance, numbers ascending if all are single
+ * numbers. Returns how many (at most `room`). */
+int pivot_keys(const pivot *p, int of_rows, const key **keys, int room);
 
-/* What a reader calls a key of a column: the label of a method or operation, "α = 1.5", "N = 256",
- * else the key itself. */
-void key_label(const char *columns, const char *text, char *label, size_t size);
-/* "#rrggbb" of a method; else a colour of the palette by index. */
-const char *key_colour(const char *text, int index);
+/* A key that is a head of its own. */
+key key_head(const char *text);
+/* The data of a key by spaces; a number that a row does not have leaves no trace. */
+void key_text(const key *k, char *text, size_t size);
+/* What a reader calls it, by the lists: the label of a method or operation, "α = 4/3", "N = 256".
+ * plain: a gradient has the label of its operation, without ", backward". */
+void key_label(const key *k, int plain, char *label, size_t size);
+/* "#rrggbb" of a method or baseline; else a colour of the palette by index. */
+const char *key_colour(const key *k, int index);
 
 #endif

@@ -121,33 +121,29 @@ void page_claim(page *pg, const claim_result *c)
     buffer_add(&pg->claims, "<td class=\"%s\">%s</td></tr>\n", c->verdict, c->verdict);
 }
 
-status page_provenance(page *pg, const experiment *e, char *const *paths, int count, int missing)
+/* A cell of the provenance table: what the first file says, and whether others say something else.
+ * at: offset of the text in an origin. */
+static void add_origin(buffer *b, const evidence *v, size_t at)
 {
-    static const char *const names[] = {"commit", "compiler", "cpu", "device", "device_driver"};
-    enum { NAMES = sizeof names / sizeof *names };
-    char first[NAMES][200] = {{0}};
-    int mixed[NAMES] = {0}, seen = 0;
-    for (int i = 0; i < count; i++) {
-        if (access(paths[i], R_OK) != 0) continue;
-        for (int j = 0; j < NAMES; j++) {
-            char text[200];
-            TRY(results_read_attribute(paths[i], names[j], text, sizeof text));
-            if (seen == 0)
-                snprintf(first[j], sizeof first[j], "%s", text);
-            else
-                mixed[j] |= strcmp(first[j], text) != 0;
-        }
-        seen++;
-    }
+    const char *first = v->found ? (const char *)&v->origin[0] + at : "";
+    int mixed = 0;
+    for (int i = 1; i < v->found; i++)
+        mixed |= strcmp(first, (const char *)&v->origin[i] + at) != 0;
+    buffer_add(b, "<td>");
+    if (v->found) add_escaped(b, *first ? first : "–");
+    buffer_add(b, "%s</td>", mixed ? " and others" : "");
+}
+
+void page_provenance(page *pg, const experiment *e, const evidence *v)
+{
+    static const size_t columns[] = {offsetof(origin, commit), offsetof(origin, compiler),
+                                     offsetof(origin, cpu), offsetof(origin, device),
+                                     offsetof(origin, driver)};
     buffer_add(&pg->provenance, "<tr><td><a href=\"#%s\">%s</a></td><td>%d of %d</td>", e->id,
-               e->id, count - missing, count);
-    for (int j = 0; j < NAMES; j++) {
-        buffer_add(&pg->provenance, "<td>");
-        if (seen > 0) add_escaped(&pg->provenance, *first[j] ? first[j] : "–");
-        buffer_add(&pg->provenance, "%s</td>", mixed[j] ? " and others" : "");
-    }
+               e->id, v->found, v->files);
+    for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
+        add_origin(&pg->provenance, v, columns[j]);
     buffer_add(&pg->provenance, "</tr>\n");
-    return OK;
 }
 
 /* Links to the reports in folders of this one, such as those of cards. */

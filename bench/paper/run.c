@@ -54,14 +54,19 @@ static status cell_key(const cell *c, char **text)
     return *text ? OK : fail(ERR_MEMORY, "run: out of memory");
 }
 
+/* Are all files of a cell there, and was its result made by these words and these sources? */
 static int is_finished(const cell *c, const char *wanted)
 {
-    char key[4096] = "", sources[80] = "";
-    return access(c->result, R_OK) == 0 && (!c->checkpoint || access(c->checkpoint, R_OK) == 0) &&
-           (!c->best || access(c->best, R_OK) == 0) &&
-           results_read_attribute(c->result, "key", key, sizeof key) == OK &&
-           results_read_attribute(c->result, "sources", sources, sizeof sources) == OK &&
-           strcmp(key, wanted) == 0 && strcmp(sources, MOSAIC_SOURCES) == 0;
+    char key[4096], sources[80];
+    stored *f;
+    if (access(c->result, R_OK) != 0 || (c->checkpoint && access(c->checkpoint, R_OK) != 0) ||
+        (c->best && access(c->best, R_OK) != 0) || stored_open(c->result, &f) != OK)
+        return 0;
+    const int same = stored_text(f, "key", key, sizeof key) == OK && strcmp(key, wanted) == 0 &&
+                     stored_text(f, "sources", sources, sizeof sources) == OK &&
+                     strcmp(sources, MOSAIC_SOURCES) == 0;
+    stored_close(f);
+    return same;
 }
 
 /* Replace this process by the cell's command; its chatter goes to NAME.log. */

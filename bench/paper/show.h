@@ -21,31 +21,31 @@
 #ifndef MOSAIC_SHOW_H
 #define MOSAIC_SHOW_H
 
-#include "experiment.h"
-#include "pivot.h"
+#include "evidence.h"
 
-/* What one verb show works on. */
+/* What verb show works on. */
 typedef struct show {
     const paper *p;
-    char scale[400];     /* what a table must confess: the profile, or where it was measured */
-    const char *out;     /* folder */
-    const cells *all;    /* of the chosen experiments */
-    const char *root;    /* of the repository, for `data` files */
-    const char *results; /* folder of the cells, for `data @/` */
-    struct page *page;   /* the report that grows, see report.c */
+    const char *out;    /* folder */
+    const char *root;   /* of the repository, for plots/style.gp */
+    struct page *page;  /* the report that grows, see report.c */
+    const evidence *of; /* the experiment at hand: its files, and */
+    char scale[400];    /* what its tables must confess: the profile, or where it was measured */
 } show;
 
-/* The files of an experiment: its cells, then its data lines. Caller frees the array and texts. */
-status experiment_files(const show *s, const experiment *e, char ***paths, int *count);
+/* --- line.c: what every line needs ------------------------------------------------------------ */
 
-/* The rows a line speaks of: its from= table, of the files above. The caller frees them. */
-status line_source(const show *s, const experiment *e, const line *l, source *rows);
+/* The rows a line speaks of: those of its from= table. ERR_DATA if there is no such table. */
+status line_source(const show *s, const line *l, const source **rows);
 /* Their pivot (pivot.h). */
-status line_pivot(const show *s, const experiment *e, const line *l, const char *rows,
-                  const char *cols, const char *value_of, const char *keep, pivot *p);
-
+status line_pivot(const show *s, const line *l, const char *rows, const char *cols,
+                  const char *value_of, const char *keep, pivot *p);
 /* key_label (pivot.h) as the line wants it. */
-void line_label(const line *l, const char *columns, const char *text, char *label, size_t size);
+void line_label(const line *l, const key *k, char *label, size_t size);
+/* Write text to OUT/NAME.EXT through a temporary file. */
+status show_write(const show *s, const char *name, const char *extension, const char *text);
+
+/* --- lines ------------------------------------------------------------------------------------ */
 
 status show_table(const show *s, const experiment *e, const line *l);
 status show_figure(const show *s, const experiment *e, const line *l);
@@ -56,10 +56,8 @@ typedef struct claim_result {
     double paper, ours;
     const char *verdict;
 } claim_result;
-status show_claim(const show *s, const experiment *e, const line *l, claim_result *c);
 
-/* Write text to OUT/NAME.EXT through a temporary file. */
-status show_write(const show *s, const char *name, const char *extension, const char *text);
+/* --- report.c --------------------------------------------------------------------------------- */
 
 /* The report. scale: of the profile, or NULL. */
 typedef struct page page;
@@ -71,7 +69,7 @@ void page_table(page *pg, const char *id, const char *title, const char *scale, 
 void page_figure(page *pg, const show *s, const char *id, const char *title);
 void page_claim(page *pg, const claim_result *c);
 /* A row of the provenance table for the files of an experiment. */
-status page_provenance(page *pg, const experiment *e, char *const *paths, int count, int missing);
+void page_provenance(page *pg, const experiment *e, const evidence *v);
 /* Write OUT/index.html, which leads to OUT/FOLDER/index.html, and free; with keep = 0 only free. */
 status page_close(page *pg, const show *s, int keep);
 

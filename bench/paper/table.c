@@ -22,7 +22,7 @@ static int list_item(const char *list, int n, char *text, size_t size)
     return *text != '\0';
 }
 
-/* Append the points of one column of a table, named `head`. */
+/* Append the points of one column of a table, under this head. */
 static status add_column(pivot *p, const pivot *column_of, const char *head)
 {
     point *more = realloc(p->points, (size_t)(p->count + column_of->count + 1) * sizeof *more);
@@ -31,31 +31,28 @@ static status add_column(pivot *p, const pivot *column_of, const char *head)
     for (int i = 0; i < column_of->count; i++) {
         point *at = &p->points[p->count++];
         *at = column_of->points[i];
-        at->col_number = NAN;
-        snprintf(at->col, sizeof at->col, "%s", head);
+        at->col = key_head(head);
     }
     return OK;
 }
 
 /* The pivot of a table: by cols=, or a column for each of the values of cell=. */
-static status table_pivot(const show *s, const experiment *e, const line *l, pivot *p)
+static status table_pivot(const show *s, const line *l, pivot *p)
 {
     const char *rows = line_value(l, "rows", ""), *keep = line_value(l, "keep", "");
-    const char *cell_name = line_value(l, "cell", "value"), *cols = line_value(l, "cols", "");
-    char name[100], head[96];
-    source from;
+    const char *values = line_value(l, "cell", "value"), *cols = line_value(l, "cols", "");
+    char value[100], head[96];
     *p = (pivot){0};
-    status done = line_source(s, e, l, &from);
-    if (done == OK && *cols) done = pivot_make(p, &from, keep, rows, cols, cell_name);
-    for (int i = 0; done == OK && !*cols && list_item(cell_name, i, name, sizeof name); i++) {
-        pivot one = {0};
-        done = pivot_make(&one, &from, keep, rows, "", name);
+    if (*cols) return line_pivot(s, l, rows, cols, values, keep, p);
+    status done = OK;
+    for (int i = 0; done == OK && list_item(values, i, value, sizeof value); i++) {
+        pivot one;
+        done = line_pivot(s, l, rows, "", value, keep, &one);
         if (!list_item(line_value(l, "heads", ""), i, head, sizeof head))
-            snprintf(head, sizeof head, "%.95s", name);
+            snprintf(head, sizeof head, "%.95s", value);
         if (done == OK) done = add_column(p, &one, head);
         pivot_free(&one);
     }
-    source_free(&from);
     return done;
 }
 
@@ -108,12 +105,12 @@ static void add_cell(buffer *b, const form *f, const char *text, int first)
 
 static void add_body(buffer *b, const form *f, const pivot *p, const line *l, const char *corner)
 {
-    const char *rows[MAX_KEYS], *cols[MAX_KEYS];
+    const key *rows[MAX_KEYS], *cols[MAX_KEYS];
     int nr = pivot_keys(p, 1, rows, MAX_KEYS), nc = pivot_keys(p, 0, cols, MAX_KEYS);
     char text[200];
     add_cell(b, f, corner, 1);
     for (int j = 0; j < nc; j++) {
-        line_label(l, line_value(l, "cols", ""), cols[j], text, sizeof text);
+        line_label(l, cols[j], text, sizeof text);
         add_cell(b, f, text, 0);
     }
     buffer_add(b, "%s", f->end);
@@ -124,7 +121,7 @@ static void add_body(buffer *b, const form *f, const pivot *p, const line *l, co
         buffer_add(b, "%s", f->rule);
     }
     for (int i = 0; i < nr; i++) {
-        line_label(l, line_value(l, "rows", ""), rows[i], text, sizeof text);
+        line_label(l, rows[i], text, sizeof text);
         add_cell(b, f, text, 1);
         for (int j = 0; j < nc; j++) {
             format_point(text, sizeof text, line_value(l, "format", "%.3f"),
@@ -174,7 +171,7 @@ status show_table(const show *s, const experiment *e, const line *l)
     pivot p = {0};
     buffer b = {0};
     char title[300];
-    status done = table_pivot(s, e, l, &p);
+    status done = table_pivot(s, l, &p);
     for (int i = 0; done == OK && p.count > 0 && i < 3; i++)
         done = write_form(s, &forms[i], &p, e, l);
     if (done == OK && p.count == 0) {

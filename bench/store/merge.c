@@ -4,7 +4,6 @@
  * files; the provenance of every source is kept as the attributes of /sources/<i>.
  */
 #include <dirent.h>
-#include <hdf5.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +11,16 @@
 
 #include "results.h"
 
-static status append_file(results *r, const char *path)
+static status append_rows(results *r, const stored *f)
 {
     double *samples = NULL;
     int64_t sample_rows = 0, width = 0;
-    TRY(results_read_samples(path, &samples, &sample_rows, &width));
+    TRY(stored_samples(f, &samples, &sample_rows, &width));
     status s = OK;
     for (int t = 0; s == OK && t < TABLES; t++) {
         void *rows = NULL;
         int64_t count = 0;
-        s = results_rows(path, (table)t, &rows, &count);
+        s = stored_rows(f, (table)t, &rows, &count);
         for (int64_t i = 0; s == OK && i < count; i++) {
             const char *row = (const char *)rows + (size_t)i * table_row_size((table)t);
             s = results_append(r, (table)t, row);
@@ -41,8 +40,11 @@ status results_merge(const char *const *paths, int64_t count, const char *out, c
     TRY(results_create(&r, out, w));
     status s = OK;
     for (int64_t i = 0; s == OK && i < count; i++) {
-        s = append_file(r, paths[i]);
-        if (s == OK) s = results_source(r, paths[i], i);
+        stored *f;
+        s = stored_open(paths[i], &f);
+        if (s == OK) s = append_rows(r, f);
+        if (s == OK) s = results_source(r, f, i);
+        stored_close(f);
     }
     status closed = results_close(r, s == OK);
     return s != OK ? s : closed;

@@ -13,58 +13,6 @@
 #include "hdf.h"
 #include "seal.h"
 
-#define COLUMN(row, name, type, unit, meaning)                                                     \
-    {#name, unit, meaning, COL_##type, offsetof(row, name)},
-#define CHECK_COLUMN(...) COLUMN(check_row, __VA_ARGS__)
-static const column check_columns[] = {
-#include "columns.def"
-};
-#define TIME_COLUMN(...) COLUMN(time_row, __VA_ARGS__)
-static const column time_columns[] = {
-#include "columns.def"
-};
-#define TRAIN_COLUMN(...) COLUMN(train_row, __VA_ARGS__)
-static const column train_columns[] = {
-#include "columns.def"
-};
-#define EVAL_COLUMN(...) COLUMN(eval_row, __VA_ARGS__)
-static const column eval_columns[] = {
-#include "columns.def"
-};
-#define ROW_COLUMN(...) COLUMN(row_row, __VA_ARGS__)
-static const column row_columns[] = {
-#include "columns.def"
-};
-
-static const struct shape {
-    const char *name;
-    size_t size;
-    const column *columns;
-    int count;
-} shapes[TABLES] = {
-    [CHECK] = {"check", sizeof(check_row), check_columns, sizeof check_columns / sizeof(column)},
-    [TIME] = {"time", sizeof(time_row), time_columns, sizeof time_columns / sizeof(column)},
-    [TRAIN] = {"train", sizeof(train_row), train_columns, sizeof train_columns / sizeof(column)},
-    [EVAL] = {"eval", sizeof(eval_row), eval_columns, sizeof eval_columns / sizeof(column)},
-    [ROW] = {"row", sizeof(row_row), row_columns, sizeof row_columns / sizeof(column)},
-};
-
-const char *table_name(table t)
-{
-    return shapes[t].name;
-}
-
-size_t table_row_size(table t)
-{
-    return shapes[t].size;
-}
-
-const column *table_columns(table t, int *count)
-{
-    *count = shapes[t].count;
-    return shapes[t].columns;
-}
-
 struct results {
     sealed to;
     char *rows[TABLES];
@@ -75,15 +23,16 @@ struct results {
 
 static status write_provenance(results *r, const words *w)
 {
-    int good = hdf_text(r->to.file, "schema", RESULT_SCHEMA);
+    int good = hdf_put_text(r->to.file, "schema", RESULT_SCHEMA);
     char *text = provenance_text();
     char *line = words_canonical(w, NULL), *cell = words_key(w);
     if (!text || !line || !cell) good = 0;
-    if (good) good = hdf_text(r->to.file, "command", line) && hdf_text(r->to.file, "key", cell);
+    if (good)
+        good = hdf_put_text(r->to.file, "command", line) && hdf_put_text(r->to.file, "key", cell);
     for (char *at = text; good && at && *at;) {
         char *tab = strchr(at, '\t'), *end = strchr(at, '\n');
         *tab = *end = '\0';
-        good = hdf_text(r->to.file, at, tab + 1);
+        good = hdf_put_text(r->to.file, at, tab + 1);
         at = end + 1;
     }
     free(text);
@@ -111,7 +60,7 @@ status results_create(results **out, const char *path, const words *w)
 status results_append(results *r, table t, const void *row)
 {
     if (!r) return OK;
-    size_t size = shapes[t].size;
+    size_t size = table_row_size(t);
     if (r->count[t] == r->room[t]) {
         int64_t room = r->room[t] ? 2 * r->room[t] : 64;
         char *rows = realloc(r->rows[t], (size_t)room * size);
@@ -150,13 +99,13 @@ status results_samples(results *r, const double *seconds, int64_t count)
 
 status results_attribute(results *r, const char *name, const char *value)
 {
-    if (!r || hdf_text(r->to.file, name, value)) return OK;
+    if (!r || hdf_put_text(r->to.file, name, value)) return OK;
     return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
 }
 
 status results_attribute_number(results *r, const char *name, double value)
 {
-    if (!r || hdf_attribute(r->to.file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
+    if (!r || hdf_put_attribute(r->to.file, name, H5T_NATIVE_DOUBLE, &value)) return OK;
     return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
 }
 
@@ -172,7 +121,7 @@ static int write_samples(const results *r)
         for (int64_t j = 0; j < width; j++)
             flat[i * width + j] = j < r->widths[i] ? r->samples[i][j] : NAN;
     hsize_t shape[2] = {(hsize_t)rows, (hsize_t)width};
-    int good = hdf_dataset(r->to.file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat, 1);
+    int good = hdf_put(r->to.file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat, 1);
     free(flat);
     return good;
 }
@@ -181,13 +130,8 @@ status results_close(results *r, int keep)
 {
     if (!r) return OK;
     int good = r->to.file >= 0;
-    for (int t = 0; keep && good && t < TABLES; t++) {
-        if (r->count[t] == 0) continue;
-        hsize_t shape[1] = {(hsize_t)r->count[t]};
-        hid_t type = hdf_row_type((table)t);
-        good = hdf_dataset(r->to.file, shapes[t].name, type, 1, shape, r->rows[t], 1);
-        H5Tclose(type);
-    }
+    for (int t = 0; keep && good && t < TABLES; t++)
+        good = hdf_put_rows(r->to.file, (table)t, r->rows[t], r->count[t], 1);
     if (keep && good) good = write_samples(r);
     status s = seal_close(&r->to, keep && good);
     if (s == OK && keep && !good) s = fail(ERR_MEMORY, "%s: out of memory", r->to.path);
@@ -208,7 +152,7 @@ static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *inf
     hid_t a = H5Aopen(from, name, H5P_DEFAULT), type = H5Aget_type(a);
     void *value = calloc(1, H5Tget_size(type));
     int good =
-        value && H5Aread(a, type, value) >= 0 && hdf_attribute(*(hid_t *)to, name, type, value);
+        value && H5Aread(a, type, value) >= 0 && hdf_put_attribute(*(hid_t *)to, name, type, value);
     free(value);
     H5Tclose(type);
     H5Aclose(a);
@@ -222,41 +166,22 @@ static herr_t copy_machine(hid_t from, const char *name, const H5A_info_t *info,
     return copy_attribute(from, name, info, to);
 }
 
-status results_source(results *r, const char *path, int64_t i)
+status results_source(results *r, const stored *f, int64_t i)
 {
-    hid_t file, group;
+    hid_t group;
     char name[64];
-    TRY(results_open(path, &file));
     snprintf(name, sizeof name, "/sources/%lld", (long long)i);
     hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), gcpl = H5Pcreate(H5P_GROUP_CREATE);
     H5Pset_create_intermediate_group(lcpl, 1);
     H5Pset_attr_phase_change(gcpl, 0, 0);
     group = H5Gcreate2(r->to.file, name, lcpl, gcpl, H5P_DEFAULT);
     int good = group >= 0 &&
-               H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
+               H5Aiterate2(f->file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
     if (good && i == 0)
-        good = H5Aiterate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_machine, &r->to.file) >= 0;
+        good =
+            H5Aiterate2(f->file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_machine, &r->to.file) >= 0;
     if (group >= 0) H5Gclose(group);
     H5Pclose(lcpl);
     H5Pclose(gcpl);
-    H5Fclose(file);
-    return good ? OK : fail(ERR_MEMORY, "%s: provenance of %s: out of memory", r->to.path, path);
-}
-
-void results_print(table t, const void *row, int header)
-{
-    int count;
-    const column *c = table_columns(t, &count);
-    for (int i = 0; header && i < count; i++)
-        printf("%s%c", c[i].name, i + 1 < count ? '\t' : '\n');
-    for (int i = 0; i < count; i++) {
-        const char *at = (const char *)row + c[i].offset;
-        if (c[i].type == COL_NAME)
-            printf("%s", at);
-        else if (c[i].type == COL_I64)
-            printf("%lld", (long long)*(const int64_t *)(const void *)at);
-        else
-            printf("%.9g", *(const double *)(const void *)at);
-        printf("%c", i + 1 < count ? '\t' : '\n');
-    }
+    return good ? OK : fail(ERR_MEMORY, "%s: provenance of %s: out of memory", r->to.path, f->path);
 }

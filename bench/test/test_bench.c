@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_bench.c — the grammar of the command line, result files, experiments: what the harness
- * promises whatever it measures.
+ * test_bench.c — the grammar of the command line and result files: what the harness promises
+ * whatever it measures.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -9,9 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "paper/experiment.h"
 #include "mosaic.h"
-#include "paper/pivot.h"
 #include "store/results.h"
 #include "bytes.h"
 #include "scratch.h"
@@ -173,6 +171,7 @@ static status write_sample(const char *path)
         s = results_append(r, TIME, &row);
         if (s == OK) s = results_samples(r, samples, i);
     }
+    if (s == OK) s = results_attribute_number(r, "rate", 0.1);
     words_free(w);
     status closed = results_close(r, s == OK);
     return s != OK ? s : closed;
@@ -180,8 +179,10 @@ static status write_sample(const char *path)
 
 static status verify(const char *path)
 {
-    char key[200];
-    return results_read_attribute(path, "key", key, sizeof key);
+    stored *f;
+    status s = stored_open(path, &f);
+    stored_close(f);
+    return s;
 }
 
 void selftest_results(selftest *t)
@@ -193,22 +194,30 @@ void selftest_results(selftest *t)
     int64_t count = 0, sample_rows, width;
     double *samples = NULL;
     char text[256];
-    EXPECT(results_rows(path, TIME, &rows, &count) == OK && count == 3);
+    stored *f;
+    EXPECT(stored_open(path, &f) == OK);
+    if (!f) return;
+    EXPECT(stored_rows(f, TIME, &rows, &count) == OK && count == 3);
     if (count == 3) {
         const time_row *row = rows;
         EXPECT(row[2].n == 64 && row[2].median == 2.5 && isnan(row[0].alpha));
         EXPECT(strcmp(row[1].op, "softmax") == 0);
     }
     free(rows);
-    EXPECT(results_rows(path, EVAL, &rows, &count) == OK && count == 0);
+    EXPECT(stored_rows(f, EVAL, &rows, &count) == OK && count == 0);
     free(rows);
-    EXPECT(results_read_samples(path, &samples, &sample_rows, &width) == OK);
+    EXPECT(stored_samples(f, &samples, &sample_rows, &width) == OK);
     EXPECT(sample_rows == 3 && width == 2);
     if (samples)
         EXPECT(samples[4] == 3 && samples[5] == 1 && isnan(samples[0]) && isnan(samples[3]));
     free(samples);
-    EXPECT(results_read_attribute(path, "command", text, sizeof text) == OK);
+    EXPECT(stored_text(f, "command", text, sizeof text) == OK);
     EXPECT(strcmp(text, "time op=softmax n=16") == 0);
+    EXPECT(stored_text(f, "none", text, sizeof text) == OK && *text == '\0');
+    EXPECT(stored_number(f, "rate") == 0.1 && isnan(stored_number(f, "command")));
+    EXPECT(stored_text(f, "rate", text, sizeof text) == OK &&
+           strcmp(text, "0.10000000000000001") == 0);
+    stored_close(f);
 
     /* Cut or changed anywhere, the file is refused with one line, never read. */
     bytes whole = {0};
@@ -297,13 +306,15 @@ void selftest_time_large(selftest *t)
     text[5] = out;
     EXPECT(words_parse("time", 6, text, &w) == OK && verb_time(w) == EXIT_GOOD);
     words_free(w);
-    EXPECT(results_rows(path, TIME, &rows, &count) == OK && count == 3);
+    stored *f;
+    EXPECT(stored_open(path, &f) == OK && stored_rows(f, TIME, &rows, &count) == OK && count == 3);
     for (int64_t i = 0; i < count; i++) {
         const time_row *row = (const time_row *)rows + i;
         selftest_expect(t, strcmp(row->verdict, "PASS") == 0 && row->median > 0, row->op, (int)i,
                         row->verdict);
     }
     free(rows);
+    stored_close(f);
 }
 
 /* Equal content at an equal time is equal bytes. */
@@ -319,93 +330,12 @@ void selftest_results_bytes(selftest *t)
     EXPECT(file_read(a, 0, &of_a) == OK && file_read(b, 0, &of_b) == OK);
     EXPECT(of_a.count > 1000 && of_a.count == of_b.count &&
            memcmp(of_a.v, of_b.v, of_a.count) == 0);
-    EXPECT(results_read_attribute(a, "created", date, sizeof date) == OK);
+    stored *f;
+    EXPECT(stored_open(a, &f) == OK && stored_text(f, "created", date, sizeof date) == OK);
+    stored_close(f);
     EXPECT(strcmp(date, "2001-09-09T01:46:40Z") == 0);
     free(of_a.v);
     free(of_b.v);
-}
-
-void selftest_experiment(selftest *t)
-{
-    paper *p = NULL;
-    cells all = {0};
-    const char *folder = scratch_folder(t);
-    const char *path = scratch_text(
-        t, folder, "one.exp",
-        "profile smoke steps=5 words=\"width=8 heads=2\" scale=\"a few\"\n"
-        "profile paper steps=50 words=width=64\n"
-        "experiment one \"Title # not a comment\" # a comment\n"
-        "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@ best=@\n"
-        "  then eval from=@ length=1,2\n"
-        "  @paper run info\n  @!smoke run info\n  @!paper data x.h5\n"
-        "  table t from=eval \\\n rows=method\n");
-    EXPECT(paper_read(&p, path, "smoke") == OK);
-    if (!p) return;
-    EXPECT(p->scale && strcmp(p->scale, "a few") == 0);
-    EXPECT(p->count == 1 && strcmp(p->experiments[0].title, "Title # not a comment") == 0);
-    EXPECT(p->experiments[0].count == 4 && p->experiments[0].lines[2].kind == LINE_DATA);
-    EXPECT(strcmp(line_value(&p->experiments[0].lines[3], "rows", ""), "method") == 0);
-    EXPECT(cells_plan(p, "r", NULL, 0, &all) == OK && all.count == 8);
-    if (all.count == 8) {
-        EXPECT(strcmp(all.cell[1].word[0], "method=a") == 0 &&
-               strcmp(all.cell[1].word[1], "layers=2") == 0);
-        EXPECT(all.cell[1].count == 5 && strcmp(all.cell[1].word[2], "width=8") == 0);
-        EXPECT(strstr(all.cell[1].name, "best") && strstr(all.cell[1].best, ".best.h5"));
-        EXPECT(all.cell[5].best == NULL);
-        EXPECT(all.cell[5].after == 1 && all.cell[5].count == 1 && all.cell[1].checkpoint != NULL);
-    }
-    cells_free(&all);
-    const char *unknown = "two";
-    EXPECT(cells_plan(p, "r", &unknown, 1, &all) == ERR_ARG);
-    cells_free(&all);
-    paper_free(p);
-    EXPECT(paper_read(&p, path, "tiny") == ERR_ARG);
-    EXPECT(strstr(last_error(), "expected smoke, paper") != NULL);
-    scratch_text(t, folder, "one.exp",
-                 "profile smoke\nexperiment one \"x\"\n run train steps=$none\n");
-    EXPECT(paper_read(&p, path, "smoke") == ERR_DATA && strstr(last_error(), ":3:") != NULL);
-}
-
-void selftest_pivot(selftest *t)
-{
-    eval_row rows[] = {
-        {.method = "softmax", .metric = "ce", .layers = 1, .seed = 1, .value = 2},
-        {.method = "softmax", .metric = "ce", .layers = 1, .seed = 2, .value = 4},
-        {.method = "biweight", .metric = "ce", .layers = 2, .seed = 1, .value = 1},
-        {.method = "biweight", .metric = "exact", .layers = 2, .seed = 1, .value = 9}};
-    source s = {EVAL, (char *)rows, 4};
-    pivot p;
-    const char *keys[8];
-    EXPECT(pivot_make(&p, &s, "metric:ce", "method", "layers", "value") == OK);
-    const point *at = pivot_find(&p, "softmax", "1");
-    EXPECT(at && at->n == 2 && at->value == 3);
-    if (at) EXPECT_NEAR(at->sd, sqrt(2), 1e-15);
-    EXPECT(pivot_find(&p, "softmax", "2") == NULL);
-    EXPECT(pivot_keys(&p, 0, keys, 8) == 2 && strcmp(keys[0], "1") == 0);
-    pivot_free(&p);
-    EXPECT(pivot_make(&p, &s, "metric:ce|exact,layers:2", "", "", "value") == OK);
-    EXPECT(p.count == 1 && p.points[0].value == 5);
-    pivot_free(&p);
-    EXPECT(pivot_make(&p, &s, "metric:ce", "method", "", "value:sum") == OK && p.count == 2);
-    if (p.count == 2) EXPECT(p.points[0].value == 6 && isnan(p.points[0].sd));
-    pivot_free(&p);
-    EXPECT(pivot_make(&p, &s, "", "", "", "value:max") == OK && p.points[0].value == 9);
-    pivot_free(&p);
-    EXPECT(pivot_make(&p, &s, "colour:red", "", "", "value") == ERR_DATA);
-    pivot_free(&p);
-    EXPECT(pivot_make(&p, &s, "", "", "", "value:least") == ERR_DATA);
-    pivot_free(&p);
-    check_row checks[] = {{.verdict = "PASS", .error = 1, .tol = 4},
-                          {.verdict = "FAIL", .error = 3, .tol = 2},
-                          {.verdict = "PASS"}};
-    source c = {CHECK, (char *)checks, 3};
-    EXPECT(pivot_make(&p, &c, "", "", "", "passed:sum") == OK && p.points[0].value == 2);
-    pivot_free(&p);
-    EXPECT(pivot_make(&p, &c, "", "", "", "percent_tol:max") == OK && p.points[0].value == 150);
-    pivot_free(&p);
-    char label[64];
-    key_label("op+alpha", "entmax 1.33333", label, sizeof label);
-    EXPECT(strcmp(label, "α-entmax, α = 4/3") == 0);
 }
 
 /* Every row of switches.def is a switch, and its default is one of its values. */

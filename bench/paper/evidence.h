@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * evidence.h — what an experiment shows: the files of its cells and of its data lines, each opened
+ * (and so hashed) once. Their rows and what they were made with stay in memory while the lines of
+ * the experiment are shown.
+ */
+#ifndef MOSAIC_EVIDENCE_H
+#define MOSAIC_EVIDENCE_H
+
+#include "experiment.h"
+#include "pivot.h"
+
+/* What made a file; "" if it does not say. */
+typedef struct origin {
+    const char *path;
+    char commit[60], created[60], compiler[200], cpu[200], device[200], driver[60];
+    double copy; /* bandwidth of the device in B/s; NaN if not measured */
+} origin;
+
+typedef struct evidence {
+    char **path; /* of all files */
+    int files, found;
+    origin *origin;      /* of the `found` ones that are there, in order */
+    source rows[TABLES]; /* all their rows, file after file: of the tables that lines speak of */
+} evidence;
+
+/* cells: of every experiment. root: where the files of data lines lie; folder: those of `data @/`,
+ * the results. A missing file has no rows. */
+status evidence_read(evidence *v, const experiment *e, const cells *all, const char *root,
+                     const char *folder);
+void evidence_free(evidence *v);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * columns.c — the rows of columns.def as tables.
+ */
+#include "columns.h"
+
+#include <string.h>
+
+#define COLUMN(row, name, type, unit, meaning)                                                     \
+    {#name, unit, meaning, COL_##type, offsetof(row, name)},
+#define CHECK_COLUMN(...) COLUMN(check_row, __VA_ARGS__)
+static const column check_columns[] = {
+#include "columns.def"
+};
+#define TIME_COLUMN(...) COLUMN(time_row, __VA_ARGS__)
+static const column time_columns[] = {
+#include "columns.def"
+};
+#define TRAIN_COLUMN(...) COLUMN(train_row, __VA_ARGS__)
+static const column train_columns[] = {
+#include "columns.def"
+};
+#define EVAL_COLUMN(...) COLUMN(eval_row, __VA_ARGS__)
+static const column eval_columns[] = {
+#include "columns.def"
+};
+#define ROW_COLUMN(...) COLUMN(row_row, __VA_ARGS__)
+static const column row_columns[] = {
+#include "columns.def"
+};
+
+static const struct shape {
+    const char *name;
+    size_t size;
+    const column *columns;
+    int count;
+} shapes[TABLES] = {
+    [CHECK] = {"check", sizeof(check_row), check_columns, sizeof check_columns / sizeof(column)},
+    [TIME] = {"time", sizeof(time_row), time_columns, sizeof time_columns / sizeof(column)},
+    [TRAIN] = {"train", sizeof(train_row), train_columns, sizeof train_columns / sizeof(column)},
+    [EVAL] = {"eval", sizeof(eval_row), eval_columns, sizeof eval_columns / sizeof(column)},
+    [ROW] = {"row", sizeof(row_row), row_columns, sizeof row_columns / sizeof(column)},
+};
+
+const char *table_name(table t)
+{
+    return shapes[t].name;
+}
+
+table table_find(const char *name)
+{
+    int t = 0;
+    while (t < TABLES && strcmp(shapes[t].name, name) != 0)
+        t++;
+    return (table)t;
+}
+
+size_t table_row_size(table t)
+{
+    return shapes[t].size;
+}
+
+const column *table_columns(table t, int *count)
+{
+    *count = shapes[t].count;
+    return shapes[t].columns;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * columns.h — the tables of columns.def as C: a struct for a row of each, and what their columns
+ * are called and mean.
+ */
+#ifndef MOSAIC_COLUMNS_H
+#define MOSAIC_COLUMNS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef char NAME_[40];
+typedef int64_t I64_;
+typedef double F64_;
+#define FIELD(name, type, unit, meaning) type##_ name;
+typedef struct check_row {
+#define CHECK_COLUMN FIELD
+#include "columns.def"
+} check_row;
+typedef struct time_row {
+#define TIME_COLUMN FIELD
+#include "columns.def"
+} time_row;
+typedef struct train_row {
+#define TRAIN_COLUMN FIELD
+#include "columns.def"
+} train_row;
+typedef struct eval_row {
+#define EVAL_COLUMN FIELD
+#include "columns.def"
+} eval_row;
+typedef struct row_row {
+#define ROW_COLUMN FIELD
+#include "columns.def"
+} row_row;
+#undef FIELD
+
+typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, TABLES } table;
+
+typedef enum column_type { COL_NAME, COL_I64, COL_F64 } column_type;
+typedef struct column {
+    const char *name, *unit, *meaning;
+    column_type type;
+    size_t offset; /* in the row */
+} column;
+
+const char *table_name(table t);
+table table_find(const char *name); /* TABLES if there is none of this name */
+size_t table_row_size(table t);
+const column *table_columns(table t, int *count);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * test_paper.c — experiments to tables: the grammar of experiment files, groups and their means,
+ * what they are called, and that every file is read once.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "paper/experiment.h"
+#include "paper/pivot.h"
+#include "scratch.h"
+#include "verb.h"
+
+void selftest_experiment(selftest *t)
+{
+    paper *p = NULL;
+    cells all = {0};
+    const char *folder = scratch_folder(t);
+    const char *path = scratch_text(
+        t, folder, "one.exp",
+        "profile smoke steps=5 words=\"width=8 heads=2\" scale=\"a few\"\n"
+        "profile paper steps=50 words=width=64\n"
+        "experiment one \"Title # not a comment\" # a comment\n"
+        "  run train method={a,b} layers={1,2} $words steps=$steps checkpoint=@ best=@\n"
+        "  then eval from=@ length=1,2\n"
+        "  @paper run info\n  @!smoke run info\n  @!paper data x.h5\n"
+        "  table t from=eval \\\n rows=method\n");
+    EXPECT(paper_read(&p, path, "smoke") == OK);
+    if (!p) return;
+    EXPECT(p->scale && strcmp(p->scale, "a few") == 0);
+    EXPECT(p->count == 1 && strcmp(p->experiments[0].title, "Title # not a comment") == 0);
+    EXPECT(p->experiments[0].count == 4 && p->experiments[0].lines[2].kind == LINE_DATA);
+    EXPECT(strcmp(line_value(&p->experiments[0].lines[3], "rows", ""), "method") == 0);
+    EXPECT(cells_plan(p, "r", NULL, 0, &all) == OK && all.count == 8);
+    if (all.count == 8) {
+        EXPECT(strcmp(all.cell[1].word[0], "method=a") == 0 &&
+               strcmp(all.cell[1].word[1], "layers=2") == 0);
+        EXPECT(all.cell[1].count == 5 && strcmp(all.cell[1].word[2], "width=8") == 0);
+        EXPECT(strstr(all.cell[1].name, "best") && strstr(all.cell[1].best, ".best.h5"));
+        EXPECT(all.cell[5].best == NULL);
+        EXPECT(all.cell[5].after == 1 && all.cell[5].count == 1 && all.cell[1].checkpoint != NULL);
+    }
+    cells_free(&all);
+    const char *unknown = "two";
+    EXPECT(cells_plan(p, "r", &unknown, 1, &all) == ERR_ARG);
+    cells_free(&all);
+    paper_free(p);
+    EXPECT(paper_read(&p, path, "tiny") == ERR_ARG);
+    EXPECT(strstr(last_error(), "expected smoke, paper") != NULL);
+    scratch_text(t, folder, "one.exp",
+                 "profile smoke\nexperiment one \"x\"\n run train steps=$none\n");
+    EXPECT(paper_read(&p, path, "smoke") == ERR_DATA && strstr(last_error(), ":3:") != NULL);
+}
+
+/* The point where row and col have these data. */
+static const point *find(const pivot *p, const char *row, const char *col)
+{
+    char text[200];
+    for (int i = 0; i < p->count; i++) {
+        key_text(&p->points[i].row, text, sizeof text);
+        if (strcmp(text, row) != 0) continue;
+        key_text(&p->points[i].col, text, sizeof text);
+        if (strcmp(text, col) == 0) return &p->points[i];
+    }
+    return NULL;
+}
+
+void selftest_pivot(selftest *t)
+{
+    eval_row rows[] = {
+        {.method = "softmax", .metric = "ce", .layers = 12, .seed = 1, .value = 2},
+        {.method = "softmax", .metric = "ce", .layers = 12, .seed = 2, .value = 4},
+        {.method = "biweight", .metric = "ce", .layers = 2, .seed = 1, .value = 1},
+        {.method = "biweight", .metric = "exact", .layers = 2, .seed = 1, .value = 9}};
+    source s = {EVAL, (char *)rows, 4};
+    pivot p;
+    const key *keys[8];
+    EXPECT(pivot_make(&p, &s, "metric:ce", "method", "layers", "value") == OK);
+    const point *at = find(&p, "softmax", "12");
+    EXPECT(at && at->n == 2 && at->value == 3 && pivot_find(&p, &at->row, &at->col) == at);
+    if (at) EXPECT_NEAR(at->sd, sqrt(2), 1e-15);
+    EXPECT(find(&p, "softmax", "2") == NULL);
+    EXPECT(pivot_keys(&p, 0, keys, 8) == 2 && keys[0]->part[0].number == 2);
+    EXPECT(pivot_keys(&p, 1, keys, 8) == 2 && strcmp(keys[0]->part[0].name, "softmax") == 0);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "metric:ce|exact,layers:2", "", "", "value") == OK);
+    EXPECT(p.count == 1 && p.points[0].value == 5);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "metric:ce", "method", "", "value:sum") == OK && p.count == 2);
+    if (p.count == 2) EXPECT(p.points[0].value == 6 && isnan(p.points[0].sd));
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "", "", "", "value:max") == OK && p.points[0].value == 9);
+    pivot_free(&p);
+    static const char *const wrong[][3] = {{"colour:red", "", "value"},
+                                           {"layers:two", "", "value"},
+                                           {"layers", "", "value"},
+                                           {"", "colour", "value"},
+                                           {"", "method+layers+seed+step", "value"},
+                                           {"", "", "colour"},
+                                           {"", "", "value:least"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        EXPECT(pivot_make(&p, &s, wrong[i][0], wrong[i][1], "", wrong[i][2]) == ERR_DATA);
+        pivot_free(&p);
+    }
+    check_row checks[] = {{.verdict = "PASS", .error = 1, .tol = 4},
+                          {.verdict = "FAIL", .error = 3, .tol = 2},
+                          {.verdict = "PASS"}};
+    source c = {CHECK, (char *)checks, 3};
+    EXPECT(pivot_make(&p, &c, "", "", "", "passed:sum") == OK && p.points[0].value == 2);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &c, "", "", "", "percent_tol:max") == OK && p.points[0].value == 150);
+    pivot_free(&p);
+}
+
+/* Numbers that differ in their last digits only: the sum of squares less n mean^2 has lost them. */
+void selftest_pivot_spread(selftest *t)
+{
+    eval_row rows[3] = {{.value = 1e9}, {.value = 1e9 + 1}, {.value = 1e9 + 2}};
+    source s = {EVAL, (char *)rows, 3};
+    pivot p;
+    for (int i = 0; i < 2; i++) {
+        EXPECT(pivot_make(&p, &s, "", "", "", "value") == OK && p.count == 1);
+        if (p.count == 1) {
+            EXPECT_NEAR(p.points[0].sd, 1, 1e-12);
+            EXPECT_NEAR(p.points[0].value, rows[1].value, 0);
+        }
+        pivot_free(&p);
+        for (int j = 0; j < 3; j++)
+            rows[j].value -= 2e9 + 2; /* the other sign, the other order */
+    }
+    rows[0].value = rows[1].value = rows[2].value = 0.1;
+    EXPECT(pivot_make(&p, &s, "", "", "", "value") == OK);
+    if (p.count == 1) EXPECT(p.points[0].sd == 0);
+    pivot_free(&p);
+}
+
+/* The label, or the plain one, of the first row of a table. */
+static const char *label_of(const void *row, table of, const char *columns, int plain)
+{
+    static char label[200];
+    source s = {of, (char *)(uintptr_t)row, 1};
+    pivot p;
+    *label = '\0';
+    if (pivot_make(&p, &s, "", columns, "", of == TIME ? "median" : "value") == OK)
+        key_label(&p.points[0].row, plain, label, sizeof label);
+    pivot_free(&p);
+    return label;
+}
+
+void selftest_key_labels(selftest *t)
+{
+    const time_row forward = {.op = "entmax", .alpha = 4.0 / 3, .n = 256, .type = "bf16"};
+    const time_row backward = {.op = "softmax_grad", .alpha = NAN, .n = 4096};
+    const eval_row model = {.method = "biweight", .layers = 2}, none = {.method = "2gram"};
+    const row_row family = {.method = "top7_softmax", .alpha = 1.25, .beta = exp(1)};
+    const struct {
+        const char *got, *want;
+    } labels[] = {
+        {strdup(label_of(&forward, TIME, "op+alpha", 0)), "α-entmax, α = 4/3"},
+        {strdup(label_of(&forward, TIME, "type+n", 0)), "bf16, N = 256"},
+        {strdup(label_of(&forward, TIME, "n", 0)), "256"},
+        {strdup(label_of(&backward, TIME, "op+alpha", 0)), "softmax, backward"},
+        {strdup(label_of(&backward, TIME, "op+alpha", 1)), "softmax"},
+        {strdup(label_of(&backward, TIME, "op+n", 0)), "softmax, backward, N = 4096"},
+        {strdup(label_of(&model, EVAL, "method", 0)), "1.5-entmax (biweight)"},
+        {strdup(label_of(&model, EVAL, "layers", 0)), "L = 2"},
+        {strdup(label_of(&none, EVAL, "method", 0)), "2-gram"},
+        {strdup(label_of(&model, EVAL, "method+layers", 0)), "1.5-entmax (biweight), L = 2"},
+        {strdup(label_of(&none, EVAL, "layers", 0)), "no model"},
+        {strdup(label_of(&family, ROW, "method", 0)), "top-7 softmax"},
+        {strdup(label_of(&family, ROW, "alpha", 0)), "1.25"},
+        {strdup(label_of(&family, ROW, "beta", 0)), "β = 2.72"},
+    };
+    for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+        selftest_expect(t, labels[i].got && strcmp(labels[i].got, labels[i].want) == 0, __FILE__,
+                        __LINE__, labels[i].want);
+        free((char *)(uintptr_t)labels[i].got);
+    }
+    const key head = key_head("oracle");
+    char text[64];
+    key_label(&head, 0, text, sizeof text);
+    EXPECT(strcmp(text, "oracle") == 0 && strcmp(key_colour(&head, 0), "#e5c100") == 0);
+}
+
+/* How often the file was opened while `verb` ran; -1 if the system does not say. */
+static int openings(const char *path, const char *verb, int count, char *const *text, int *code)
+{
+    char events[1 << 14] __attribute__((aligned(8)));
+    int opened = 0, watch = inotify_init1(IN_NONBLOCK);
+    if (watch < 0 || inotify_add_watch(watch, path, IN_OPEN | IN_CLOSE) < 0) opened = -1;
+    *code = verb_dispatch(verb, count, text);
+    for (ssize_t got; opened >= 0 && (got = read(watch, events, sizeof events)) > 0;)
+        for (ssize_t at = 0; at < got;) {
+            const struct inotify_event *e = (const void *)(events + at);
+            opened += (e->mask & IN_OPEN) != 0;
+            at += (ssize_t)(sizeof *e + e->len);
+        }
+    if (watch >= 0) close(watch);
+    return opened;
+}
+
+/* A file is opened for its seal and for its content: twice, whatever the lines ask of it. */
+void selftest_opened_once(selftest *t)
+{
+    const char *folder = scratch_folder(t);
+    const char *result = scratch_path(t, folder, "row.h5");
+    char out[4200], file[4200], from[4200], report[4200], merged[4200];
+    snprintf(out, sizeof out, "out=%s", result);
+    char *row[] = {"method=softmax,biweight", "n=4", "dim=2", out};
+    EXPECT(verb_dispatch("row", 4, row) == EXIT_GOOD);
+    const char *text =
+        "profile smoke\nexperiment one \"t\"\n data @/row.h5\n"
+        " table a from=row rows=method cols=n cell=value\n"
+        " table b from=row rows=method cell=value:sum,value:max,value\n"
+        " claim \"c\" from=row cell=value keep=method:softmax versus=method:biweight\n";
+    snprintf(file, sizeof file, "file=%s", scratch_text(t, folder, "one.exp", text));
+    snprintf(from, sizeof from, "results=%s", folder);
+    snprintf(report, sizeof report, "out=%s", scratch_path(t, folder, "report"));
+    snprintf(merged, sizeof merged, "out=%s", scratch_path(t, folder, "merged.h5"));
+    char *show[] = {file, from, report}, *merge[] = {(char *)(uintptr_t)result, merged};
+    int code, times = openings(result, "show", 3, show, &code);
+    EXPECT(code == EXIT_GOOD);
+    if (times < 0) {
+        selftest_skip(t, "this system does not tell who opens a file");
+        return;
+    }
+    EXPECT(times == 2);
+    times = openings(result, "merge", 2, merge, &code);
+    EXPECT(code == EXIT_GOOD && times == 2);
+}
