@@ -265,14 +265,16 @@ void selftest_merge(selftest *t)
     void *rows = NULL;
     double *samples = NULL;
     int64_t count = 0, sample_rows = 0, width = 0;
+    stored *f;
     words *w = some_words();
     for (int i = 0; i < 3; i++) {
         path[i] = scratch_path(t, folder, (const char *[]){"c.h5", "a.h5", "b.h5"}[i]);
         EXPECT(write_times(path[i], 10 * i, 1 + i) == OK);
     }
     EXPECT(results_merge(path, 3, out, w) == OK);
-    EXPECT(results_rows(out, TIME, &rows, &count) == OK && count == 6);
-    EXPECT(results_read_samples(out, &samples, &sample_rows, &width) == OK);
+    EXPECT(stored_open(out, &f) == OK && stored_rows(f, TIME, &rows, &count) == OK && count == 6);
+    EXPECT(f && stored_samples(f, &samples, &sample_rows, &width) == OK);
+    stored_close(f);
     EXPECT(sample_rows == 6 && width == 2);
     for (int64_t i = 0; i < count && count == sample_rows && width == 2; i++) {
         const double median = ((const time_row *)rows)[i].median;
@@ -282,7 +284,9 @@ void selftest_merge(selftest *t)
     free(rows);
     free(samples);
     EXPECT(write_times(path[1], 0, 0) == OK && results_merge(path, 3, path[0], w) == OK);
-    EXPECT(results_rows(path[0], TIME, &rows, &count) == OK && count == 4);
+    EXPECT(stored_open(path[0], &f) == OK && stored_rows(f, TIME, &rows, &count) == OK);
+    EXPECT(count == 4);
+    stored_close(f);
     free(rows);
     words_free(w);
 }
