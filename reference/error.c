@@ -91,23 +91,8 @@ status fail_unknown(const char *what, const char *word, const char *const *names
 params params_default(void)
 {
     return (params){
-        .alpha = 1.5,
-        .k = 16,
-        .relumax_b = 1,
-        .relumax_power = 2,
-        .form = NORMRELU_PAPER,
-        .empty = EMPTY_UNIFORM,
-        .slope = 1,
-        .solver = SOLVER_AUTO,
-        .exponent = INFINITY,
-        .lag = 1,
-        .scale = 1,
-        .eps = 1e-8,
-        .lr = 1e-3,
-        .beta1 = 0.9,
-        .beta2 = 0.95,
-        .decay = 0.1,
-        .clip = 1,
-        .update = 1,
+#define PARAM(type, name, value, about) .name = value,
+#include "params.def"
+#undef PARAM
     };
 }

@@ -128,22 +128,6 @@ typedef enum op_kind {
     UPDATE       /* of the parameters                       */
 } op_kind;
 
-/* What an operation reads of params, or of args. */
-enum op_reads {
-    P_NOTHING = 0,
-    P_ALPHA = 1,       /* alpha                                        */
-    P_K = 2,           /* k                                            */
-    P_FORM = 4,        /* form, empty, slope, offset                   */
-    P_RELUMAX = 8,     /* relumax_b, relumax_power                     */
-    P_EXPONENT = 16,   /* exponent                                     */
-    P_TRANSFORM = 32,  /* args.transform, and what that reads          */
-    P_SCORES = 64,     /* lag, scale                                   */
-    P_GUARD = 128,     /* eps and eps_add of a norm                    */
-    P_VARIANCE = 256,  /* eps of a variance                            */
-    P_RATE = 512,      /* rate, seed, site, step, first_row, whole_T   */
-    P_OPTIMIZER = 1024 /* lr, beta1, beta2, eps, decay, clip, update   */
-};
-
 /* The name of a row of ops.def; "none" for OP_none. */
 const char *op_name(op_id id);
 
@@ -183,29 +167,31 @@ typedef enum entmax_solver {
 
 /* The parameters of all operations; each reads those its file names. */
 typedef struct params {
-    double alpha;         /* entmax: alpha > 1                                          */
-    int64_t k;            /* top-k: k >= 1 (min(k, live) keys are selected)             */
-    double relumax_b;     /* ReLUmax: b > 0                                             */
-    int relumax_power;    /* ReLUmax: 2 or 4                                            */
-    normrelu_form form;   /* normalised ReLU                                            */
-    empty_rule empty;     /* normalised ReLU: the row without support                   */
-    double slope, offset; /* normalised ReLU, form affine                               */
-    entmax_solver solver; /* entmax                                                     */
-    double exponent;      /* kernel_regression: r; INFINITY is the Gaussian             */
-    int64_t lag;          /* attention: N(t) = {0 .. t - lag}; 1 in a mosaic, 0 in GPT  */
-    double scale;         /* attention: factor on <q,k> before beta; 1                  */
-    double eps;           /* norms, adamw                                               */
-    int eps_add;          /* unit_norm: 0 divides by max(|x|, eps), 1 by |x| + eps      */
-    double rate;          /* dropout: probability of a zero, 0 <= rate < 1              */
-    uint64_t seed;        /* dropout: Philox key                                        */
-    uint32_t site, step;  /* dropout: Philox counter words 2 and 3                      */
-    int64_t first_row;    /* dropout: sample 0 of the call is this one of the step      */
-    int64_t whole_T;      /* dropout: T of the step, >= T of the call; 0: the same      */
-    double lr, beta1, beta2, decay, clip; /* adamw                                      */
-    int64_t update; /* adamw: 1 for the first update                              */
+#define PARAM(type, name, value, about) type name;
+#include "params.def"
+#undef PARAM
 } params;
 
-/* alpha 1.5, k 16, b 1, power 2, paper form, uniform, slope 1, lag 1, scale 1, ... */
+/* What an operation reads: P_<name> for each parameter, P_TRANSFORM for args.transform and what
+ * that reads; and some that go together. */
+enum param_bit {
+#define PARAM(type, name, ...) BIT_##name,
+#include "params.def"
+#undef PARAM
+    BIT_TRANSFORM
+};
+enum op_reads {
+    P_NOTHING = 0,
+#define PARAM(type, name, ...) P_##name = 1 << BIT_##name,
+#include "params.def"
+#undef PARAM
+    P_TRANSFORM = 1 << BIT_TRANSFORM,
+    P_LINE = P_form | P_empty | P_slope | P_offset,
+    P_MASK = P_rate | P_seed | P_site | P_step | P_first_row | P_whole_T,
+    P_ADAMW = P_lr | P_beta1 | P_beta2 | P_eps | P_decay | P_clip | P_update
+};
+
+/* The values of params.def. */
 params params_default(void);
 
 enum { MAX_TENSORS = 10 };

@@ -119,13 +119,13 @@ int check_variant(const op *o, int i, double alpha, int64_t top, variant *v)
     static const struct {
         unsigned reads;
         int (*variant)(int i, variant *v);
-    } rows[] = {{P_FORM, normrelu_variant},    {P_RELUMAX, relumax_variant},
-                {P_EXPONENT, kernel_variant},  {P_SCORES, attention_variant},
-                {P_TRANSFORM, memory_variant}, {P_GUARD, norm_variant},
-                {P_OPTIMIZER, adamw_variant},  {P_RATE, noise_variant}};
+    } rows[] = {{P_form, normrelu_variant},    {P_relumax_b, relumax_variant},
+                {P_exponent, kernel_variant},  {P_lag, attention_variant},
+                {P_TRANSFORM, memory_variant}, {P_eps_add, norm_variant},
+                {P_update, adamw_variant},     {P_rate, noise_variant}};
     *v = (variant){.p = call_params(o)};
-    if (o->reads & P_ALPHA) v->p.alpha = alpha;
-    if (o->reads & P_K) v->p.k = top;
+    if (o->reads & P_alpha) v->p.alpha = alpha;
+    if (o->reads & P_k) v->p.k = top;
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
         if (o->reads & rows[r].reads) return rows[r].variant(i, v);
     return i == 0;

@@ -26,8 +26,8 @@ static void print_repro(const check *k, const char *what, const char *subject)
     if (c->op && c->type != F64) fprintf(stderr, " type=%s", type_name(c->type));
     if (c->op && c->n) fprintf(stderr, " n=%lld", (long long)c->n);
     if (c->op && c->rows) fprintf(stderr, " rows=%lld", (long long)c->rows);
-    if (c->op && (c->op->reads & P_ALPHA)) fprintf(stderr, " alpha=%.17g", c->alpha);
-    if (c->op && (c->op->reads & P_K)) fprintf(stderr, " k=%lld", (long long)c->k);
+    if (c->op && (c->op->reads & P_alpha)) fprintf(stderr, " alpha=%.17g", c->alpha);
+    if (c->op && (c->op->reads & P_k)) fprintf(stderr, " k=%lld", (long long)c->k);
     if (c->beta > 0) fprintf(stderr, " beta=%.17g", c->beta);
     if (c->input) fprintf(stderr, " input=%s", c->input);
     if (c->op) fprintf(stderr, " seed=%llu", (unsigned long long)c->seed);
@@ -48,8 +48,8 @@ void check_report(check *k, const char *what, const char *about, const match *m)
     else
         snprintf(row.subject, sizeof row.subject, "%s", m->tensor);
     snprintf(row.input, sizeof row.input, "%s", c->input ? c->input : "");
-    if (c->op && (c->op->reads & P_ALPHA)) row.alpha = c->alpha;
-    if (c->op && (c->op->reads & P_K)) row.k = c->k;
+    if (c->op && (c->op->reads & P_alpha)) row.alpha = c->alpha;
+    if (c->op && (c->op->reads & P_k)) row.k = c->k;
     row.seed = (int64_t)c->seed;
     row.support = m->support;
     snprintf(row.verdict, sizeof row.verdict, "%s", verdict_text(v));
@@ -110,8 +110,8 @@ static status each_input(check *k, const words *w, part *run)
 static status each_variant(check *k, const words *w, part *run)
 {
     const op *o = k->at.op;
-    const int64_t alphas = o->reads & P_ALPHA ? word_count(w, "alpha") : 1;
-    const int64_t tops = o->reads & P_K ? word_count(w, "k") : 1;
+    const int64_t alphas = o->reads & P_alpha ? word_count(w, "alpha") : 1;
+    const int64_t tops = o->reads & P_k ? word_count(w, "k") : 1;
     const int64_t betas = word_given(w, "beta") ? word_count(w, "beta") : 1;
     for (int64_t i = 0; i < alphas * tops * betas; i++) {
         k->at.alpha = word_real_at(w, "alpha", i % alphas);

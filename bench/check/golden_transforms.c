@@ -113,7 +113,7 @@ static int has_choice(const group *g, int64_t r)
     const int64_t n = g->live[r];
     int64_t above = 0, equal = 0;
     double last = -INFINITY;
-    if (op_at(g->m.op)->reads & P_K) { /* the k-th largest */
+    if (op_at(g->m.op)->reads & P_k) { /* the k-th largest */
         for (int64_t j = 0; j < n; j++)
             if (g->q[r * g->N + j] > 0) last = last == -INFINITY || c[j] < last ? c[j] : last;
         for (int64_t j = 0; j < n; j++) {

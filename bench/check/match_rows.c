@@ -48,7 +48,7 @@ static void normrelu_line(const params *p, double beta, line *x)
 static line line_for(op_id id, const params *p, double beta, int64_t n, const double *stat)
 {
     const op *o = op_at(id);
-    line x = {.shape = o->kind, .alpha = o->reads & P_ALPHA ? p->alpha : 2, .beta = beta, .n = n};
+    line x = {.shape = o->kind, .alpha = o->reads & P_alpha ? p->alpha : 2, .beta = beta, .n = n};
     if (x.shape == RELUMAX) {
         x.slope = pow(beta, p->relumax_power);
         x.offset = p->relumax_b;

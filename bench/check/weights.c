@@ -85,7 +85,7 @@ static double bandwidth_of(const method *m, const sphere *s, const double *stat,
         h = m->p.form == NORMRELU_CODE_MATRIX ? sqrt(1 + g * g)
             : m->p.form == NORMRELU_CODE_EFT  ? sqrt(2)
                                               : 1 / beta;
-    } else if (o->reads & P_K) {
+    } else if (o->reads & P_k) {
         int64_t k = m->p.k < s->n ? m->p.k : s->n;
         *radius = distance_of(s->c[k - 1]);
         if (o->kind == UNIFORM) h = *radius;

@@ -267,8 +267,7 @@ dims call_dims(const op *o, int64_t n, int64_t elements)
 params call_params(const op *o)
 {
     params p = params_default();
-    if (o->reads & P_VARIANCE) p.eps = 1e-5;
-    if (o->reads & P_GUARD) p.eps = 1e-12;
+    if (o->kind == STAGE && (o->reads & P_eps)) p.eps = o->reads & P_eps_add ? 1e-12 : 1e-5;
     if (o->kind == NOISE) p.rate = 0.25;
     return p;
 }

@@ -216,8 +216,8 @@ static status time_family(timing *t, const op *o, const impl *im, dtype type, co
                           double copy)
 {
     const words *w = t->w;
-    int64_t alphas = (o->reads & P_ALPHA) ? word_count(w, "alpha") : 1;
-    int64_t ks = (o->reads & P_K) ? word_count(w, "k") : 1;
+    int64_t alphas = (o->reads & P_alpha) ? word_count(w, "alpha") : 1;
+    int64_t ks = (o->reads & P_k) ? word_count(w, "k") : 1;
     for (int64_t i = 0; i < word_count(w, "n"); i++)
         for (int64_t j = 0; j < alphas * ks; j++) {
             params q = call_params(o);
@@ -226,8 +226,8 @@ static status time_family(timing *t, const op *o, const impl *im, dtype type, co
             if (declined(t, im, &d, type)) continue;
             time_row row = {.n = n, .alpha = NAN, .seed = word_int(w, "seed"), .copy = copy};
             row.rows = d.R > 1 ? d.R : d.B * d.T;
-            if (o->reads & P_ALPHA) row.alpha = q.alpha = word_real_at(w, "alpha", j);
-            if (o->reads & P_K) row.k = q.k = word_int_at(w, "k", j);
+            if (o->reads & P_alpha) row.alpha = q.alpha = word_real_at(w, "alpha", j);
+            if (o->reads & P_k) row.k = q.k = word_int_at(w, "k", j);
             snprintf(row.op, sizeof row.op, "%s", o->name);
             snprintf(row.impl, sizeof row.impl, "%s", im->name);
             snprintf(row.type, sizeof row.type, "%s", type_name(type));
