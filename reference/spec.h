@@ -114,7 +114,7 @@ typedef enum op_id {
 /* What an operation is; a gradient is of the kind of its forward. The first are the row transforms,
  * by the rule of their weights (a function of beta^2 (c - m), or of c). */
 typedef enum op_kind {
-    EXPONENTIAL, /* e^s over the selected keys              */
+    EXPONENTIAL, /* e^s over the selected keys, or another rule without a threshold */
     UNIFORM,     /* 1 over the selected keys                */
     ENTMAX,      /* [s - tau]_+^r, tau solved for           */
     RELUMAX,     /* [b - beta^power (m - c)]_+              */
