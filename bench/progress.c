@@ -32,7 +32,7 @@ void progress_start(progress *p, const char *what, int64_t total)
     p->last = p->terminal == 1 ? 0 : p->start;
 }
 
-static void draw(const progress *p, double now, const char *note)
+static void draw_bar(const progress *p, double now, const char *note)
 {
     char left[32] = "?", spent[32];
     double elapsed = now - p->start;
@@ -58,7 +58,7 @@ void progress_step(progress *p, int64_t done, const char *note)
     p->done = done;
     if (p->terminal < 0 || now - p->last < (p->terminal ? 0.1 : 60)) return;
     p->last = now;
-    draw(p, now, note);
+    draw_bar(p, now, note);
 }
 
 void progress_end(progress *p)

@@ -235,7 +235,7 @@ static status push_list(const char *verb, word *w, const char *text)
     }
 }
 
-static word *find(const words *w, const char *name)
+static word *find_word(const words *w, const char *name)
 {
     for (int i = 0; i < w->count; i++)
         if (strcmp(w->word[i].key->name, name) == 0) return &w->word[i];
@@ -247,7 +247,7 @@ static word *find_key(const words *w, const char *name)
 {
     const char *names[TABLE_ROWS];
     char what[64];
-    word *entry = find(w, name);
+    word *entry = find_word(w, name);
     if (entry) return entry;
     for (int i = 0; i < w->count; i++)
         names[i] = w->word[i].key->name;
@@ -259,7 +259,7 @@ static word *find_key(const words *w, const char *name)
 /* The entry of a bare word: the list before it, `file` if it looks like one, or `ids`. */
 static word *find_bare(const words *w, const char *text, word *last)
 {
-    word *file = find(w, "file"), *ids = find(w, "ids");
+    word *file = find_word(w, "file"), *ids = find_word(w, "ids");
     if (last && (last->key->kind == TEXTS || last->key->kind == FILES)) return last;
     word *entry = file && (!ids || strpbrk(text, "/.")) ? file : ids;
     if (!entry)
@@ -269,7 +269,7 @@ static word *find_bare(const words *w, const char *text, word *last)
 }
 
 /* One argument: key=value, or a bare word. */
-static status take(words *w, const char *text, word **last)
+static status take_argument(words *w, const char *text, word **last)
 {
     const char *equals = strchr(text, '='), *value = equals ? equals + 1 : text;
     char name[64];
@@ -311,7 +311,7 @@ status words_parse(const char *verb, int count, char *const *text, words **out)
         w->word[i].key = &table[first + 1 + i].key;
     word *last = NULL;
     for (int i = 0; s == OK && i < count; i++)
-        s = take(w, text[i], &last);
+        s = take_argument(w, text[i], &last);
     for (int i = 0; s == OK && i < rows; i++) {
         word *entry = &w->word[i];
         if (!entry->given && *entry->key->fallback)
@@ -340,7 +340,7 @@ void words_free(words *w)
 /* Asking for a key that the table does not have is an error of the program. */
 static const word *need(const words *w, const char *name)
 {
-    const word *entry = find(w, name);
+    const word *entry = find_word(w, name);
     if (entry) return entry;
     fprintf(stderr, "mosaic: %s has no key \"%s\" in verbs.def\n", w->verb, name);
     abort();

@@ -65,7 +65,7 @@ static int alike(const automaton *a, const int *class, int u, int v)
 
 /* Split the classes once (the class of a state is the least state like it); 1 if any changed.
  * The first round, from one class, compares the letters. */
-static int split(const automaton *a, int *class)
+static int split_classes(const automaton *a, int *class)
 {
     int next[STATES_MOST] = {0}, changed = 0;
     for (int u = 0; u < a->states; u++) {
@@ -85,7 +85,7 @@ void automaton_minimize(const automaton *a, automaton *minimal)
     automaton sorted = *a;
     int class[STATES_MOST] = {0}, number[STATES_MOST], order[STATES_MOST], found = 1;
     sort_edges(&sorted);
-    while (split(&sorted, class))
+    while (split_classes(&sorted, class))
         ;
     /* Breadth first from the start; unreachable classes are never met. */
     for (int u = 0; u < a->states; u++)

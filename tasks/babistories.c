@@ -35,7 +35,7 @@ typedef struct stories {
     ngram *grams;
 } stories;
 
-static int64_t offset(const dataset *d, int64_t index)
+static int64_t chunk_offset(const dataset *d, int64_t index)
 {
     const stories *st = d->state;
     if (d->options.split != SPLIT_TRAIN) return index * st->T;
@@ -49,7 +49,7 @@ static status stories_sample(const dataset *d, int64_t index, sample *s)
     if (index < 0 || (d->samples > 0 && index >= d->samples))
         return fail(ERR_ARG, "babistories: sample %lld: expected 0..%lld", (long long)index,
                     (long long)d->samples - 1);
-    int64_t o = offset(d, index), left = (int64_t)st->corpus.stream.count - 1 - o;
+    int64_t o = chunk_offset(d, index), left = (int64_t)st->corpus.stream.count - 1 - o;
     const uint16_t *ids = st->corpus.stream.v + o;
     s->T = left < st->T ? left : st->T;
     s->index = index;
@@ -66,7 +66,7 @@ typedef struct mean {
     int64_t count;
 } mean;
 
-static void add(mean *m, double value)
+static void add_to_mean(mean *m, double value)
 {
     m->sum += value;
     m->count++;
@@ -78,17 +78,17 @@ static status stories_score(const dataset *d, const sample *s, const prediction 
     const stories *st = d->state;
     const bytes *marks = &st->corpus.callback;
     mean ce = {0}, right = {0}, after_end = {0}, fact[2] = {{0}}, position[BUCKETS] = {{0}};
-    int64_t o = offset(d, s->index);
+    int64_t o = chunk_offset(d, s->index);
     for (int64_t t = 0; t < s->T; t++) {
         const double loss = p->loss[t];
         int bucket = 0;
         for (int64_t at = t; at > 0 && bucket < BUCKETS - 1; at /= 4)
             bucket++;
-        add(&ce, loss);
-        add(&right, p->argmax[t] == s->y[t]);
-        add(&position[bucket], loss);
-        if (s->x[t] == st->corpus.tokenizer->end) add(&after_end, loss);
-        if (marks->count > 0) add(&fact[(int)marks->v[o + t + 1]], loss);
+        add_to_mean(&ce, loss);
+        add_to_mean(&right, p->argmax[t] == s->y[t]);
+        add_to_mean(&position[bucket], loss);
+        if (s->x[t] == st->corpus.tokenizer->end) add_to_mean(&after_end, loss);
+        if (marks->count > 0) add_to_mean(&fact[(int)marks->v[o + t + 1]], loss);
     }
     metrics_add(all, "ce", 0, ce.sum, ce.count);
     metrics_add(all, "token_acc", 1, right.sum, right.count);
@@ -200,8 +200,8 @@ static status write_file(const char *folder, const char *name, const bytes *from
 }
 
 /* The stream of a split as ids and, decoded story by story, as JSON lines. */
-static status write_split(const corpus *c, const char *folder, const char *ids_name,
-                          const char *text_name, text_file *file)
+static status write_stream(const corpus *c, const char *folder, const char *ids_name,
+                           const char *text_name, text_file *file)
 {
     bytes ids = {0}, text = {0}, list = {0};
     status s = token_file_encode(&c->stream, &ids);
@@ -246,8 +246,8 @@ static status stories_write(const struct task *t, const data_options *o, const c
     s = corpus_open(&each, &held_out);
     if (s == OK) s = folder_make(folder);
     if (s == OK) s = write_tokenizer(train.tokenizer, folder, &file[0]);
-    if (s == OK) s = write_split(&train, folder, "train.bin", "traindataset.txt", &file[1]);
-    if (s == OK) s = write_split(&held_out, folder, "val.bin", "valdataset.txt", &file[3]);
+    if (s == OK) s = write_stream(&train, folder, "train.bin", "traindataset.txt", &file[1]);
+    if (s == OK) s = write_stream(&held_out, folder, "val.bin", "valdataset.txt", &file[3]);
     for (int i = 0; s == OK && i < FILES; i++)
         if (file[i].ready) s = text_commit(&file[i]);
     corpus_close(&train);

@@ -268,7 +268,7 @@ static status encode_piece(encoder *e, const char *piece, size_t count, tokens *
     return OK;
 }
 
-static cached *find(encoder *e, const char *piece, size_t count, uint64_t hash)
+static cached *find_cached(encoder *e, const char *piece, size_t count, uint64_t hash)
 {
     for (size_t i = hash & (CACHE_SLOTS - 1);; i = (i + 1) & (CACHE_SLOTS - 1)) {
         cached *c = &e->cache[i];
@@ -293,7 +293,7 @@ status encode(encoder *e, const char *text, size_t count, tokens *out)
             continue;
         }
         uint64_t hash = rng_mix(fnv1a(FNV_OFFSET, piece, n));
-        cached *c = find(e, piece, n, hash);
+        cached *c = find_cached(e, piece, n, hash);
         if (c->bytes > 0) {
             TRY(tokens_put(out, e->known_ids.v + c->ids, c->tokens));
             continue;

@@ -121,7 +121,7 @@ static status add_piece(trainer *t, const char *text, size_t count)
     return bytes_put(&t->text, text, count);
 }
 
-static status collect(trainer *t, bpe_text *texts, void *user, int64_t count)
+static status collect_pieces(trainer *t, bpe_text *texts, void *user, int64_t count)
 {
     splitter *split;
     TRY(split_open(&split));
@@ -191,7 +191,7 @@ static status merge_everywhere(trainer *t, uint32_t left, uint32_t right, uint32
     return OK;
 }
 
-static status learn(trainer *t, bpe *b)
+static status learn_merges(trainer *t, bpe *b)
 {
     TRY(tally_room(&t->pairs, 1));
     for (size_t k = 0; k < t->count; k++)
@@ -215,8 +215,8 @@ status bpe_train(bpe_text *texts, void *user, int64_t count, int32_t vocab, bpe 
         base[i] = (uint16_t)i;
     TRY(bpe_new("builtin", base, vocab, out));
     trainer t = {0};
-    status s = collect(&t, texts, user, count);
-    if (s == OK) s = learn(&t, *out);
+    status s = collect_pieces(&t, texts, user, count);
+    if (s == OK) s = learn_merges(&t, *out);
     free(t.pieces);
     free(t.slot);
     free(t.symbols.v);

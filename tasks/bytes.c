@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
-static status grow(void **v, size_t *room, size_t count, size_t more, size_t size)
+static status grow_array(void **v, size_t *room, size_t count, size_t more, size_t size)
 {
     if (*v && more <= *room - count) return OK;
     size_t want = *room + *room / 2;
@@ -28,7 +28,7 @@ static status grow(void **v, size_t *room, size_t count, size_t more, size_t siz
 status bytes_room(bytes *b, size_t more)
 {
     void *v = b->v;
-    status s = grow(&v, &b->room, b->count, more, 1);
+    status s = grow_array(&v, &b->room, b->count, more, 1);
     b->v = v;
     return s;
 }
@@ -44,7 +44,7 @@ status bytes_put(bytes *b, const void *from, size_t count)
 status tokens_room(tokens *t, size_t more)
 {
     void *v = t->v;
-    status s = grow(&v, &t->room, t->count, more, sizeof *t->v);
+    status s = grow_array(&v, &t->room, t->count, more, sizeof *t->v);
     t->v = v;
     return s;
 }

@@ -219,7 +219,7 @@ typedef struct job {
     char error[512]; /* last_error() belongs to the thread */
 } job;
 
-static status encode_stories(job *j)
+static status encode_range(job *j)
 {
     encoder *e;
     TRY(encoder_open(j->b, &e));
@@ -242,12 +242,12 @@ static status encode_stories(job *j)
 static void *run_job(void *user)
 {
     job *j = user;
-    j->status = encode_stories(j);
+    j->status = encode_range(j);
     if (j->status != OK) snprintf(j->error, sizeof j->error, "%s", last_error());
     return NULL;
 }
 
-static status collect(job *jobs, int count, corpus *out)
+static status collect_jobs(job *jobs, int count, corpus *out)
 {
     size_t total = 0;
     for (int i = 0; i < count; i++) {
@@ -290,7 +290,7 @@ static status encode_source(const source *src, corpus *out)
         else
             run_job(&jobs[i]);
     }
-    s = collect(jobs, threads, out);
+    s = collect_jobs(jobs, threads, out);
 done:
     for (int i = 0; jobs && i < threads; i++) {
         free(jobs[i].reader.text.v);

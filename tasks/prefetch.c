@@ -45,7 +45,7 @@ static int64_t row_index(const prefetch *p, int64_t batch, int64_t row)
     return p->d->samples > 0 && i >= p->d->samples ? -1 : i;
 }
 
-static status fill_rows(const prefetch *p, int64_t batch, slot *s)
+static status draw_rows(const prefetch *p, int64_t batch, slot *s)
 {
     const dataset *d = p->d;
     s->T = 0;
@@ -72,9 +72,9 @@ static status fill_rows(const prefetch *p, int64_t batch, slot *s)
     return OK;
 }
 
-static void fill(const prefetch *p, int64_t batch, slot *s)
+static void fill_slot(const prefetch *p, int64_t batch, slot *s)
 {
-    s->error = fill_rows(p, batch, s);
+    s->error = draw_rows(p, batch, s);
     if (s->error != OK) {
         strncpy(s->message, last_error(), sizeof s->message - 1);
         s->message[sizeof s->message - 1] = 0;
@@ -93,7 +93,7 @@ static void *work(void *argument)
             pthread_cond_wait(&p->released, &p->lock);
         if (p->stop) break;
         pthread_mutex_unlock(&p->lock);
-        fill(p, batch, s);
+        fill_slot(p, batch, s);
         pthread_mutex_lock(&p->lock);
         s->holds = batch;
         pthread_cond_broadcast(&p->filled);
@@ -167,7 +167,7 @@ status prefetch_next(prefetch *p, task_batch *b)
     while (p->threads > 0 && s->holds != p->next)
         pthread_cond_wait(&p->filled, &p->lock);
     pthread_mutex_unlock(&p->lock);
-    if (p->threads == 0) fill(p, p->next, s);
+    if (p->threads == 0) fill_slot(p, p->next, s);
     if (s->error != OK) return fail(s->error, "%s", s->message);
     pthread_mutex_lock(&p->lock);
     p->next++;

@@ -175,7 +175,7 @@ static void regbench_close(dataset *d)
     free(d);
 }
 
-static status open_generated(dataset *d, regbench_state *q)
+static status generate_automata(dataset *d, regbench_state *q)
 {
     const data_options *o = &d->options;
     int train = o->split == SPLIT_TRAIN;
@@ -220,7 +220,7 @@ static status regbench_open(const struct task *t, const data_options *o, dataset
                    .oracle = regbench_oracle,
                    .ngram = regbench_ngram,
                    .close = regbench_close};
-    status s = o->data ? regbench_read(d, q) : open_generated(d, q);
+    status s = o->data ? regbench_read(d, q) : generate_automata(d, q);
     if (o->window > 0 && o->window < d->longest) d->longest = o->window;
     if (s == OK)
         *out = d;

@@ -82,7 +82,7 @@ status regbench_read(dataset *d, regbench_state *q)
     return OK;
 }
 
-static void put_line(FILE *f, const automaton *minimal, const int32_t *ids, int64_t count)
+static void put_sequence(FILE *f, const automaton *minimal, const int32_t *ids, int64_t count)
 {
     uint8_t form[FORM_MOST];
     int size = automaton_form(minimal, form);
@@ -94,7 +94,7 @@ static void put_line(FILE *f, const automaton *minimal, const int32_t *ids, int6
     fputc('\n', f);
 }
 
-static status write_lines(const dataset *d, text_file *file)
+static status write_sequences(const dataset *d, text_file *file)
 {
     /* A file that is copied may hold longer sequences than any that is drawn. */
     int64_t room = d->longest + 1 > REGBENCH_LONGEST ? d->longest + 1 : REGBENCH_LONGEST, count;
@@ -105,7 +105,7 @@ static status write_lines(const dataset *d, text_file *file)
         s = regbench_get(d, i, &a, ids, room, &count);
         if (s != OK) break;
         automaton_minimize(&a, &minimal);
-        put_line(file->f, &minimal, ids, count);
+        put_sequence(file->f, &minimal, ids, count);
         if (ferror(file->f)) s = fail(ERR_FILE, "%s: cannot be written", file->path);
     }
     free(ids);
@@ -125,7 +125,7 @@ status regbench_write(const struct task *t, const data_options *o, const char *o
                        (int)sizeof path)
         s = fail(ERR_FILE, "%.60s...: the path is too long", out);
     if (s == OK) s = text_create(path, &file);
-    if (s == OK) s = write_lines(d, &file);
+    if (s == OK) s = write_sequences(d, &file);
     if (s == OK) s = text_finish(&file);
     if (s == OK) s = text_commit(&file);
     text_abandon(&file);

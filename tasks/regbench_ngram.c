@@ -63,7 +63,7 @@ static void back_off(const counts *k, const double *continued, double context, d
     }
 }
 
-static void chance(const sample *s, double *logits)
+static void chance_letters(const sample *s, double *logits)
 {
     rng r = {rng_fold((uint64_t)s->index, 8)};
     for (int64_t t = 0; t < s->T; t++) {
@@ -81,7 +81,7 @@ status regbench_ngram(const dataset *d, const sample *s, int order, double *logi
     if (order < 0 || order > 3)
         return fail(ERR_ARG, "regbench: n-gram of order %d: expected 0..3", order);
     if (order == 0) {
-        chance(s, logits);
+        chance_letters(s, logits);
         return OK;
     }
     memset(&k, 0, sizeof k);

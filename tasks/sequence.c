@@ -40,7 +40,7 @@ static void solve_sort(const dataset *d, const int32_t *src, int64_t S, int32_t 
     *R = S;
 }
 
-static void draw(rng *r, int64_t L, int32_t *src)
+static void draw_input(rng *r, int64_t L, int32_t *src)
 {
     for (int64_t i = 0; i < L; i++)
         src[i] = (int32_t)rng_below(r, SYMBOLS);
@@ -51,7 +51,7 @@ static void draw(rng *r, int64_t L, int32_t *src)
                                 int32_t *src, int64_t *S, int32_t *trg, int64_t *R)                \
     {                                                                                              \
         (void)own;                                                                                 \
-        draw(r, L, src);                                                                           \
+        draw_input(r, L, src);                                                                     \
         *S = L;                                                                                    \
         solve_##word(d, src, L, trg, R);                                                           \
     }                                                                                              \

@@ -35,7 +35,7 @@ const sequence_rule *sequence_rule_of(const dataset *d)
     return ((const sequence_state *)d->state)->rule;
 }
 
-static int32_t special(const sequence_rule *r, int i)
+static int32_t special_id(const sequence_rule *r, int i)
 {
     return r->symbols + i;
 }
@@ -65,14 +65,14 @@ static void assemble(const sequence_rule *r, int64_t S, int64_t R, sample *s)
     memmove(s->y + first, s->y, (size_t)R * sizeof *s->y);
     for (int64_t t = 0; t < first; t++)
         s->y[t] = IGNORE;
-    s->x[0] = special(r, 0);
+    s->x[0] = special_id(r, 0);
     if (r->form == FORM_LABEL) {
-        s->x[S + 1] = special(r, 2);
+        s->x[S + 1] = special_id(r, 2);
         s->y[S + 1] = IGNORE;
         return;
     }
-    s->y[first + R] = special(r, 2);
-    if (r->form == FORM_PROMPT) s->x[S + 1] = special(r, 1);
+    s->y[first + R] = special_id(r, 2);
+    if (r->form == FORM_PROMPT) s->x[S + 1] = special_id(r, 1);
     memcpy(s->x + first + 1, s->y + first, (size_t)R * sizeof *s->x);
 }
 
@@ -126,7 +126,7 @@ static status sequence_oracle(const dataset *d, const sample *s, double *logits)
         logits[i] = 0;
     for (int64_t i = 0; i <= p.R; i++) {
         if (i == p.R && r->form == FORM_LABEL) break;
-        int32_t answer = i < R ? trg[i] : special(r, 2);
+        int32_t answer = i < R ? trg[i] : special_id(r, 2);
         double *row = logits + (p.first + i) * d->vocab;
         for (int32_t c = 0; c < d->vocab; c++)
             row[c] = c == answer ? 0 : -CERTAIN;
@@ -149,7 +149,7 @@ static void sequence_close(dataset *d)
 
 status sequence_score(const dataset *d, const sample *s, const prediction *p, metrics *all)
 {
-    int32_t eos = special(sequence_rule_of(d), 2);
+    int32_t eos = special_id(sequence_rule_of(d), 2);
     metrics one = {0}, with_eos = {0};
     score_tokens(s, p, eos, &one);
     score_tokens(s, p, -2, &with_eos);
@@ -160,7 +160,7 @@ status sequence_score(const dataset *d, const sample *s, const prediction *p, me
 
 /* --- opening -------------------------------------------------------------------------------- */
 
-static status open_generated(dataset *d, sequence_state *q)
+static status generate_pairs(dataset *d, sequence_state *q)
 {
     const data_options *o = &d->options;
     const sequence_rule *r = q->rule;
@@ -252,14 +252,14 @@ status sequence_open(const struct task *t, const data_options *o, const sequence
     *d = (dataset){.task = t,
                    .options = *o,
                    .vocab = rule->symbols + 4,
-                   .pad = special(rule, 3),
+                   .pad = special_id(rule, 3),
                    .state = q,
                    .sample = sequence_sample,
                    .score = rule->score,
                    .oracle = sequence_oracle,
                    .ngram = sequence_ngram,
                    .close = sequence_close};
-    s = o->data ? open_read(d, q) : open_generated(d, q);
+    s = o->data ? open_read(d, q) : generate_pairs(d, q);
     if (s == OK)
         *out = d;
     else
@@ -270,7 +270,7 @@ status sequence_open(const struct task *t, const data_options *o, const sequence
 /* --- writing -------------------------------------------------------------------------------- */
 
 /* The line of ids and its entry in the index. */
-static void put_line(FILE *text, FILE *index, const int32_t *ids, int64_t count, uint64_t *at)
+static void put_ids(FILE *text, FILE *index, const int32_t *ids, int64_t count, uint64_t *at)
 {
     fwrite(at, sizeof *at, 1, index);
     for (int64_t i = 0; i < count; i++)
@@ -279,7 +279,7 @@ static void put_line(FILE *text, FILE *index, const int32_t *ids, int64_t count,
     *at += 1;
 }
 
-static status write_lines(const dataset *d, int64_t samples, text_file file[4])
+static status write_pairs(const dataset *d, int64_t samples, text_file file[4])
 {
     uint64_t src = 0, trg = 0;
     status s = OK;
@@ -290,8 +290,8 @@ static status write_lines(const dataset *d, int64_t samples, text_file file[4])
         s = d->sample(d, i, &one);
         if (s != OK) break;
         sequence_parts p = sequence_split(d, &one);
-        put_line(file[0].f, file[2].f, p.src, p.S, &src);
-        put_line(file[1].f, file[3].f, p.trg, p.R, &trg);
+        put_ids(file[0].f, file[2].f, p.src, p.S, &src);
+        put_ids(file[1].f, file[3].f, p.trg, p.R, &trg);
         for (int j = 0; j < 4 && s == OK; j++)
             if (ferror(file[j].f)) s = fail(ERR_FILE, "%s: cannot be written", file[j].path);
     }
@@ -316,7 +316,7 @@ status sequence_write(const struct task *t, const data_options *o, const char *o
         else
             s = text_create(path, &file[i]);
     }
-    if (s == OK) s = write_lines(d, d->samples > 0 ? d->samples : WRITE_SAMPLES, file);
+    if (s == OK) s = write_pairs(d, d->samples > 0 ? d->samples : WRITE_SAMPLES, file);
     for (int i = 0; i < 4 && s == OK; i++)
         s = text_finish(&file[i]);
     for (int i = 0; i < 4 && s == OK; i++)

@@ -150,12 +150,6 @@ status lines_ids(const lines *l, int64_t i, int32_t limit, int32_t *ids, int64_t
 
 /* --- shards --------------------------------------------------------------------------------- */
 
-static const char *split_name(int split)
-{
-    int kind = split & ~0xff;
-    return kind == SPLIT_TEST ? "test" : kind == SPLIT_VALIDATION ? "validation" : "train";
-}
-
 void shard_stem(int split, int64_t length, char stem[64])
 {
     if (split == SPLIT_TRAIN)
@@ -183,7 +177,7 @@ static int shard_name(const char *name, int split, shard *s)
     return strcmp(name, expected) == 0;
 }
 
-static int by_number(const void *a, const void *b)
+static int by_shard_number(const void *a, const void *b)
 {
     const shard *x = a, *y = b;
     if (x->number != y->number) return x->number < y->number ? -1 : 1;
@@ -227,12 +221,12 @@ status shards_find(const char *folder, int split, shard **list, int *count)
         *list = NULL;
         return s;
     }
-    qsort(*list, (size_t)*count, sizeof **list, by_number);
+    qsort(*list, (size_t)*count, sizeof **list, by_shard_number);
     return OK;
 }
 
 /* -1 if there is none. */
-static int choose(const shard *list, int count, int split, int64_t length)
+static int nearest_shard(const shard *list, int count, int split, int64_t length)
 {
     int best = -1;
     if (split == SPLIT_TRAIN) return 0;
@@ -249,7 +243,7 @@ static status choose_in(const char *folder, int split, int64_t length, char path
     shard *list;
     int count;
     TRY(shards_find(folder, split, &list, &count));
-    int i = choose(list, count, split, length);
+    int i = nearest_shard(list, count, split, length);
     status s = OK;
     if (i >= 0) {
         if (snprintf(path, PATH_ROOM, "%s/%s", folder, list[i].stem) >= PATH_ROOM)

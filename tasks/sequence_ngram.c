@@ -70,7 +70,7 @@ static void unigram(const sample *s, int32_t V, double *p, double *seen)
     }
 }
 
-static void chance(const dataset *d, const sample *s, double *logits)
+static void chance_symbols(const dataset *d, const sample *s, double *logits)
 {
     const sequence_rule *rule = sequence_rule_of(d);
     rng r = {rng_fold((uint64_t)s->index, (uint64_t)d->task->id)};
@@ -89,7 +89,7 @@ status sequence_ngram(const dataset *d, const sample *s, int order, double *logi
         return fail(ERR_ARG, "%s: no n-gram baseline: its answers do not continue a text",
                     d->task->name);
     if (order == 0) {
-        chance(d, s, logits);
+        chance_symbols(d, s, logits);
         return OK;
     }
     int64_t contexts = order == 3 ? (int64_t)V * V : V;

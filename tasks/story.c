@@ -105,7 +105,7 @@ static void draw_person(rng *r, person *p, const char *taken)
     draw_attributes(&own, p);
 }
 
-static void learn(teller *t, const char *slot, const char *value)
+static void set_slot(teller *t, const char *slot, const char *value)
 {
     t->facts[t->known++] = (fact){slot, value};
 }
@@ -113,17 +113,17 @@ static void learn(teller *t, const char *slot, const char *value)
 static void learn_cast(teller *t)
 {
     const person *h = &t->hero, *f = &t->friend;
-    learn(t, "H", h->name);
-    learn(t, "K", h->kind);
-    learn(t, "T", h->trait);
-    learn(t, "E", h->food);
-    learn(t, "h", h->female ? "she" : "he");
-    learn(t, "hs", h->female ? "her" : "his");
-    learn(t, "F", f->name);
-    learn(t, "K2", f->kind);
-    learn(t, "T2", f->trait);
-    learn(t, "f", f->female ? "she" : "he");
-    learn(t, "fs", f->female ? "her" : "his");
+    set_slot(t, "H", h->name);
+    set_slot(t, "K", h->kind);
+    set_slot(t, "T", h->trait);
+    set_slot(t, "E", h->food);
+    set_slot(t, "h", h->female ? "she" : "he");
+    set_slot(t, "hs", h->female ? "her" : "his");
+    set_slot(t, "F", f->name);
+    set_slot(t, "K2", f->kind);
+    set_slot(t, "T2", f->trait);
+    set_slot(t, "f", f->female ? "she" : "he");
+    set_slot(t, "fs", f->female ? "her" : "his");
 }
 
 static void draw_facts(teller *t)
@@ -131,13 +131,13 @@ static void draw_facts(teller *t)
     rng *r = &t->r;
     const char *helper = pick(r, HELPER);
     int woman = strcmp(helper, "Grandma") == 0 || strcmp(helper, "Aunt June") == 0;
-    learn(t, "G", helper);
-    learn(t, "g", woman ? "she" : "he");
-    learn(t, "P", pick(r, SETTING));
-    learn(t, "D", pick(r, DEST));
-    learn(t, "O", pick(r, OBJECT));
-    learn(t, "C", pick(r, COLOR));
-    learn(t, "A", pick(r, LOOK));
+    set_slot(t, "G", helper);
+    set_slot(t, "g", woman ? "she" : "he");
+    set_slot(t, "P", pick(r, SETTING));
+    set_slot(t, "D", pick(r, DEST));
+    set_slot(t, "O", pick(r, OBJECT));
+    set_slot(t, "C", pick(r, COLOR));
+    set_slot(t, "A", pick(r, LOOK));
     strcpy(t->hidden, pick(r, PREP));
     strcat(t->hidden, " the ");
     if (rng_below(r, 2) == 1) {
@@ -145,11 +145,11 @@ static void draw_facts(teller *t)
         strcat(t->hidden, " ");
     }
     strcat(t->hidden, pick(r, HIDE));
-    learn(t, "Q", t->hidden);
-    learn(t, "N", uniform(r, NUMBER));
-    learn(t, "Z", pick(r, THING));
-    learn(t, "m", pick(r, MORAL));
-    learn(t, "w", pick(r, WEATHER));
+    set_slot(t, "Q", t->hidden);
+    set_slot(t, "N", uniform(r, NUMBER));
+    set_slot(t, "Z", pick(r, THING));
+    set_slot(t, "m", pick(r, MORAL));
+    set_slot(t, "w", pick(r, WEATHER));
 }
 
 /* A fact of this story, or a word drawn for this one use. */
@@ -182,7 +182,7 @@ static char upper(char c)
     return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
 }
 
-static void emit(teller *t, char c)
+static void put_letter(teller *t, char c)
 {
     if (is_letter(c)) {
         if (t->article) {
@@ -206,10 +206,10 @@ static const char *emit_slot(teller *t, const char *at)
         name[n++] = *at++;
     int callback = *at == '!';
     const char *value = slot_value(t, name);
-    emit(t, *value);
+    put_letter(t, *value);
     size_t begin = t->s->bytes - 1;
     for (value++; *value; value++)
-        emit(t, *value);
+        put_letter(t, *value);
     if (callback && t->s->spans < STORY_SPANS) {
         story_span *span = &t->s->span[t->s->spans++];
         *span = (story_span){(uint16_t)begin, (uint16_t)t->s->bytes, ""};
@@ -219,7 +219,7 @@ static const char *emit_slot(teller *t, const char *at)
 }
 
 /* The alternatives that start behind the bracket: move to the chosen one. */
-static const char *choose(teller *t, const char *at)
+static const char *choose_branch(teller *t, const char *at)
 {
     uint64_t count = 1;
     for (const char *c = at; *c != ']'; c++)
@@ -229,7 +229,7 @@ static const char *choose(teller *t, const char *at)
     return at;
 }
 
-static void expand(teller *t, const char *at)
+static void put_template(teller *t, const char *at)
 {
     t->capital = 1;
     t->article = 0;
@@ -238,7 +238,7 @@ static void expand(teller *t, const char *at)
         if (c == '{')
             at = emit_slot(t, at);
         else if (c == '[')
-            at = choose(t, at);
+            at = choose_branch(t, at);
         else if (c == '|')
             at = strchr(at, ']') + 1;
         else if (c == '@')
@@ -246,7 +246,7 @@ static void expand(teller *t, const char *at)
         else if (c == '^')
             t->capital = 1;
         else if (c != ']')
-            emit(t, c);
+            put_letter(t, c);
     }
 }
 
@@ -254,7 +254,7 @@ static void tell(teller *t, wordlist beat)
 {
     uint32_t i = rng_zipf(&t->r, beat.count);
     if (t->s->bytes > 0) put(t->s, ' ');
-    expand(t, beat.word[i]);
+    put_template(t, beat.word[i]);
 }
 
 /* The fillers of one place; none is told twice. */
@@ -268,7 +268,7 @@ static void tell_fillers(teller *t, const int *place, int count, int here)
         while (t->told >> which & 1);
         t->told |= UINT32_C(1) << which;
         put(t->s, ' ');
-        expand(t, FILL.word[which]);
+        put_template(t, FILL.word[which]);
     }
 }
 

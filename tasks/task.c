@@ -40,6 +40,12 @@ status task_find(const char *name, const struct task **t)
                         "a row of tasks.def");
 }
 
+const char *split_name(int split)
+{
+    const int kind = split & ~0xff;
+    return kind == SPLIT_TEST ? "test" : kind == SPLIT_VALIDATION ? "validation" : "train";
+}
+
 data_options data_options_default(void)
 {
     return (data_options){

@@ -15,6 +15,8 @@
 enum { IGNORE = -1 };
 
 enum { SPLIT_TRAIN = 0, SPLIT_VALIDATION = 0x100, SPLIT_TEST = 0x200 };
+/* "train", "validation" or "test" of a split, whatever its shard. */
+const char *split_name(int split);
 
 /* The types of the kinds of options.def. */
 typedef const char *PATH_option, *TEXT_option;

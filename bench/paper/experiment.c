@@ -80,7 +80,7 @@ static status substitute(const reader *r, const char *text, char *out)
 }
 
 /* Split into words at blanks; quotes hold them together and are removed. */
-static status split(const reader *r, const char *text, char **word, int *count)
+static status split_words(const reader *r, const char *text, char **word, int *count)
 {
     *count = 0;
     for (const char *c = text;;) {
@@ -202,7 +202,7 @@ status paper_read(paper **out, const char *path, const char *profile)
         snprintf(head, sizeof head, "%.*s", (int)strcspn(start, " \t"), start);
         if (head[0] == '@' && !for_profile(head, profile)) continue;
         s = substitute(&r, start, full);
-        if (s == OK) s = split(&r, full, word, &count);
+        if (s == OK) s = split_words(&r, full, word, &count);
         if (s == OK && count > 0) s = take_line(&r, word, count);
         free_words(word, count);
     }
@@ -258,7 +258,7 @@ static int choices(const char *word)
     return n;
 }
 
-static char *choose(const char *word, int i)
+static char *item_chosen(const char *word, int i)
 {
     const char *open = strchr(word, '{'), *close = open ? strchr(open, '}') : NULL;
     if (!close) return strdup(word);
@@ -287,15 +287,15 @@ static char *cell_name(const cell *c, const char *prefix, int tests_best)
     return strdup(text);
 }
 
-static char *join(const char *a, const char *b, const char *c)
+static char *join_texts(const char *a, const char *b, const char *c)
 {
     char *out = malloc(strlen(a) + strlen(b) + strlen(c) + 2);
     if (out) sprintf(out, "%s%s%s", a, b, c);
     return out;
 }
 
-static status add_cell(cells *all, const paper *p, const experiment *e, const line *l,
-                       const int *pick, const char *results, int after)
+static status plan_cell(cells *all, const paper *p, const experiment *e, const line *l,
+                        const int *pick, const char *results, int after)
 {
     cell *more = realloc(all->cell, (size_t)(all->count + 1) * sizeof *more);
     if (!more) return fail(ERR_MEMORY, "experiment: out of memory");
@@ -312,7 +312,7 @@ static status add_cell(cells *all, const paper *p, const experiment *e, const li
             keeps = 1;
         else if (strcmp(l->word[i], "best=@") == 0)
             tests_best = 1;
-        else if ((c->word[c->count] = choose(l->word[i], pick[i])))
+        else if ((c->word[c->count] = item_chosen(l->word[i], pick[i])))
             c->count++;
         else
             return fail(ERR_MEMORY, "experiment: out of memory");
@@ -321,9 +321,9 @@ static status add_cell(cells *all, const paper *p, const experiment *e, const li
     c->name = cell_name(c, after >= 0 ? all->cell[after].name : NULL, tests_best);
     char *folder = malloc(strlen(results) + strlen(p->profile) + strlen(e->id) + 4);
     if (folder) sprintf(folder, "%s/%s/%s/", results, p->profile, e->id);
-    if (folder && c->name) c->result = join(folder, c->name, ".h5");
-    if (folder && c->name && keeps) c->checkpoint = join(folder, c->name, ".checkpoint.h5");
-    if (folder && c->name && tests_best) c->best = join(folder, c->name, ".best.h5");
+    if (folder && c->name) c->result = join_texts(folder, c->name, ".h5");
+    if (folder && c->name && keeps) c->checkpoint = join_texts(folder, c->name, ".checkpoint.h5");
+    if (folder && c->name && tests_best) c->best = join_texts(folder, c->name, ".best.h5");
     free(folder);
     if (!c->result || (keeps && !c->checkpoint) || (tests_best && !c->best))
         return fail(ERR_MEMORY, "experiment: out of memory");
@@ -332,12 +332,12 @@ static status add_cell(cells *all, const paper *p, const experiment *e, const li
 }
 
 /* All choices of a line, the last list turning fastest. */
-static status expand(cells *all, const paper *p, const experiment *e, const line *l,
-                     const char *results, int after)
+static status plan_line(cells *all, const paper *p, const experiment *e, const line *l,
+                        const char *results, int after)
 {
     int pick[LINE_WORDS] = {0};
     for (;;) {
-        TRY(add_cell(all, p, e, l, pick, results, after));
+        TRY(plan_cell(all, p, e, l, pick, results, after));
         int i = l->count - 1;
         for (; i > 0; i--) {
             if (++pick[i] < choices(l->word[i])) break;
@@ -366,11 +366,11 @@ status cells_plan(const paper *p, const char *results, const char *const *ids, i
             const line *l = &e->lines[k];
             if (l->kind == LINE_RUN) {
                 first = all->count;
-                TRY(expand(all, p, e, l, results, -1));
+                TRY(plan_line(all, p, e, l, results, -1));
                 last = all->count;
             } else if (l->kind == LINE_THEN) {
                 for (int c = first; c < last; c++)
-                    TRY(expand(all, p, e, l, results, c));
+                    TRY(plan_line(all, p, e, l, results, c));
             }
         }
     }

@@ -137,7 +137,7 @@ static status run_gnuplot(const char *script, const char *to)
 }
 
 /* The pictures of a figure appear whole or not at all. */
-static status draw(const show *s, const char *id)
+static status draw_pictures(const show *s, const char *id)
 {
     static const struct picture {
         const char *extension, *end;
@@ -170,7 +170,7 @@ status show_figure(const show *s, const experiment *e, const line *l)
         add_script(&script, s, e, l, series, n);
         done = show_write(s, l->word[0], "tsv", data.text);
         if (done == OK) done = show_write(s, l->word[0], "gp", script.text);
-        if (done == OK) done = draw(s, l->word[0]);
+        if (done == OK) done = draw_pictures(s, l->word[0]);
         if (done == OK) page_figure(s->page, s, l->word[0], line_value(l, "title", e->title));
     } else if (done == OK) {
         page_note(s->page, "A figure has no data yet: its cells were not run.");

@@ -329,7 +329,7 @@ void pivot_free(pivot *p)
     *p = (pivot){0};
 }
 
-static int by_number(const void *a, const void *b)
+static int by_key_number(const void *a, const void *b)
 {
     const double x = (*(const key *const *)a)->part[0].number;
     const double y = (*(const key *const *)b)->part[0].number;
@@ -348,6 +348,6 @@ int pivot_keys(const pivot *p, int of_rows, const key **keys, int room)
         numbers &= k->count == 1 && !isnan(k->part[0].number);
         keys[count++] = k;
     }
-    if (numbers && count > 1) qsort(keys, (size_t)count, sizeof *keys, by_number);
+    if (numbers && count > 1) qsort(keys, (size_t)count, sizeof *keys, by_key_number);
     return count;
 }

@@ -95,7 +95,7 @@ static void escape_tex(char *out, size_t size, const char *in)
     out[n] = '\0';
 }
 
-static void add_cell(buffer *b, const form *f, const char *text, int first)
+static void add_text(buffer *b, const form *f, const char *text, int first)
 {
     char tex[400];
     escape_tex(tex, sizeof tex, text);
@@ -108,10 +108,10 @@ static void add_body(buffer *b, const form *f, const pivot *p, const line *l, co
     const key *rows[MAX_KEYS], *cols[MAX_KEYS];
     int nr = pivot_keys(p, 1, rows, MAX_KEYS), nc = pivot_keys(p, 0, cols, MAX_KEYS);
     char text[200];
-    add_cell(b, f, corner, 1);
+    add_text(b, f, corner, 1);
     for (int j = 0; j < nc; j++) {
         line_label(l, cols[j], text, sizeof text);
-        add_cell(b, f, text, 0);
+        add_text(b, f, text, 0);
     }
     buffer_add(b, "%s", f->end);
     if (*f->rule) {
@@ -122,11 +122,11 @@ static void add_body(buffer *b, const form *f, const pivot *p, const line *l, co
     }
     for (int i = 0; i < nr; i++) {
         line_label(l, rows[i], text, sizeof text);
-        add_cell(b, f, text, 1);
+        add_text(b, f, text, 1);
         for (int j = 0; j < nc; j++) {
             format_point(text, sizeof text, line_value(l, "format", "%.3f"),
                          pivot_find(p, rows[i], cols[j]));
-            add_cell(b, f, text, 0);
+            add_text(b, f, text, 0);
         }
         buffer_add(b, "%s", f->end);
     }

@@ -11,7 +11,7 @@
 
 #include "results.h"
 
-static status append_rows(results *r, const stored *f)
+static status merge_rows(results *r, const stored *f)
 {
     double *samples = NULL;
     int64_t sample_rows = 0, width = 0;
@@ -42,7 +42,7 @@ status results_merge(const char *const *paths, int64_t count, const char *out, c
     for (int64_t i = 0; s == OK && i < count; i++) {
         stored *f;
         s = stored_open(paths[i], &f);
-        if (s == OK) s = append_rows(r, f);
+        if (s == OK) s = merge_rows(r, f);
         if (s == OK) s = results_source(r, f, i);
         stored_close(f);
     }
@@ -70,7 +70,7 @@ static status add_path(paths *p, const char *path)
 }
 
 /* The .h5 files of a folder in name order, or the file itself. */
-static status collect(paths *p, const char *path)
+static status collect_paths(paths *p, const char *path)
 {
     struct stat st;
     if (stat(path, &st) != 0)
@@ -102,7 +102,7 @@ int verb_merge(const words *w)
     if (!word_given(w, "file") || !word_given(w, "out"))
         return usage_error("merge: expected file=HDF5 files or folders, and out=FILE");
     for (int64_t i = 0; s == OK && i < word_count(w, "file"); i++)
-        s = collect(&p, word_text_at(w, "file", i));
+        s = collect_paths(&p, word_text_at(w, "file", i));
     if (s == OK && p.count == 0) s = fail(ERR_FILE, "merge: no .h5 file among what was named");
     if (s == OK) s = results_merge((const char *const *)p.path, p.count, word_text(w, "out"), w);
     for (int64_t i = 0; i < p.count; i++)

@@ -56,7 +56,7 @@ void selftest_experiment(selftest *t)
 }
 
 /* The point where row and col have these data. */
-static const point *find(const pivot *p, const char *row, const char *col)
+static const point *find_point(const pivot *p, const char *row, const char *col)
 {
     char text[200];
     for (int i = 0; i < p->count; i++) {
@@ -79,10 +79,10 @@ void selftest_pivot(selftest *t)
     pivot p;
     const key *keys[8];
     EXPECT(pivot_make(&p, &s, "metric:ce", "method", "layers", "value") == OK);
-    const point *at = find(&p, "softmax", "12");
+    const point *at = find_point(&p, "softmax", "12");
     EXPECT(at && at->n == 2 && at->value == 3 && pivot_find(&p, &at->row, &at->col) == at);
     if (at) EXPECT_NEAR(at->sd, sqrt(2), 1e-15);
-    EXPECT(find(&p, "softmax", "2") == NULL);
+    EXPECT(find_point(&p, "softmax", "2") == NULL);
     EXPECT(pivot_keys(&p, 0, keys, 8) == 2 && keys[0]->part[0].number == 2);
     EXPECT(pivot_keys(&p, 1, keys, 8) == 2 && strcmp(keys[0]->part[0].name, "softmax") == 0);
     pivot_free(&p);

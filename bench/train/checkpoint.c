@@ -16,7 +16,7 @@ static const struct part {
 } parts[] = {{"params", SLOT_VALUE}, {"moment1", SLOT_MOMENT1}, {"moment2", SLOT_MOMENT2}};
 enum { PARTS = sizeof parts / sizeof *parts };
 
-static status grow(void **rows, int64_t count, size_t size)
+static status grow_rows(void **rows, int64_t count, size_t size)
 {
     if (count & (count - 1)) return OK; /* room for the next power of two is there */
     void *more = realloc(*rows, (size_t)(count ? 2 * count : 1) * size);
@@ -28,7 +28,7 @@ static status grow(void **rows, int64_t count, size_t size)
 status checkpoint_log_train(checkpoint *c, const train_row *row)
 {
     void *rows = c->train;
-    TRY(grow(&rows, c->trains, sizeof *row));
+    TRY(grow_rows(&rows, c->trains, sizeof *row));
     c->train = rows;
     c->train[c->trains++] = *row;
     return OK;
@@ -37,7 +37,7 @@ status checkpoint_log_train(checkpoint *c, const train_row *row)
 status checkpoint_log_eval(checkpoint *c, const eval_row *row)
 {
     void *rows = c->eval;
-    TRY(grow(&rows, c->evals, sizeof *row));
+    TRY(grow_rows(&rows, c->evals, sizeof *row));
     c->eval = rows;
     c->eval[c->evals++] = *row;
     return OK;

@@ -8,7 +8,7 @@
 #include "recipe.h"
 #include "sequence_file.h"
 
-static status write_split(const words *w, const struct task *t, const char *split)
+static status write_shards(const words *w, const struct task *t, const char *split)
 {
     data_options o = data_options_default();
     data_words(w, 0, &o);
@@ -47,7 +47,7 @@ static status write_data(const words *w)
     TRY(check_lengths(w));
     int64_t count = t->validation_only ? 1 : word_count(w, "split");
     for (int64_t i = 0; i < count; i++)
-        TRY(write_split(w, t, word_text_at(w, "split", i)));
+        TRY(write_shards(w, t, word_text_at(w, "split", i)));
     return OK;
 }
 

@@ -241,11 +241,6 @@ status evaluate(const predictor *p, const dataset *d, evaluation *how, metrics *
     return s;
 }
 
-static const char *split_name(int split)
-{
-    return split >= SPLIT_TEST ? "test" : split >= SPLIT_VALIDATION ? "validation" : "train";
-}
-
 status evaluate_rows(const predictor *p, const dataset *d, const evaluation *e, const metrics *all,
                      eval_sink *sink, void *user)
 {
