@@ -40,7 +40,7 @@ const char *method_name(int i)
     return i >= 0 && i < METHODS ? table[i].name : NULL;
 }
 
-static void fill(method *m, const entry *e, const char *name, double alpha, int64_t k)
+static void method_from(method *m, const entry *e, const char *name, double alpha, int64_t k)
 {
     *m = (method){.op = e->op, .p = params_default()};
     snprintf(m->name, sizeof m->name, "%s", name);
@@ -73,7 +73,7 @@ status method_find(const char *name, method *m)
     int uniform;
     for (int i = 0; i < METHODS; i++) {
         if (strcmp(name, table[i].name) == 0) {
-            fill(m, &table[i], name, table[i].alpha, table[i].k);
+            method_from(m, &table[i], name, table[i].alpha, table[i].k);
             return OK;
         }
         names[i] = table[i].name;
@@ -87,12 +87,12 @@ status method_find(const char *name, method *m)
                         "method \"%s\": expected entmax:<alpha> with a number or a "
                         "fraction above 1, such as entmax:1.25 or entmax:5/4",
                         name);
-        fill(m, &family_entmax, name, alpha, 0);
+        method_from(m, &family_entmax, name, alpha, 0);
         snprintf(m->label, sizeof m->label, "%s-entmax", name + 7);
         return OK;
     }
     if (parse_top(name, &k, &uniform)) {
-        fill(m, uniform ? &family_uniform : &family_softmax, name, 1, k);
+        method_from(m, uniform ? &family_uniform : &family_softmax, name, 1, k);
         snprintf(m->label, sizeof m->label, "top-%lld %s", (long long)k,
                  uniform ? "uniform" : "softmax");
         return OK;

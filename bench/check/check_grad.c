@@ -177,7 +177,7 @@ status differences_check(call *f, call *g, uint64_t seed, law_row *emit, void *u
 }
 
 /* Inputs at which the operation is smooth: cosines, moderate bandwidths. */
-static status fill(call *f, uint64_t seed)
+static status smooth_inputs(call *f, uint64_t seed)
 {
     static const double betas[] = {0.5, 1, 1.5, 2, 2.718281828459045, 4};
     double *beta = call_in(f, "beta");
@@ -209,7 +209,7 @@ status check_grad(check *k)
     status t = call_create(&f, k->at.op, k->at.impl, &d, &k->at.v.p, F64);
     if (t == OK) t = call_create(&g, grad, impl_reference(grad->id), &d, &k->at.v.p, F64);
     if (t == OK) f->a.transform = g->a.transform = k->at.v.transform;
-    if (t == OK) t = fill(f, k->at.seed);
+    if (t == OK) t = smooth_inputs(f, k->at.seed);
     if (t == OK) t = differences_check(f, g, k->at.seed, difference_reported, k);
     call_destroy(f);
     call_destroy(g);

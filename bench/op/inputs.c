@@ -342,7 +342,7 @@ static void repeat(void *to, const void *from, size_t count, size_t part)
 }
 
 /* Copy the inputs of the small call into the large one. */
-static void spread(call *c, const call *small, char letter)
+static void repeat_problem(call *c, const call *small, char letter)
 {
     for (int i = 0; i < c->sig.inputs; i++) {
         const size_t size = host_size(&c->sig.in[i]);
@@ -370,7 +370,7 @@ status inputs_fill(call *c, const char *family, double beta, uint64_t seed)
     TRY(call_beside(&small, c, c->op, impl_reference(c->op->id), &d));
     status s = fill_all(small, family, beta, seed);
     if (s == OK) {
-        spread(c, small, letter);
+        repeat_problem(c, small, letter);
         c->distinct = op_repeats(c->op) ? *lead : 0;
     }
     call_destroy(small);
