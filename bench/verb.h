@@ -89,6 +89,10 @@ const char *list_name(const char *list, int i);
 /* Run a verb from its words; returns its exit code. */
 int verb_dispatch(const char *verb, int count, char *const *text);
 
+/* What a number is made with, as stored in results: "name\tvalue" lines of build, machine and
+ * device (info.c); NULL without memory. Caller frees. */
+char *provenance_text(void);
+
 /* Print "mosaic VERB: ..." as one line on stderr and return EXIT_USAGE. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))

@@ -15,7 +15,7 @@ typedef struct results results;
 
 /* Start a file; nothing is visible until results_close. path "" or NULL: *r = NULL, and every
  * call below accepts NULL and does nothing. The words go into the provenance, with the build and
- * the machine (see provenance.c). */
+ * the machine (provenance_text of verb.h). */
 status results_create(results **r, const char *path, const words *w);
 status results_append(results *r, table t, const void *row);
 /* Raw samples (seconds) of the time row appended last. */
@@ -45,9 +45,6 @@ status stored_samples(const stored *f, double **samples, int64_t *rows, int64_t 
 status results_source(results *r, const stored *f, int64_t i);
 /* All tables and samples of `count` files, in order, in one file (merge.c). */
 status results_merge(const char *const *paths, int64_t count, const char *out, const words *w);
-
-/* Provenance as "name\tvalue" lines for `mosaic info`. Caller frees. */
-char *provenance_text(void);
 
 /* Print a row as TSV on stdout (print.c); header first when `header`. */
 void results_print(table t, const void *row, int header);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * provenance.c — what a number was made with: commit, compiler, flags, machine, device.
+ * info.c — verb info: what a number was made with: commit, compiler, flags, machine, device.
  * MOSAIC_COMMIT in the environment names the commit where the tree has no history (an exported
  * copy); otherwise the build recorded it. SOURCE_DATE_EPOCH, if set, is the date.
  */
@@ -12,7 +12,7 @@
 
 #include "backends.h"
 #include "buffer.h"
-#include "results.h"
+#include "verb.h"
 #include "version.h"
 
 #if defined(__GNUC__)
