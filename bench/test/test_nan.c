@@ -210,12 +210,7 @@ void selftest_nan_golden(selftest *t)
     static const char *const of_model[] = {"logits",
                                            "loss",
                                            "grads/emb.weight",
-                                           "grads/blocks.1.pmem.pmem.M_v0",
                                            "params/ln_out.weight",
-                                           "block0_contextual/input",
-                                           "block0_contextual/keys",
-                                           "block0_contextual/values",
-                                           "block0_contextual/cosines",
                                            "block0_contextual/weights",
                                            "block0_contextual/output",
                                            "block0_persistent_output",
@@ -232,7 +227,7 @@ void selftest_nan_golden(selftest *t)
         expect_nan_seen(t, path, of_model[i], 0);
     EXPECT(golden_file(path, count_failed, &failed) == OK && failed == 0);
     path = copy_of(t, "transforms.h5");
-    for (int r = 1; r < 5; r++) { /* row 0 has no keys */
+    for (int r = 1; r < 4; r++) { /* row 0 has no keys */
         for (size_t i = 0; i < sizeof by_row / sizeof *by_row; i++)
             expect_nan_seen(t, path, by_row[i], 33 * r);
         for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
