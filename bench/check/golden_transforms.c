@@ -85,7 +85,7 @@ static status read_group(hid_t where, group *g)
     return OK;
 }
 
-static status run_reference(group *g)
+static status run_group(group *g)
 {
     for (int64_t i = 0; i < g->R * g->N; i++)
         g->q[i] = g->dq[i] = NAN;
@@ -175,7 +175,7 @@ static void compare_choice(const group *g, int64_t r, double *weights, double *g
     free(sorted);
 }
 
-static void compare(const group *g, golden_row *emit, void *user)
+static void compare_group(const group *g, golden_row *emit, void *user)
 {
     static const char *const parts[] = {"weights", "grad_cosines", "grad_beta"};
     double error[3] = {0, 0, 0}, tied[2] = {0, 0};
@@ -223,8 +223,8 @@ static status check_group(hid_t file, const char *path, const char *name, golden
     hid_t where = H5Gopen2(file, name, H5P_DEFAULT);
     if (where < 0) return fail(ERR_DATA, "%s: /%s: expected a group", path, name);
     status s = read_group(where, &g);
-    if (s == OK) s = run_reference(&g);
-    if (s == OK) compare(&g, emit, user);
+    if (s == OK) s = run_group(&g);
+    if (s == OK) compare_group(&g, emit, user);
     free_group(&g);
     H5Gclose(where);
     return s;

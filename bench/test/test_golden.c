@@ -39,7 +39,7 @@ static int copy(const char *path, long most)
     return good;
 }
 
-static void expect_refused(selftest *t, const char *path, const char *word)
+static void expect_file_refused(selftest *t, const char *path, const char *word)
 {
     int rows[2] = {0, 0};
     EXPECT(golden_model(path, count_row, rows) != OK);
@@ -86,18 +86,18 @@ void selftest_golden_damage(selftest *t)
     for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
         EXPECT(copy(path, 1 << 30));
         replace(path, damage[i].name, damage[i].count);
-        expect_refused(t, path, damage[i].word);
+        expect_file_refused(t, path, damage[i].word);
     }
     hid_t h = -1;
     EXPECT(copy(path, 1 << 30) && (h = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT)) >= 0);
     H5Adelete(h, "method");
     H5Fclose(h);
-    expect_refused(t, path, "method");
+    expect_file_refused(t, path, "method");
     for (long bytes = 0; bytes < 100000; bytes += 33333) {
         EXPECT(copy(path, bytes));
-        expect_refused(t, path, "HDF5");
+        expect_file_refused(t, path, "HDF5");
     }
     unlink(path);
-    expect_refused(t, path, "HDF5");
-    expect_refused(t, MOSAIC_SOURCE_DIR "/reference/golden/transforms.h5", "attribute");
+    expect_file_refused(t, path, "HDF5");
+    expect_file_refused(t, MOSAIC_SOURCE_DIR "/reference/golden/transforms.h5", "attribute");
 }

@@ -11,7 +11,7 @@
 #include "rng.h"
 
 /* Score three logits at each of at most three positions. */
-static void score_logits(const sample *s, double *logits, int32_t skip_target, metrics *all)
+static void score_three(const sample *s, double *logits, int32_t skip_target, metrics *all)
 {
     double loss[3];
     int32_t argmax[3];
@@ -48,23 +48,23 @@ void selftest_metrics(selftest *t)
     double logits[9] = {0, 5, 0, 9, 0, 0, 0, 0, 9}, wrong[3] = {NAN, 9, 0};
     sample a = {.T = 3, .x = x, .y = y}, b = {.T = 3, .x = x, .y = z};
     metrics all = {0}, part = {0}, nan = {0};
-    score_logits(&a, (double[9]){9, 0, 0}, -2, &all);
-    score_logits(&b, logits, 2, &part);
+    score_three(&a, (double[9]){9, 0, 0}, -2, &all);
+    score_three(&b, logits, 2, &part);
     metrics_merge(&all, &part);
     EXPECT_NEAR(probe_mean(&all, "token_acc"), 2.0 / 3, 1e-15);
     EXPECT(probe_mean(&all, "exact") == 0.5 && all.count == 3);
     EXPECT(metrics_find(&all, "ce", 0)->count == 4);
-    score_logits(&a, (double[9]){wrong[0], wrong[1], wrong[2]}, -2, &nan);
+    score_three(&a, (double[9]){wrong[0], wrong[1], wrong[2]}, -2, &nan);
     EXPECT(probe_mean(&nan, "token_acc") == 0 && isnan(probe_mean(&nan, "ce")));
 
     metrics late = {0};
-    score_logits(&a, (double[9]){0, 9, NAN}, -2, &late);
+    score_three(&a, (double[9]){0, 9, NAN}, -2, &late);
     EXPECT(probe_mean(&late, "token_acc") == 0 && probe_mean(&late, "exact") == 0);
 
     /* A uniform model has CE = ln V. */
     double flat[9] = {0};
     metrics uniform = {0};
-    score_logits(&b, flat, -2, &uniform);
+    score_three(&b, flat, -2, &uniform);
     EXPECT_NEAR(probe_mean(&uniform, "ce"), log(3), 1e-15);
 }
 
@@ -103,7 +103,7 @@ static int64_t scattered(void *user, int64_t batch, int64_t row)
 }
 
 /* Hash of all batches from the fourth on; 0 if something about them is wrong. */
-static uint64_t read_all(selftest *t, dataset *d, int threads)
+static uint64_t hash_batches(selftest *t, dataset *d, int threads)
 {
     prefetch *p;
     task_batch b;
@@ -141,8 +141,8 @@ void selftest_prefetch(selftest *t)
     task_batch b;
     EXPECT(dataset_open("mqmtar", &o, &d) == OK);
     if (!d) return;
-    uint64_t alone = read_all(t, d, 0);
-    EXPECT(alone != 0 && alone == read_all(t, d, 1) && alone == read_all(t, d, 3));
+    uint64_t alone = hash_batches(t, d, 0);
+    EXPECT(alone != 0 && alone == hash_batches(t, d, 1) && alone == hash_batches(t, d, 3));
     /* Closing early, with workers waiting for room. */
     EXPECT(prefetch_open(d, ROWS, 0, 0, 3, NULL, NULL, &p) == OK);
     EXPECT(prefetch_next(p, &b) == OK && b.B == ROWS);
