@@ -55,7 +55,7 @@ static status train_line(const char *line, checkpoint *c)
     words *w = train_words("%s", line);
     if (!w) return ERR_ARG;
     recipe r = recipe_cell(w, 0, 0, 0);
-    status s = train(&r, c, NULL, NULL);
+    status s = train(&r, &mosaic_ref, c, NULL, NULL);
     words_free(w);
     return s;
 }

@@ -103,11 +103,10 @@ static status with_model(evaluator *e, const recipe *r, const checkpoint *c, con
     mosaic_config config;
     const char *where = word_text(e->w, "backend");
     const char *task = word_text(e->w, "task");
-    e->task = *task ? task : word_text(r->w, "task");
-    e->options = data_options_default();
-    data_words(r->w, 0, &e->options);
+    e->task = *task ? task : r->task;
+    e->options = r->data;
     data_words(e->w, 1, &e->options);
-    TRY(model_find(*where ? where : word_text(r->w, "backend"), &e->p.on));
+    TRY(model_find(*where ? where : r->backend, &e->p.on));
     TRY(recipe_config(r, c->vocab, c->longest, &config));
     TRY(e->p.on->create(&e->p.m, &config, NULL));
     TRY(checkpoint_tensors(path, e->p.on, e->p.m, 0));

@@ -12,12 +12,12 @@
 #include "rng.h"
 
 /* What decides the numbers of a run. Where files lie is no part of its identity: what is in them is
- * compared by hash. */
+ * compared by hash; nor where it is computed: a run may go on elsewhere. */
 static const struct row {
     const char *name;
     int identity;
 } keys[] = {
-    {"task", 1},   {"method", 1},  {"arch", 1},     {"backend", 1},  {"width", 1}, {"heads", 1},
+    {"task", 1},   {"method", 1},  {"arch", 1},     {"backend", 0},  {"width", 1}, {"heads", 1},
     {"layers", 1}, {"slots", 1},   {"batch", 1},    {"seed", 1},     {"lr", 1},    {"lr_min", 1},
     {"warmup", 1}, {"horizon", 1}, {"schedule", 1}, {"beta1", 1},    {"beta2", 1}, {"decay", 1},
     {"clip", 1},   {"dropout", 1}, {"length", 1},   {"switches", 1},
@@ -26,11 +26,54 @@ static const struct row {
 #undef OPTION
 };
 
+/* A text that may be missing. */
+static const char *text_or_null(const words *w, const char *name)
+{
+    const char *text = word_text(w, name);
+    return *text ? text : NULL;
+}
+
+static optimizer adam_of(const words *w)
+{
+    return (optimizer){.lr = word_real(w, "lr"),
+                       .beta1 = word_real(w, "beta1"),
+                       .beta2 = word_real(w, "beta2"),
+                       .eps = 1e-8,
+                       .decay = word_real(w, "decay"),
+                       .clip = word_real(w, "clip")};
+}
+
 recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k)
 {
-    recipe r = {w, word_text_at(w, "method", i), word_int_at(w, "layers", j),
-                word_int_at(w, "seed", k), word_int(w, "horizon")};
-    if (r.horizon == 0) r.horizon = word_int(w, "steps");
+    recipe r = {
+        .w = w,
+        .task = word_text(w, "task"),
+        .method = word_text_at(w, "method", i),
+        .backend = word_text(w, "backend"),
+        .checkpoint = text_or_null(w, "checkpoint"),
+        .best = text_or_null(w, "best"),
+        .layers = word_int_at(w, "layers", j),
+        .seed = word_int_at(w, "seed", k),
+        .batch = word_int(w, "batch"),
+        .steps = word_int(w, "steps"),
+        .log_every = word_int(w, "log_every"),
+        .save_every = word_int(w, "save_every"),
+        .eval_every = word_int(w, "eval_every"),
+        .eval_samples = word_int(w, "eval_samples"),
+        .tests = word_count(w, "test_length"),
+        .test_samples = word_int(w, "test_samples"),
+        .greedy = (int)word_int(w, "greedy"),
+        .threads = (int)word_int(w, "threads"),
+        .adam = adam_of(w),
+        .lr_min = word_real(w, "lr_min"),
+        .warmup = word_int(w, "warmup"),
+        .horizon = word_int(w, "horizon"),
+        .regbench = strcmp(word_text(w, "schedule"), "regbench") == 0,
+        .data = data_options_default(),
+    };
+    if (r.horizon == 0) r.horizon = r.steps;
+    data_words(w, 0, &r.data);
+    r.data.length = word_int(w, "length");
     return r;
 }
 
@@ -103,35 +146,31 @@ status recipe_config(const recipe *r, int64_t vocab, int64_t longest, mosaic_con
 
 status recipe_check(const recipe *r)
 {
-    if (word_int(r->w, "save_every") > 0 && *word_text(r->w, "checkpoint") == '\0')
+    if (r->save_every > 0 && !r->checkpoint)
         return fail(ERR_ARG, "save_every: expected checkpoint=FILE to save to");
     method found;
     return method_find(r->method, &found);
 }
 
+status recipe_test(const recipe *r, int64_t i, data_options *o)
+{
+    *o = r->data;
+    o->length = word_int_at(r->w, "test_length", i);
+    o->samples = r->test_samples;
+    return split_find("test", o->length, &o->split);
+}
+
 optimizer recipe_optimizer(const recipe *r, int64_t step)
 {
-    double lr = word_real(r->w, "lr");
-    int64_t warmup = word_int(r->w, "warmup");
-    int cosine = strcmp(word_text(r->w, "schedule"), "cosine") == 0;
-    return (optimizer){
-        .lr = cosine ? schedule_cosine(step, lr, word_real(r->w, "lr_min"), warmup, r->horizon)
-                     : schedule_regbench(step, lr, warmup, r->horizon),
-        .beta1 = word_real(r->w, "beta1"),
-        .beta2 = word_real(r->w, "beta2"),
-        .eps = 1e-8,
-        .decay = word_real(r->w, "decay"),
-        .clip = word_real(r->w, "clip"),
-    };
+    optimizer o = r->adam;
+    o.lr = r->regbench ? schedule_regbench(step, o.lr, r->warmup, r->horizon)
+                       : schedule_cosine(step, o.lr, r->lr_min, r->warmup, r->horizon);
+    return o;
 }
 
 /* A word as the value of an option, by its kind. */
-static const char *PATH_word(const words *w, const char *name)
-{
-    const char *text = word_text(w, name);
-    return *text ? text : NULL;
-}
-#define TEXT_word PATH_word
+#define PATH_word text_or_null
+#define TEXT_word text_or_null
 #define INT_word word_int
 #define REAL_word word_real
 #define FLAG_word (int)word_int

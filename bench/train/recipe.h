@@ -11,12 +11,22 @@
 #include "task.h"
 #include "verb.h"
 
-/* One cell of the lists method x layers x seed of the words of train. */
+/* One cell of the lists method x layers x seed of the words of train, read once. The texts belong
+ * to the words. */
 typedef struct recipe {
-    const words *w;
-    const char *method;
-    int64_t layers, seed;
-    int64_t horizon; /* of the schedule, resolved */
+    const words *w; /* the line, for what is stored as text */
+    const char *task, *method, *backend;
+    const char *checkpoint, *best; /* NULL: none */
+    int64_t layers, seed, batch, steps;
+    int64_t log_every, save_every; /* save_every, eval_every 0: only at the end     */
+    int64_t eval_every, eval_samples;
+    int64_t tests, test_samples; /* lengths to test at: recipe_test               */
+    int greedy, threads;
+    optimizer adam; /* lr: the peak                                  */
+    double lr_min;
+    int64_t warmup, horizon; /* of the schedule, resolved                     */
+    int regbench;            /* its schedule; else the cosine                 */
+    data_options data;       /* of training                                   */
 } recipe;
 
 /* The cell of the i-th method, j-th depth and k-th seed. */
@@ -27,8 +37,8 @@ const char *recipe_key(int i);
 /* Value of such a key in the one spelling that is compared and stored. */
 enum { RECIPE_TEXT = 4096 };
 void recipe_value(const recipe *r, const char *name, char text[RECIPE_TEXT]);
-/* OK if `old` (of a checkpoint) and `r` describe the same run, but for where its files lie; else
- * ERR_ARG naming the key. */
+/* OK if `old` (of a checkpoint) and `r` describe the same run, but for where its files lie and
+ * where it is computed; else ERR_ARG naming the key. */
 status recipe_same(const recipe *r, const recipe *old);
 
 /* The model for data of this vocabulary, trained on sequences of at most `longest`. */
@@ -36,6 +46,8 @@ status recipe_config(const recipe *r, int64_t vocab, int64_t longest, mosaic_con
 /* The optimiser at a 0-based step. */
 optimizer recipe_optimizer(const recipe *r, int64_t step);
 status recipe_check(const recipe *r);
+/* What the i-th test is made of. */
+status recipe_test(const recipe *r, int64_t i, data_options *o);
 
 /* The data keys that train, eval and data share. given: only those the user typed. */
 void data_words(const words *w, int given, data_options *o);

@@ -28,7 +28,7 @@ typedef struct trainer {
     const model *on;
     struct mosaic *m;
     mosaic_config config;
-    dataset *data, *validation;
+    dataset *data, *validation, **tests;
     int64_t longest; /* positions of any sample that the model will see */
     prefetch *queue;
     checkpoint *c;
@@ -53,7 +53,7 @@ static void interrupt(int number)
 static int64_t row_sample(void *user, int64_t number, int64_t row)
 {
     const trainer *t = user;
-    int64_t B = word_int(t->r->w, "batch"), n = t->data->samples;
+    int64_t B = t->r->batch, n = t->data->samples;
     if (n == 0) return (t->r->seed << 40) + number * B + row;
     int64_t batches = (n + B - 1) / B, epoch = number / batches;
     int64_t place = number % batches * B + row;
@@ -97,44 +97,26 @@ static status evaluate_on(trainer *t, const dataset *d, int64_t samples, int gre
     return OK;
 }
 
-static status save(const trainer *t, const char *key)
+/* Write the checkpoint to a path of the recipe. */
+static status save(const trainer *t, const char *path)
 {
-    const char *path = word_text(t->r->w, key);
-    return *path ? checkpoint_write(path, t->c, t->r, t->on, t->m) : OK;
+    return path ? checkpoint_write(path, t->c, t->r, t->on, t->m) : OK;
 }
 
 static status validate(trainer *t)
 {
     double ce;
-    TRY(evaluate_on(t, t->validation, word_int(t->r->w, "eval_samples"), 0, &ce));
+    TRY(evaluate_on(t, t->validation, t->r->eval_samples, 0, &ce));
     if (!(ce < t->c->best)) return OK;
     t->c->best = ce;
-    return save(t, "best");
+    return save(t, t->r->best);
 }
 
-/* The i-th test set, as the words of the run ask for it. */
-static status open_test(const trainer *t, int64_t i, dataset **d)
-{
-    const words *w = t->r->w;
-    data_options o = t->data->options;
-    o.length = word_int_at(w, "test_length", i);
-    o.samples = word_int(w, "test_samples");
-    TRY(split_find("test", o.length, &o.split));
-    return dataset_open(word_text(w, "task"), &o, d);
-}
-
-/* A shard for each test length. */
 static status test_shards(trainer *t)
 {
-    const words *w = t->r->w;
-    for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
-        dataset *d;
-        double ce;
-        TRY(open_test(t, i, &d));
-        status s = evaluate_on(t, d, 0, (int)word_int(w, "greedy"), &ce);
-        dataset_close(d);
-        TRY(s);
-    }
+    double ce;
+    for (int64_t i = 0; i < t->r->tests; i++)
+        TRY(evaluate_on(t, t->tests[i], 0, t->r->greedy, &ce));
     return OK;
 }
 
@@ -142,11 +124,11 @@ static status test_shards(trainer *t)
  * them (RegBench's protocol), else with the last. */
 static status test(trainer *t)
 {
-    const char *path = word_text(t->r->w, "best");
+    const char *path = t->r->best;
     struct mosaic *last = t->m, *best = NULL;
     checkpoint was = {0};
     words *w = NULL;
-    if (*path == '\0' || word_count(t->r->w, "test_length") == 0) return test_shards(t);
+    if (!path || t->r->tests == 0) return test_shards(t);
     status s = t->on->create(&best, &t->config, NULL);
     if (s == OK) s = checkpoint_read(path, &was, &w);
     if (s == OK) s = checkpoint_tensors(path, t->on, best, 0);
@@ -181,7 +163,7 @@ static status begin_step(trainer *t)
     TRY(t->on->gradient(t->m, &whole, (uint64_t)r->seed, t->begun));
     TRY(t->on->apply(t->m, &o, t->begun + 1));
     row->lr = o.lr;
-    snprintf(row->task, sizeof row->task, "%s", word_text(r->w, "task"));
+    snprintf(row->task, sizeof row->task, "%s", r->task);
     snprintf(row->method, sizeof row->method, "%s", r->method);
     snprintf(row->backend, sizeof row->backend, "%s", t->on->name);
     t->begun++;
@@ -204,8 +186,7 @@ static status end_step(trainer *t, const step_report *report)
     t->last = now;
     t->loss = row->loss;
     t->tokens += row->tokens;
-    int64_t every = word_int(t->r->w, "log_every");
-    if (c->step % every == 0 || c->step + 1 == word_int(t->r->w, "steps"))
+    if (c->step % t->r->log_every == 0 || c->step + 1 == t->r->steps)
         TRY(checkpoint_log_train(c, row));
     c->step++;
     return OK;
@@ -223,33 +204,30 @@ static status end_steps(trainer *t, int64_t most)
 }
 
 /* Is a multiple of `every`, short of the end, reached by the steps begun? */
-static int due(const trainer *t, const char *key)
+static int due(const trainer *t, int64_t every)
 {
-    int64_t every = word_int(t->r->w, key);
-    return t->begun < word_int(t->r->w, "steps") && every > 0 && t->begun % every == 0;
+    return t->begun < t->r->steps && every > 0 && t->begun % every == 0;
 }
 
 static status loop(trainer *t)
 {
-    const words *w = t->r->w;
-    int64_t steps = word_int(w, "steps"), first = t->c->step;
+    const recipe *r = t->r;
+    const int64_t first = t->c->step;
     char what[96], note[64];
     progress bar;
     status s = OK;
-    snprintf(what, sizeof what, "train %s %s", word_text(w, "task"), t->r->method);
-    progress_start(&bar, what, steps - first);
+    snprintf(what, sizeof what, "train %s %s", r->task, r->method);
+    progress_start(&bar, what, r->steps - first);
     t->begun = first;
-    while (s == OK && t->begun < steps && !interrupted) {
-        int evaluate = 0, write = 0;
+    while (s == OK && t->begun < r->steps && !interrupted) {
         if ((s = begin_step(t)) != OK) break;
-        evaluate = due(t, "eval_every");
-        write = due(t, "save_every");
-        if ((s = end_steps(t, evaluate || write ? 0 : MOST_STEPS - 1)) != OK) break;
+        const int seen = due(t, r->eval_every), kept = due(t, r->save_every);
+        if ((s = end_steps(t, seen || kept ? 0 : MOST_STEPS - 1)) != OK) break;
         snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
                  (double)t->tokens / (seconds_now() - bar.start));
         progress_step(&bar, t->c->step - first, note);
-        if (evaluate) s = validate(t);
-        if (s == OK && write) s = save(t, "checkpoint");
+        if (seen) s = validate(t);
+        if (s == OK && kept) s = save(t, r->checkpoint);
     }
     if (s == OK) s = end_steps(t, 0);
     progress_end(&bar);
@@ -259,7 +237,7 @@ static status loop(trainer *t)
 /* Take up the run of an existing checkpoint, or start one and see that it can be written. */
 static status begin(trainer *t)
 {
-    const char *path = word_text(t->r->w, "checkpoint");
+    const char *path = t->r->checkpoint;
     checkpoint *c = t->c;
     words *old = NULL;
     *c = (checkpoint){.best = INFINITY,
@@ -267,10 +245,10 @@ static status begin(trainer *t)
                       .longest = t->longest,
                       .data_hash = t->data->hash,
                       .tokenizer_hash = t->data->tokenizer_hash};
-    if (*word_text(t->r->w, "best")) TRY(seal_probe(word_text(t->r->w, "best"), "checkpoint"));
-    if (*path == '\0' || access(path, F_OK) != 0) {
-        if (word_int(t->r->w, "eval_every") > 0) TRY(validate(t));
-        return save(t, "checkpoint");
+    if (t->r->best) TRY(seal_probe(t->r->best, "checkpoint"));
+    if (!path || access(path, F_OK) != 0) {
+        if (t->r->eval_every > 0) TRY(validate(t));
+        return save(t, path);
     }
     checkpoint read;
     TRY(checkpoint_read(path, &read, &old));
@@ -282,11 +260,11 @@ static status begin(trainer *t)
                  "%s: the data is not what the run began with: expected hash %016llx, got "
                  "%016llx",
                  path, (unsigned long long)read.data_hash, (unsigned long long)c->data_hash);
-    if (s == OK && read.step > word_int(t->r->w, "steps"))
-        s = fail(ERR_ARG, "steps=%lld: %s is at step %lld already",
-                 (long long)word_int(t->r->w, "steps"), path, (long long)read.step);
+    if (s == OK && read.step > t->r->steps)
+        s = fail(ERR_ARG, "steps=%lld: %s is at step %lld already", (long long)t->r->steps, path,
+                 (long long)read.step);
     if (s == OK) s = checkpoint_tensors(path, t->on, t->m, 1);
-    if (s == OK && read.finished && read.step < word_int(t->r->w, "steps")) read.finished = 0;
+    if (s == OK && read.finished && read.step < t->r->steps) read.finished = 0;
     if (s == OK)
         *c = read;
     else
@@ -296,70 +274,70 @@ static status begin(trainer *t)
     return s;
 }
 
-/* The longest sequence of training and tests; also shows now, not after hours, what cannot be
- * tested. */
-static status find_longest(trainer *t)
+/* The test sets are opened now and not after hours: what cannot be tested is seen, and the longest
+ * sequence that the model must read. */
+static status open_tests(trainer *t)
 {
-    const words *w = t->r->w;
-    if (word_int(w, "greedy") && !t->data->task->greedy)
+    if (t->r->greedy && !t->data->task->greedy)
         return fail(ERR_ARG, "greedy=1: task %s decodes nothing", t->data->task->name);
-    t->longest =
-        t->data->longest > t->validation->longest ? t->data->longest : t->validation->longest;
-    for (int64_t i = 0; i < word_count(w, "test_length"); i++) {
-        dataset *d;
-        TRY(open_test(t, i, &d));
-        if (d->longest > t->longest) t->longest = d->longest;
-        dataset_close(d);
+    t->tests = calloc((size_t)t->r->tests + 1, sizeof *t->tests);
+    if (!t->tests) return fail(ERR_MEMORY, "train: out of memory");
+    for (int64_t i = 0; i < t->r->tests; i++) {
+        data_options o;
+        TRY(recipe_test(t->r, i, &o));
+        TRY(dataset_open(t->r->task, &o, &t->tests[i]));
+        if (t->tests[i]->longest > t->longest) t->longest = t->tests[i]->longest;
     }
     return OK;
 }
 
 static status open_data(trainer *t)
 {
-    const words *w = t->r->w;
-    data_options o = data_options_default();
-    data_words(w, 0, &o);
-    o.length = word_int(w, "length");
-    TRY(dataset_open(word_text(w, "task"), &o, &t->data));
+    data_options o = t->r->data;
+    TRY(dataset_open(t->r->task, &o, &t->data));
     TRY(split_find("validation", o.length, &o.split));
-    TRY(dataset_open(word_text(w, "task"), &o, &t->validation));
-    if (t->validation->vocab == t->data->vocab) return find_longest(t);
-    return fail(ERR_DATA, "train: vocabulary of %d in training, %d in validation: expected one",
-                (int)t->data->vocab, (int)t->validation->vocab);
+    TRY(dataset_open(t->r->task, &o, &t->validation));
+    if (t->validation->vocab != t->data->vocab)
+        return fail(ERR_DATA, "train: vocabulary of %d in training, %d in validation: expected one",
+                    (int)t->data->vocab, (int)t->validation->vocab);
+    t->longest =
+        t->data->longest > t->validation->longest ? t->data->longest : t->validation->longest;
+    return open_tests(t);
 }
 
 static status run(trainer *t)
 {
-    const words *w = t->r->w;
-    int64_t threads = word_int(w, "threads");
-    TRY(recipe_check(t->r));
-    TRY(model_find(word_text(w, "backend"), &t->on));
+    const recipe *r = t->r;
+    TRY(recipe_check(r));
     TRY(open_data(t));
-    TRY(recipe_config(t->r, t->data->vocab, t->longest, &t->config));
+    TRY(recipe_config(r, t->data->vocab, t->longest, &t->config));
     TRY(t->on->create(&t->m, &t->config, NULL));
-    TRY(model_initialise(t->on, t->m, (uint64_t)t->r->seed));
+    TRY(model_initialise(t->on, t->m, (uint64_t)r->seed));
     TRY(begin(t));
     if (t->c->finished) return OK;
-    TRY(prefetch_open(t->data, word_int(w, "batch"), t->c->step, 0, threads == 1 ? 1 : 2,
-                      row_sample, t, &t->queue));
+    TRY(prefetch_open(t->data, r->batch, t->c->step, 0, r->threads == 1 ? 1 : 2, row_sample, t,
+                      &t->queue));
     TRY(loop(t));
-    if (t->c->step == word_int(w, "steps")) {
+    if (t->c->step == r->steps) {
         TRY(validate(t));
         TRY(test(t));
         t->c->finished = 1;
     }
-    return save(t, "checkpoint");
+    return save(t, r->checkpoint);
 }
 
-status train(const recipe *r, checkpoint *c, eval_sink *sink, void *user)
+status train(const recipe *r, const model *on, checkpoint *c, eval_sink *sink, void *user)
 {
-    trainer t = {.r = r, .c = c, .sink = sink, .user = user};
+    trainer t = {.r = r, .on = on, .c = c, .sink = sink, .user = user};
     *c = (checkpoint){0};
     status s = run(&t);
     prefetch_close(t.queue);
-    if (t.m) t.on->destroy(t.m);
+    if (t.m) on->destroy(t.m);
     dataset_close(t.data);
     dataset_close(t.validation);
+    for (int64_t i = 0; t.tests && i < r->tests; i++)
+        dataset_close(t.tests[i]);
+    free(t.tests);
     return s;
 }
 
@@ -376,7 +354,9 @@ static status train_cell(const recipe *r, results *out, int *header)
 {
     checkpoint c;
     char hash[24];
-    status s = train(r, &c, print_row, header);
+    const model *on;
+    TRY(model_find(r->backend, &on));
+    status s = train(r, on, &c, print_row, header);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.data_hash);
     for (int64_t i = 0; s == OK && i < c.trains; i++)
         s = results_append(out, TRAIN, &c.train[i]);
