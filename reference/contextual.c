@@ -10,13 +10,11 @@
  */
 #include "pipeline.h"
 
-#include <math.h>
-
 void value_scalars(const mosaic *m, const half_index *i, double *nu, double *coef)
 {
     const double *value = m->slot[SLOT_VALUE];
     for (int64_t h = 0; h < m->c.H; h++) {
-        nu[h] = m->c.value_clamp ? fmin(value[i->nu + h], 0.5) : value[i->nu + h];
+        nu[h] = m->c.value_clamp ? at_most(value[i->nu + h], 0.5) : value[i->nu + h];
         coef[h] = m->c.v_conv ? 1 : value[i->coef + h];
     }
 }

@@ -192,7 +192,7 @@ status norm_backward(mosaic *m, int64_t w, int64_t b, const double *x, const dou
 void bandwidths(const mosaic *m, int64_t kappa, double *beta)
 {
     for (int64_t h = 0; h < m->c.H; h++)
-        beta[h] = exp(fmin(10 * m->slot[SLOT_VALUE][kappa + h], 5));
+        beta[h] = exp(at_most(10 * m->slot[SLOT_VALUE][kappa + h], 5));
 }
 
 void bandwidth_grad(mosaic *m, int64_t kappa, const double *beta, const double *dbeta)

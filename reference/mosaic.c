@@ -208,7 +208,8 @@ static status forward(mosaic *m, const batch *b)
 /* Rows that a forward pass takes at a time: about 48 numbers a channel and position. */
 static int64_t forward_rows(const mosaic *m, const batch *b)
 {
-    const int64_t room = INT64_C(1) << 25, rows = room / (48 * m->c.d * b->T);
+    const int64_t room = INT64_C(1) << 25, fit = room / (48 * m->c.d * b->T);
+    const int64_t rows = m->micro > 0 ? m->micro : fit;
     return rows < 1 ? 1 : rows < b->B ? rows : b->B;
 }
 

@@ -74,7 +74,7 @@ status config_set(mosaic_config *c, const char *key, const char *value);
 typedef struct placement {
     dtype type;    /* of activations and products: F64 is the reference's, F32 or BF16 a device's */
     int tf32;      /* F32: products may round their factors to tf32                             */
-    int64_t micro; /* rows that a gradient takes at a time; 0: all that fit                     */
+    int64_t micro; /* rows that a call takes at a time; 0: those that fit                         */
     int devices;   /* how many share a step; 0: the first                                       */
     const int *device; /* their numbers, read by create */
 } placement;
@@ -161,8 +161,8 @@ typedef struct model {
      * has not come to its end and wait is 0. */
     status (*collect)(struct mosaic *m, int wait, step_report *r, int *ready);
     /* Streaming inference, section 2.13, of several rows in step: each call gives every row its
-     * next token, or -1, for which nothing of the row changes. argmax [rows] as of score, logits
-     * [rows][V]; either may be NULL. */
+     * next token, or -1, for which nothing of the row changes; a token that cannot be read changes
+     * nothing at all. argmax [rows] as of score, logits [rows][V]; either may be NULL. */
     status (*stream_open)(struct mosaic *m, int64_t rows, struct mosaic_stream **s);
     status (*stream_token)(struct mosaic_stream *s, const int32_t *tokens, int32_t *argmax,
                            double *logits);

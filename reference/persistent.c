@@ -28,7 +28,7 @@ static const double *slots(const mosaic *m, const half_index *i, int64_t bank, i
 static double scale_of(const mosaic *m, double nu)
 {
     const double e = exp(10 * nu);
-    return m->c.value_clamp ? fmin(e, 5) : e;
+    return m->c.value_clamp ? at_most(e, 5) : e;
 }
 
 static void queries(const mosaic *m, const double *key, const double *beta, double *q)

@@ -65,7 +65,7 @@ typedef struct layer_acts {
 
 typedef struct mosaic {
     mosaic_config c;
-    int64_t micro; /* rows of a piece of a gradient; 0: all */
+    int64_t micro; /* rows that a call takes at a time; 0: those that fit */
     model_index index;
     parameter *list;
     layer_index *layers;
@@ -141,6 +141,11 @@ status norm_forward(mosaic *m, int64_t w, int64_t b, const double *x, double *h,
                     double *rstd);
 status norm_backward(mosaic *m, int64_t w, int64_t b, const double *x, const double *mean,
                      const double *rstd, const double *dh, double *dx);
+/* min(x, top); NaN stays NaN, as fmin would not have it. */
+static inline double at_most(double x, double top)
+{
+    return x > top ? top : x;
+}
 /* beta_h = exp(min(10 kappa_h, 5)) */
 void bandwidths(const mosaic *m, int64_t kappa, double *beta);
 /* dkappa = 10 beta dbeta where 10 kappa <= 5, else 0; 0 if kappa is frozen. */

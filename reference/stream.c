@@ -138,9 +138,6 @@ static status grow(double **x, int64_t count)
 static status make_room(reader *s)
 {
     const mosaic_config *c = &s->m.c;
-    if (c->arch == ARCH_GPT && s->tokens >= c->T)
-        return fail(ERR_ARG, "stream: expected at most %lld tokens, one per learned position",
-                    (long long)c->T);
     if (s->tokens < s->room) return OK;
     const int64_t room = s->room ? 2 * s->room : 64;
     for (int64_t l = 0; l < c->L; l++) {
@@ -311,8 +308,24 @@ static status read_token(reader *s, int32_t token, double *logits)
     return project(m, m->last_h, m->c.d, m->index.head, -1, m->c.V, logits);
 }
 
+/* Nothing is read unless every row can be. */
+static status check_tokens(const mosaic_stream *s, const int32_t *tokens)
+{
+    for (int64_t r = 0; r < s->rows; r++) {
+        const reader *x = s->row[r];
+        if (tokens[r] < -1 || tokens[r] >= x->m.c.V)
+            return fail(ERR_DATA, "stream: row %lld: expected a token in -1..%lld, got %d",
+                        (long long)r, (long long)x->m.c.V - 1, (int)tokens[r]);
+        if (tokens[r] >= 0 && x->m.c.arch == ARCH_GPT && x->tokens >= x->m.c.T)
+            return fail(ERR_ARG, "stream: expected at most %lld tokens, one per learned position",
+                        (long long)x->m.c.T);
+    }
+    return OK;
+}
+
 status stream_token(mosaic_stream *s, const int32_t *tokens, int32_t *argmax, double *logits)
 {
+    TRY(check_tokens(s, tokens));
     for (int64_t r = 0; r < s->rows; r++) {
         if (tokens[r] == -1) continue;
         const int64_t V = s->row[r]->m.c.V;

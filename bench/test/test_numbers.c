@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "matmul.h"
+#include "rng.h"
 #include "tiny.h"
 
 /* --- matmul ------------------------------------------------------------------------------ */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_parameters.c — parameters of the model: counts, names, order, decay, initial values.
+ * test_parameters.c — parameters of the model: counts, names, order, decay, initial values. The
+ * rows of parameters.def are what is tested, and that every model has them.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "pipeline.h"
 #include "tiny.h"
 
 enum { V = TINY_V };
@@ -162,65 +164,113 @@ void selftest_model_names(selftest *t)
 
 /* --- initialisation ---------------------------------------------------------------------- */
 
-static void expect_moments(selftest *t, const mosaic *m)
+/* Mean and variance of the tensors that are drawn; those of the list are those of the model. */
+static void expect_moments(selftest *t, const model *on, const struct mosaic *m, const double *w)
 {
-    for (int64_t i = 0; i < m->index.tensors; i++) {
-        const parameter *p = &m->list[i];
-        const double *w = m->slot[SLOT_VALUE] + p->at, n = (double)p->info.count;
+    const mosaic_config *c = on->config(m);
+    const model_index n = parameters_list(c, NULL, NULL);
+    parameter *list = calloc((size_t)n.tensors, sizeof *list);
+    if (list) parameters_list(c, list, NULL);
+    EXPECT(list && on->parameters(m) == n.tensors);
+    for (int64_t i = 0; list && i < n.tensors; i++) {
+        const parameter *p = &list[i];
+        const double count = (double)p->info.count;
         double mean = 0, square = 0;
+        parameter_info info;
+        EXPECT(on->info(m, i, &info) == OK && strcmp(info.name, p->info.name) == 0);
+        EXPECT(info.rank == p->info.rank && info.count == p->info.count);
+        EXPECT(memcmp(info.shape, p->info.shape, sizeof info.shape) == 0);
+        EXPECT(info.decays == p->info.decays);
         if (p->init != INIT_NORMAL) continue;
-        for (int64_t e = 0; e < p->info.count; e++) {
-            mean += w[e] / n;
-            square += w[e] * w[e] / n;
+        for (int64_t e = p->at; e < p->at + p->info.count; e++) {
+            mean += w[e] / count;
+            square += w[e] * w[e] / count;
         }
-        EXPECT_NEAR(mean, 0, 5 * p->scale / sqrt(n));
-        EXPECT_NEAR(square / (p->scale * p->scale), 1, 5 * sqrt(2 / n));
+        EXPECT_NEAR(mean, 0, 5 * p->scale / sqrt(count));
+        EXPECT_NEAR(square / (p->scale * p->scale), 1, 5 * sqrt(2 / count));
     }
+    free(list);
+}
+
+/* What model 2.10 says of a mosaic of d = 64, H = 4, L = 2. */
+static void expect_mosaic(selftest *t, const model *on, const struct mosaic *m, const double *w)
+{
+    const double tol = 1e-15 + model_tolerance(on);
+    const double *theta = w + tensor_at(t, on, m, "blocks.0.attn.leaky_key_beta");
+    const double *kappa = w + tensor_at(t, on, m, "blocks.0.attn.kernel_beta");
+    const double *nu = w + tensor_at(t, on, m, "blocks.0.attn.value_beta");
+    const double *coef = w + tensor_at(t, on, m, "blocks.0.attn.v_featurizer.coef");
+    for (int h = 0; h < 4; h++) {
+        EXPECT_NEAR(theta[h], 0.05 + 0.15 * h, tol);
+        EXPECT_NEAR(kappa[h], 0.1, tol);
+        EXPECT_NEAR(nu[h], -0.05, tol);
+        EXPECT(coef[h] >= 0 && coef[h] < 1);
+    }
+    EXPECT(w[tensor_at(t, on, m, "blocks.0.ln1.weight")] == 1);
+}
+
+static void expect_deviations(selftest *t, const mosaic_config *c)
+{
+    static parameter list[80];
+    static const struct {
+        const char *name;
+        double scale;
+    } rows[] = {{"emb.weight", 1 / 8.0},
+                {"blocks.0.attn.k_featurizer.conv.weight", 1 / 8.0},
+                {"blocks.0.attn.c_proj.weight", 0.08838834764831845}};
+    const model_index n = parameters_list(c, list, NULL);
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        for (int64_t i = 0; i < n.tensors; i++)
+            if (strcmp(list[i].info.name, rows[k].name) == 0)
+                EXPECT_NEAR(list[i].scale, rows[k].scale, 1e-15);
+}
+
+/* Values of seed 11 and of 12, and what a loss of the first is like. */
+static void expect_initial(selftest *t, const model *on, const mosaic_config *c)
+{
+    struct mosaic *m, *twin;
+    int64_t n;
+    step_report r;
+    int32_t tokens[64], targets[64];
+    if (!model_open(t, on, c, NULL, &m)) return;
+    draw_tokens(tokens, 64, c->V, 1);
+    draw_tokens(targets, 64, c->V, 2);
+    const batch b = {.B = 1, .T = 64, .tokens = tokens, .targets = targets};
+    double *w = slot_get(t, on, m, SLOT_VALUE, &n), *moment = slot_get(t, on, m, SLOT_MOMENT2, &n);
+    for (int64_t i = 0; moment && i < n; i++)
+        EXPECT(moment[i] == 0);
+    if (w) expect_moments(t, on, m, w);
+    if (w && c->arch == ARCH_MOSAIC) expect_mosaic(t, on, m, w);
+    EXPECT(model_step(on, m, &b, 1, -1, NULL, 0, &r) == OK && r.scored == 64);
+    EXPECT_NEAR(r.loss / log(1000), 1, 0.01);
+
+    EXPECT(mosaic_ref.create(&twin, c, NULL) == OK);
+    for (uint64_t seed = 11; seed <= 12; seed++) {
+        EXPECT(model_initialise(&mosaic_ref, twin, seed) == OK);
+        double *other = slot_get(t, &mosaic_ref, twin, SLOT_VALUE, &n);
+        if (w && other && seed == 11) expect_close(t, "values", w, other, n, model_tolerance(on));
+        if (w && other && seed == 12) EXPECT(memcmp(w, other, (size_t)n * sizeof *w) != 0);
+        free(other);
+    }
+    free(w);
+    free(moment);
+    on->destroy(m);
+    mosaic_ref.destroy(twin);
+    on->destroy(NULL);
 }
 
 void selftest_model_init(selftest *t)
 {
+    const model *on;
     mosaic_config c = tiny();
-    mosaic *m, *again, *other;
-    step_report r;
-    int32_t tokens[64], targets[64];
     c.V = 1000;
     c.d = 64;
     c.H = 4;
     c.T = 64;
-    draw_tokens(tokens, 64, c.V, 1);
-    draw_tokens(targets, 64, c.V, 2);
-    const batch b = {.B = 1, .T = 64, .tokens = tokens, .targets = targets};
-    for (int gpt = 0; gpt < 2; gpt++) {
-        c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
-        if (!at_config(t, &m, &c)) return;
-        expect_moments(t, m);
-        EXPECT(model_step(&mosaic_ref, m, &b, 1, -1, NULL, 0, &r) == OK && r.scored == 64);
-        EXPECT_NEAR(r.loss / log(1000), 1, 0.01);
-        if (!gpt) {
-            const half_index *i = &m->layers[0].ctx;
-            const double *w = m->slot[SLOT_VALUE];
-            const parameter *emb = &m->list[0], *wk = &m->list[5], *wo = &m->list[8];
-            EXPECT_NEAR(emb->scale, 1 / 8.0, 1e-15);
-            EXPECT_NEAR(wk->scale, 1 / 8.0, 1e-15);
-            EXPECT_NEAR(wo->scale, 1 / 8.0 / sqrt(2), 1e-15);
-            for (int h = 0; h < 4; h++) {
-                EXPECT_NEAR(w[i->theta + h], 0.05 + 0.15 * h, 1e-15);
-                EXPECT(w[i->kappa + h] == 0.1 && w[i->nu + h] == -0.05);
-                EXPECT(w[i->coef + h] >= 0 && w[i->coef + h] < 1);
-            }
-            EXPECT(w[i->ln_w] == 1);
+    expect_deviations(t, &c);
+    for (int i = 0; (on = model_at(i)); i++)
+        for (int gpt = 0; gpt < 2; gpt++) {
+            c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
+            expect_initial(t, on, &c);
         }
-        EXPECT(mosaic_ref.create(&again, &c, NULL) == OK);
-        EXPECT(mosaic_ref.create(&other, &c, NULL) == OK);
-        EXPECT(model_initialise(&mosaic_ref, again, 11) == OK);
-        EXPECT(model_initialise(&mosaic_ref, other, 12) == OK);
-        const size_t bytes = (size_t)m->index.total * sizeof(double);
-        EXPECT(memcmp(m->slot[0], again->slot[0], bytes) == 0);
-        EXPECT(memcmp(m->slot[0], other->slot[0], bytes) != 0);
-        mosaic_ref.destroy(m);
-        mosaic_ref.destroy(again);
-        mosaic_ref.destroy(other);
-    }
-    mosaic_ref.destroy(NULL);
 }

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * test_switches.c — the gradient of every switch of the model against differences of its loss, the
- * clamps, the emulated WKV gradient, weight decay groups, and what a configuration is refused for.
+ * test_switches.c — the gradient of every switch of the model: of the reference against differences
+ * of its loss, of every other model against the reference. The clamps, the emulated WKV gradient,
+ * weight decay groups, and what a configuration is refused for.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "pipeline.h"
+#include "rng.h"
 #include "tiny.h"
 
 enum { B = 2, T = 7, V = 9, ROWS = B * T };
@@ -24,12 +27,10 @@ static batch words_of(void)
     return (batch){.B = B, .T = T, .tokens = tokens, .targets = targets};
 }
 
-/* A tiny model after `switches`, words key=value separated by spaces. */
-static mosaic *small(selftest *t, arch a, const char *switches)
+static mosaic_config config_of(selftest *t, arch a, const char *switches)
 {
     mosaic_config c = config_default();
     char text[160], *word = text;
-    mosaic *m = NULL;
     c.arch = a;
     c.V = V;
     c.d = 6;
@@ -47,64 +48,117 @@ static mosaic *small(selftest *t, arch a, const char *switches)
         EXPECT(s == OK);
         word = next;
     }
-    status s = mosaic_ref.create(&m, &c, NULL);
-    if (s == OK) s = model_initialise(&mosaic_ref, m, 5);
-    if (s != OK) fprintf(stderr, "%s\n", last_error());
-    EXPECT(s == OK);
+    return c;
+}
+
+/* A tiny model after `switches`, words key=value separated by spaces; NULL if there is none here.
+ */
+static struct mosaic *small(selftest *t, const model *on, arch a, const char *switches)
+{
+    const mosaic_config c = config_of(t, a, switches);
+    struct mosaic *m;
+    int64_t n;
+    if (!model_open(t, on, &c, NULL, &m)) return NULL;
+    EXPECT(model_initialise(on, m, 5) == OK);
     /* values that are not what initialisation makes special */
     rng r = {9};
-    for (int64_t i = 0; m && i < m->index.total; i++)
-        m->slot[SLOT_VALUE][i] += 0.02 * rng_normal(&r);
+    double *values = slot_get(t, on, m, SLOT_VALUE, &n);
+    for (int64_t i = 0; values && i < n; i++)
+        values[i] += 0.02 * rng_normal(&r);
+    if (values) slot_put(t, on, m, SLOT_VALUE, values);
+    free(values);
     return m;
 }
 
-static double loss_of(mosaic *m, const batch *b, int64_t step)
+static double loss_of(const model *on, struct mosaic *m, const batch *b, int64_t step)
 {
     step_report r;
-    const status s = model_step(&mosaic_ref, m, b, 4, step, NULL, 0, &r);
+    const status s = model_step(on, m, b, 4, step, NULL, 0, &r);
     if (s != OK) fprintf(stderr, "%s\n", last_error());
     return s == OK ? r.loss : NAN;
 }
 
-/* Slope of the loss along a random direction in one tensor. */
-static void expect_slope(selftest *t, mosaic *m, const batch *b, int64_t step, const parameter *p,
+/* Slope of the loss of the reference along a random direction in one tensor, whose place among all
+ * is `at`. */
+static void expect_slope(selftest *t, struct mosaic *m, const batch *b, int64_t step,
+                         int64_t tensor, const parameter_info *info, int64_t at,
                          const double *gradient, const char *switches)
 {
-    double *w = m->slot[SLOT_VALUE] + p->at, keep[1024], along[1024], want = 0, loss[2];
+    double keep[1024], w[1024], along[1024], want = 0, loss[2];
     const double h = 1e-6;
-    rng r = {(uint64_t)p->at};
-    for (int64_t i = 0; i < p->info.count; i++) {
-        keep[i] = w[i];
-        along[i] = rng_normal(&r) / sqrt((double)p->info.count);
-        want += gradient[p->at + i] * along[i];
+    rng r = {(uint64_t)at};
+    EXPECT(mosaic_ref.get(m, tensor, SLOT_VALUE, keep) == OK);
+    for (int64_t i = 0; i < info->count; i++) {
+        along[i] = rng_normal(&r) / sqrt((double)info->count);
+        want += gradient[at + i] * along[i];
     }
     for (int side = 0; side < 2; side++) {
-        for (int64_t i = 0; i < p->info.count; i++)
+        for (int64_t i = 0; i < info->count; i++)
             w[i] = keep[i] + (side ? -h : h) * along[i];
-        loss[side] = loss_of(m, b, step);
+        EXPECT(mosaic_ref.put(m, tensor, SLOT_VALUE, w) == OK);
+        loss[side] = loss_of(&mosaic_ref, m, b, step);
     }
-    memcpy(w, keep, (size_t)p->info.count * sizeof *w);
+    EXPECT(mosaic_ref.put(m, tensor, SLOT_VALUE, keep) == OK);
     const double slope = (loss[0] - loss[1]) / (2 * h);
     if (!(fabs(slope - want) <= 1e-7 + 1e-5 * fabs(slope)))
-        fprintf(stderr, "%s: %s\n", switches, p->info.name);
+        fprintf(stderr, "%s: %s\n", switches, info->name);
     EXPECT_NEAR(want, slope, 1e-7 + 1e-5 * fabs(slope));
+}
+
+static void expect_slopes(selftest *t, arch a, const char *switches, int64_t step,
+                          const char *except)
+{
+    const batch b = words_of();
+    struct mosaic *m = small(t, &mosaic_ref, a, switches);
+    parameter_info info;
+    int64_t n, at = 0;
+    if (!m) return;
+    loss_of(&mosaic_ref, m, &b, step);
+    double *gradient = slot_get(t, &mosaic_ref, m, SLOT_GRAD, &n);
+    for (int64_t i = 0; gradient && i < mosaic_ref.parameters(m); i++, at += info.count) {
+        EXPECT(mosaic_ref.info(m, i, &info) == OK);
+        if (!except || !strstr(info.name, except))
+            expect_slope(t, m, &b, step, i, &info, at, gradient, switches);
+    }
+    free(gradient);
+    mosaic_ref.destroy(m);
+}
+
+/* Logits, loss and every gradient of a model are the reference's. */
+static void expect_reference(selftest *t, const model *on, arch a, const char *switches,
+                             int64_t step)
+{
+    const batch b = words_of();
+    const double tol = model_tolerance(on);
+    struct mosaic *m = small(t, on, a, switches), *ref = small(t, &mosaic_ref, a, switches);
+    double logits[2][ROWS * V];
+    parameter_info info;
+    int64_t n, at = 0;
+    if (!m || !ref) goto done;
+    EXPECT(on->predict(m, &b, logits[0]) == OK && mosaic_ref.predict(ref, &b, logits[1]) == OK);
+    expect_close(t, switches, logits[0], logits[1], ROWS * V, tol);
+    const double loss = loss_of(on, m, &b, step), want_loss = loss_of(&mosaic_ref, ref, &b, step);
+    EXPECT_NEAR(loss, want_loss, tol * want_loss);
+    double *got = slot_get(t, on, m, SLOT_GRAD, &n);
+    double *want = slot_get(t, &mosaic_ref, ref, SLOT_GRAD, &n);
+    for (int64_t i = 0; got && want && i < on->parameters(m); i++, at += info.count) {
+        EXPECT(on->info(m, i, &info) == OK);
+        expect_close(t, info.name, got + at, want + at, info.count, tol);
+    }
+    free(got);
+    free(want);
+done:
+    if (m) on->destroy(m);
+    mosaic_ref.destroy(ref);
 }
 
 static void expect_gradient(selftest *t, arch a, const char *switches, int64_t step,
                             const char *except)
 {
-    const batch b = words_of();
-    mosaic *m = small(t, a, switches);
-    if (!m) return;
-    const size_t bytes = (size_t)m->index.total * sizeof(double);
-    double *gradient = malloc(bytes);
-    loss_of(m, &b, step);
-    if (gradient) memcpy(gradient, m->slot[SLOT_GRAD], bytes);
-    for (int64_t i = 0; i < m->index.tensors && gradient; i++)
-        if (!except || !strstr(m->list[i].info.name, except))
-            expect_slope(t, m, &b, step, &m->list[i], gradient, switches);
-    free(gradient);
-    mosaic_ref.destroy(m);
+    const model *on;
+    expect_slopes(t, a, switches, step, except);
+    for (int i = 1; (on = model_at(i)); i++)
+        expect_reference(t, on, a, switches, step);
 }
 
 void selftest_model_switches(selftest *t)
@@ -151,60 +205,102 @@ void selftest_model_switches(selftest *t)
 
 /* --- clamps and frozen bandwidths -------------------------------------------------------- */
 
-static void set(mosaic *m, int64_t at, double value)
+/* The gradient of the two heads of a tensor. */
+static void grad_of(selftest *t, const model *on, struct mosaic *m, const char *name, double g[2])
 {
-    for (int64_t h = 0; h < m->c.H; h++)
-        m->slot[SLOT_VALUE][at + h] = value;
+    int64_t n;
+    double *all = slot_get(t, on, m, SLOT_GRAD, &n);
+    const int64_t at = tensor_at(t, on, m, name);
+    g[0] = all ? all[at] : NAN;
+    g[1] = all ? all[at + 1] : NAN;
+    free(all);
+}
+
+/* exp(min(10 kappa, 5)). beta^2 = e^10: only scores that differ by 1e-4 share a row's weight, such
+ * as those of keys of one token with different tokens before it, and of short slots. */
+static void expect_kappa_clamp(selftest *t, const model *on)
+{
+    static const char *const kappas[] = {"blocks.0.attn.kernel_beta", "blocks.1.pmem.kernel_beta"};
+    const batch b = words_of();
+    const double h = 1e-7;
+    struct mosaic *m = small(t, on, ARCH_MOSAIC, "");
+    double g[2];
+    int64_t n;
+    if (!m) return;
+    for (int i = 0; i < ROWS; i++)
+        tokens[i] = i % 2 ? 1 + i / 2 % 2 : 0;
+    tensor_fill(t, on, m, "blocks.0.attn.leaky_key_beta", 0.46);
+    double *values = slot_get(t, on, m, SLOT_VALUE, &n);
+    for (int i = 0; values && i < 4 * 6; i++)
+        values[tensor_at(t, on, m, "blocks.1.pmem.pmem.M_k0") + i] *= 1e-4;
+    if (values) slot_put(t, on, m, SLOT_VALUE, values);
+    free(values);
+    for (int i = 0; i < 2; i++) {
+        /* at the clamp the gradient still passes: it is the slope from below */
+        tensor_fill(t, on, m, kappas[i], 0.5);
+        const double here = loss_of(on, m, &b, -1);
+        grad_of(t, on, m, kappas[i], g);
+        const double slope = g[0] + g[1];
+        EXPECT(fabs(slope) > 1e-5);
+        tensor_fill(t, on, m, kappas[i], 0.5 - h);
+        const double below = loss_of(on, m, &b, -1);
+        if (on == &mosaic_ref) EXPECT_NEAR((here - below) / h, slope, 1e-3 * fabs(slope));
+        tensor_fill(t, on, m, kappas[i], 0.6);
+        EXPECT(loss_of(on, m, &b, -1) == here);
+        grad_of(t, on, m, kappas[i], g);
+        EXPECT(g[0] == 0 && g[1] == 0);
+        tensor_fill(t, on, m, kappas[i], 0.1);
+    }
+    on->destroy(m);
+}
+
+static void expect_frozen(selftest *t, const model *on)
+{
+    static const char *const kappas[] = {"blocks.0.attn.kernel_beta", "blocks.0.pmem.kernel_beta"};
+    const batch b = words_of();
+    struct mosaic *m = small(t, on, ARCH_MOSAIC, "freeze_kappa=1");
+    double g[2];
+    if (!m) return;
+    loss_of(on, m, &b, -1);
+    for (int i = 0; i < 2; i++) {
+        grad_of(t, on, m, kappas[i], g);
+        EXPECT(g[0] == 0 && g[1] == 0);
+    }
+    on->destroy(m);
+}
+
+/* Value scales: e^{min(10 nu, 5)} against min(e^{10 nu}, 5). */
+static void expect_value_clamp(selftest *t, const model *on)
+{
+    static const char *const nu[] = {"blocks.0.attn.value_beta", "blocks.0.pmem.value_beta"};
+    const double above[] = {0.51, log(5) / 10 + 0.001}, far[] = {0.7, 0.3};
+    const batch b = words_of();
+    struct mosaic *m = small(t, on, ARCH_MOSAIC, "value_clamp=eft");
+    double g[2];
+    if (!m) return;
+    for (int i = 0; i < 2; i++) {
+        tensor_fill(t, on, m, nu[i], above[i]);
+        const double here = loss_of(on, m, &b, -1);
+        grad_of(t, on, m, nu[i], g);
+        EXPECT(g[0] == 0 && g[1] == 0);
+        tensor_fill(t, on, m, nu[i], far[i]);
+        EXPECT(loss_of(on, m, &b, -1) == here);
+        tensor_fill(t, on, m, nu[i], above[i] - 0.02);
+        EXPECT(loss_of(on, m, &b, -1) != here);
+        grad_of(t, on, m, nu[i], g);
+        EXPECT(g[0] != 0);
+    }
+    on->destroy(m);
 }
 
 void selftest_model_clamps(selftest *t)
 {
-    const batch b = words_of();
-    mosaic *m = small(t, ARCH_MOSAIC, "");
-    if (!m) return;
-    const double *g = m->slot[SLOT_GRAD], h = 1e-7;
-    /* beta^2 = e^10: only scores that differ by 1e-4 share a row's weight, such as those of keys
-     * of one token with different tokens before it, and of short slots */
-    for (int i = 0; i < ROWS; i++)
-        tokens[i] = i % 2 ? 1 + i / 2 % 2 : 0;
-    set(m, m->layers[0].ctx.theta, 0.46);
-    for (int i = 0; i < 4 * 6; i++)
-        m->slot[SLOT_VALUE][m->layers[1].pers.mk + i] *= 1e-4;
-    const int64_t kappas[] = {m->layers[0].ctx.kappa, m->layers[1].pers.kappa};
-    for (int i = 0; i < 2; i++) {
-        const int64_t at = kappas[i];
-        /* at the clamp the gradient still passes: it is the slope from below */
-        set(m, at, 0.5);
-        const double here = loss_of(m, &b, -1), slope = g[at] + g[at + 1];
-        set(m, at, 0.5 - h);
-        EXPECT_NEAR((here - loss_of(m, &b, -1)) / h, slope, 1e-3 * fabs(slope));
-        EXPECT(fabs(slope) > 1e-5);
-        set(m, at, 0.6);
-        EXPECT(loss_of(m, &b, -1) == here && g[at] == 0 && g[at + 1] == 0);
-        set(m, at, 0.1);
+    const model *on;
+    for (int i = 0; (on = model_at(i)); i++) {
+        expect_kappa_clamp(t, on);
+        expect_frozen(t, on);
+        expect_value_clamp(t, on);
     }
-    mosaic_ref.destroy(m);
-
-    if (!(m = small(t, ARCH_MOSAIC, "freeze_kappa=1"))) return;
-    loss_of(m, &b, -1);
-    EXPECT(m->slot[SLOT_GRAD][m->layers[0].ctx.kappa] == 0);
-    EXPECT(m->slot[SLOT_GRAD][m->layers[0].pers.kappa] == 0);
-    mosaic_ref.destroy(m);
-
-    /* value scales: e^{min(10 nu, 5)} against min(e^{10 nu}, 5) */
-    if (!(m = small(t, ARCH_MOSAIC, "value_clamp=eft"))) return;
-    const int64_t nu[] = {m->layers[0].ctx.nu, m->layers[0].pers.nu};
-    const double above[] = {0.51, log(5) / 10 + 0.001}, far[] = {0.7, 0.3};
-    for (int i = 0; i < 2; i++) {
-        set(m, nu[i], above[i]);
-        const double here = loss_of(m, &b, -1);
-        EXPECT(m->slot[SLOT_GRAD][nu[i]] == 0);
-        set(m, nu[i], far[i]);
-        EXPECT(loss_of(m, &b, -1) == here);
-        set(m, nu[i], above[i] - 0.02);
-        EXPECT(loss_of(m, &b, -1) != here && m->slot[SLOT_GRAD][nu[i]] != 0);
-    }
-    mosaic_ref.destroy(m);
 }
 
 /* --- the gradient of the WKV kernel ------------------------------------------------------ */
@@ -235,7 +331,7 @@ void selftest_wkv_gradient(selftest *t)
 {
     enum { d = 6, D = 3 };
     const batch b = words_of();
-    mosaic *m = small(t, ARCH_MOSAIC, "");
+    mosaic *m = small(t, &mosaic_ref, ARCH_MOSAIC, "");
     double k[ROWS * d], g[ROWS * d], dkey[ROWS * d], dh[ROWS * d];
     if (!m) return;
     const half_index *i = &m->layers[0].ctx;
@@ -243,7 +339,7 @@ void selftest_wkv_gradient(selftest *t)
     double *theta = m->slot[SLOT_VALUE] + i->theta, *dtheta = m->slot[SLOT_GRAD] + i->theta;
     theta[0] = 0.05;
     theta[1] = -0.2;
-    loss_of(m, &b, -1);
+    loss_of(&mosaic_ref, m, &b, -1);
     rng r = {6};
     for (int e = 0; e < ROWS * d; e++) {
         const double rho = exp(-10 * fabs(theta[e % d / D]));
@@ -272,31 +368,38 @@ void selftest_wkv_gradient(selftest *t)
 
 /* --- configurations ---------------------------------------------------------------------- */
 
-static int decays(const mosaic *m, const char *name)
+static int decays(const model *on, const struct mosaic *m, const char *name)
 {
-    for (int64_t i = 0; i < m->index.tensors; i++)
-        if (strcmp(m->list[i].info.name, name) == 0) return m->list[i].info.decays;
+    parameter_info info;
+    for (int64_t i = 0; i < on->parameters(m) && on->info(m, i, &info) == OK; i++)
+        if (strcmp(info.name, name) == 0) return info.decays;
     return -1;
 }
 
 static void expect_decay(selftest *t, const char *switches, int key, int kappa, int gain)
 {
-    mosaic *m = small(t, ARCH_MOSAIC, switches);
-    if (!m) return;
-    EXPECT(decays(m, "blocks.0.attn.k_featurizer.conv.weight") == key);
-    EXPECT(decays(m, "blocks.0.attn.kernel_beta") == kappa);
-    EXPECT(decays(m, "blocks.0.ln1.weight") == gain);
-    EXPECT(decays(m, "blocks.0.attn.v_featurizer.linear.weight") == 1);
-    mosaic_ref.destroy(m);
+    const model *on;
+    for (int i = 0; (on = model_at(i)); i++) {
+        struct mosaic *m = small(t, on, ARCH_MOSAIC, switches);
+        if (!m) continue;
+        EXPECT(decays(on, m, "blocks.0.attn.k_featurizer.conv.weight") == key);
+        EXPECT(decays(on, m, "blocks.0.attn.kernel_beta") == kappa);
+        EXPECT(decays(on, m, "blocks.0.ln1.weight") == gain);
+        EXPECT(decays(on, m, "blocks.0.attn.v_featurizer.linear.weight") == 1);
+        on->destroy(m);
+    }
 }
 
 static void expect_refused(selftest *t, mosaic_config c, const char *field)
 {
-    mosaic *m = (mosaic *)&c;
+    const model *on;
     EXPECT(config_check(&c) == ERR_ARG);
     if (!strstr(last_error(), field)) fprintf(stderr, "%s: %s\n", field, last_error());
     EXPECT(strstr(last_error(), field) != NULL);
-    EXPECT(mosaic_ref.create(&m, &c, NULL) == ERR_ARG && !m);
+    for (int i = 0; (on = model_at(i)); i++) {
+        struct mosaic *m = (struct mosaic *)&c;
+        EXPECT(on->create(&m, &c, NULL) == ERR_ARG && !m);
+    }
 }
 
 void selftest_model_config(selftest *t)
@@ -350,27 +453,40 @@ void selftest_model_config(selftest *t)
     EXPECT(config_set(&c, "relumax_power", "4") == OK && c.method.p.relumax_power == 4);
 }
 
-void selftest_model_batches(selftest *t)
+static void expect_batches(selftest *t, const model *on)
 {
     const batch b = words_of();
-    int32_t none[ROWS];
+    int32_t none[ROWS], foreign[ROWS];
     step_report r;
-    int ready;
-    mosaic *m = small(t, ARCH_GPT, "");
+    struct mosaic *m = small(t, on, ARCH_GPT, "");
     if (!m) return;
     memset(none, -1, sizeof none);
-    batch unscored = b, empty = b, longer = b;
+    memcpy(foreign, tokens, sizeof foreign);
+    foreign[3] = V;
+    batch unscored = b, empty = b, longer = b, strange = b;
     unscored.targets = none;
     empty.B = 0;
     longer.B = 1;
     longer.T = T + 1;
-    EXPECT(mosaic_ref.gradient(m, &unscored, 0, -1) == ERR_DATA);
-    EXPECT(mosaic_ref.gradient(m, &empty, 0, -1) == ERR_ARG);
-    EXPECT(mosaic_ref.gradient(m, &longer, 0, -1) == ERR_ARG);
-    EXPECT(mosaic_ref.gradient(m, &b, 0, -1) == OK);
-    m->slot[SLOT_GRAD][0] = NAN;
-    const optimizer o = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
-    EXPECT(mosaic_ref.apply(m, &o, 1) == OK);
-    EXPECT(mosaic_ref.collect(m, 1, &r, &ready) == OK && ready && !r.finite);
-    mosaic_ref.destroy(m);
+    strange.tokens = foreign;
+    EXPECT(on->gradient(m, &unscored, 0, -1) == ERR_DATA);
+    EXPECT(on->gradient(m, &empty, 0, -1) == ERR_ARG);
+    EXPECT(on->gradient(m, &longer, 0, -1) == ERR_ARG);
+    EXPECT(on->gradient(m, &strange, 0, -1) == ERR_DATA);
+    strange = b;
+    strange.targets = foreign;
+    EXPECT(on->gradient(m, &strange, 0, -1) == ERR_DATA);
+    EXPECT(model_step(on, m, &b, 0, -1, NULL, 0, &r) == OK && r.finite);
+    on->destroy(m);
+}
+
+void selftest_model_batches(selftest *t)
+{
+    const model *on;
+    mosaic_config c = config_of(t, ARCH_MOSAIC, "method=entmax:3 entmax_solver=newton");
+    struct mosaic *m;
+    for (int i = 0; (on = model_at(i)); i++)
+        expect_batches(t, on);
+    /* what a transform refuses, the model refuses when it is made */
+    EXPECT(mosaic_ref.create(&m, &c, NULL) == ERR_ARG && !m && strstr(last_error(), "alpha"));
 }

@@ -49,15 +49,20 @@ static const char tiny[] =
     "task=reverse length=4 width=8 heads=2 slots=4 batch=3 warmup=2 horizon=12 "
     "eval_samples=8";
 
-/* Train by a line of words; the run's rows in c. */
-static status train_line(const char *line, checkpoint *c)
+/* Train a model by a line of words; the run's rows in c. */
+static status train_on(const model *on, const char *line, checkpoint *c)
 {
     words *w = train_words("%s", line);
     if (!w) return ERR_ARG;
     recipe r = recipe_cell(w, 0, 0, 0);
-    status s = train(&r, &mosaic_ref, c, NULL, NULL);
+    status s = train(&r, on, c, NULL, NULL);
     words_free(w);
     return s;
+}
+
+static status train_line(const char *line, checkpoint *c)
+{
+    return train_on(&mosaic_ref, line, c);
 }
 
 void selftest_shuffled(selftest *t)
@@ -130,45 +135,52 @@ static void expect_same_rows(selftest *t, const checkpoint *a, const checkpoint 
                strcmp(a->eval[i].metric, b->eval[i].metric) == 0);
 }
 
-/* `mosaic train` in a process of its own, killed without warning once its checkpoint moved on. */
-static void train_and_kill(selftest *t, const char *line, const char *path)
+/* Step of a checkpoint; -1 if it cannot be read. */
+static int64_t step_of(const char *path)
+{
+    checkpoint c = {0};
+    words *w = NULL;
+    const int64_t step =
+        access(path, F_OK) == 0 && checkpoint_read(path, &c, &w) == OK ? c.step : -1;
+    checkpoint_free(&c);
+    words_free(w);
+    return step;
+}
+
+/* `mosaic train` in a process of its own that is far from its end when it is killed, once its
+ * checkpoint has moved on. Returns the step that it left. */
+static int64_t train_and_kill(selftest *t, const char *line, const char *path)
 {
     char text[LINE], *word[WORDS] = {(char *)"mosaic", (char *)"train"};
     pid_t child;
-    int state, quiet;
+    int state = 0;
     snprintf(text, sizeof text, "%s", line);
     word[2 + split(text, word + 2, WORDS - 3)] = NULL;
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    quiet = posix_spawn(&child, "/proc/self/exe", &actions, NULL, word, environ);
+    const int spawned = posix_spawn(&child, "/proc/self/exe", &actions, NULL, word, environ);
     posix_spawn_file_actions_destroy(&actions);
-    EXPECT(quiet == 0);
-    if (quiet != 0) return;
-    for (int wait = 0; wait < 2000; wait++) {
-        checkpoint c = {0};
-        words *w = NULL;
-        int ready = access(path, F_OK) == 0 && checkpoint_read(path, &c, &w) == OK && c.step >= 4;
-        checkpoint_free(&c);
-        words_free(w);
-        if (ready || waitpid(child, &state, WNOHANG) == child) break;
+    EXPECT(spawned == 0);
+    if (spawned != 0) return -1;
+    for (int wait = 0; wait < 10000 && step_of(path) < 4; wait++)
         usleep(2000);
-    }
-    kill(child, SIGKILL);
-    waitpid(child, &state, 0);
+    EXPECT(kill(child, SIGKILL) == 0);
+    EXPECT(waitpid(child, &state, 0) == child);
+    EXPECT(WIFSIGNALED(state) && WTERMSIG(state) == SIGKILL);
+    return step_of(path);
 }
 
-/* Train `line` to 12 steps at once; in parts, 5 and 7; killed somewhere and taken up again. */
-static void check_resume(selftest *t, const char *base)
+/* Train `base` to 12 steps at once, and in parts of 5 and 7. */
+static void check_parts(selftest *t, const char *base)
 {
     const char *folder = scratch_folder(t), *path = scratch_path(t, folder, "whole.h5");
+    const char *other = scratch_path(t, folder, "parts.h5");
     char line[LINE];
-    checkpoint whole, parts, killed;
+    checkpoint whole, parts;
     snprintf(line, sizeof line, "%s steps=12 eval_every=4 threads=1 checkpoint=%s", base, path);
     EXPECT(train_line(line, &whole) == OK);
     EXPECT(whole.trains == 12 && whole.step == 12 && whole.finished);
-
-    const char *other = scratch_path(t, folder, "parts.h5");
     for (int steps = 5; steps <= 12; steps += 7) {
         snprintf(line, sizeof line, "%s steps=%d eval_every=4 threads=3 checkpoint=%s", base, steps,
                  other);
@@ -180,10 +192,25 @@ static void check_resume(selftest *t, const char *base)
     for (int64_t i = 0; i < parts.trains && i < whole.trains; i++)
         EXPECT(parts.train[i].loss == whole.train[i].loss);
     expect_same_tensors(t, path, other);
+    checkpoint_free(&whole);
+    checkpoint_free(&parts);
+}
 
-    other = scratch_path(t, folder, "killed.h5");
-    snprintf(line, sizeof line, "%s steps=12 eval_every=4 save_every=1 checkpoint=%s", base, other);
-    train_and_kill(t, line, other);
+/* A run that was killed somewhere and taken up again, against one to the same step at once. */
+static void check_killed(selftest *t, const char *base)
+{
+    const char *folder = scratch_folder(t), *path = scratch_path(t, folder, "whole.h5");
+    const char *other = scratch_path(t, folder, "killed.h5");
+    char line[LINE];
+    checkpoint whole, killed;
+    snprintf(line, sizeof line, "%s steps=1000000 eval_every=4 save_every=1 checkpoint=%s", base,
+             other);
+    const long long steps = train_and_kill(t, line, other) + 8;
+    EXPECT(steps >= 12);
+    snprintf(line, sizeof line, "%s steps=%lld eval_every=4 threads=1 checkpoint=%s", base, steps,
+             path);
+    EXPECT(train_line(line, &whole) == OK && whole.finished);
+    snprintf(line, sizeof line, "%s steps=%lld eval_every=4 checkpoint=%s", base, steps, other);
     EXPECT(train_line(line, &killed) == OK);
     expect_same_tensors(t, path, other);
     expect_same_rows(t, &whole, &killed);
@@ -191,20 +218,90 @@ static void check_resume(selftest *t, const char *base)
     EXPECT(train_line(line, &killed) == OK); /* finished: nothing is done twice */
     expect_same_rows(t, &whole, &killed);
     checkpoint_free(&killed);
-    snprintf(line, sizeof line, "%s steps=12 seed=2 checkpoint=%s", base, other);
+    snprintf(line, sizeof line, "%s steps=%lld seed=2 checkpoint=%s", base, steps, other);
     EXPECT(train_line(line, &killed) == ERR_ARG);
     EXPECT(strstr(last_error(), "seed=2") != NULL);
-
     checkpoint_free(&whole);
-    checkpoint_free(&parts);
 }
 
 void selftest_resume(selftest *t)
 {
-    check_resume(t, tiny);
     /* Epochs of 7 sequences in batches of 3: shuffled anew, the third batch with one row. */
-    check_resume(t, "task=regbench automata=7 window=24 width=8 heads=2 slots=4 batch=3 warmup=2 "
-                    "horizon=12 schedule=regbench switches=wd_groups:all eval_samples=4");
+    static const char epochs[] =
+        "task=regbench automata=7 window=24 width=8 heads=2 slots=4 batch=3 warmup=2 "
+        "horizon=12 schedule=regbench switches=wd_groups:all eval_samples=4";
+    check_parts(t, tiny);
+    check_parts(t, epochs);
+    check_killed(t, tiny);
+    check_killed(t, epochs);
+}
+
+/* --- a model whose reports come late ------------------------------------------------------- */
+
+/* The reference, but a step is reported only when it must be: what the trainer sees of a device.
+ * Update `broken` has a gradient that is not finite. */
+static struct {
+    int under_way, most;
+    int64_t broken;
+} late;
+
+static status late_apply(struct mosaic *m, const optimizer *o, int64_t update)
+{
+    double none[4096];
+    if (update == late.broken) {
+        TRY(mosaic_ref.get(m, 0, SLOT_GRAD, none));
+        none[0] = NAN;
+        TRY(mosaic_ref.put(m, 0, SLOT_GRAD, none));
+    }
+    TRY(mosaic_ref.apply(m, o, update));
+    if (++late.under_way > late.most) late.most = late.under_way;
+    return OK;
+}
+
+static status late_collect(struct mosaic *m, int wait, step_report *r, int *ready)
+{
+    *ready = 0;
+    if (!wait) return OK;
+    TRY(mosaic_ref.collect(m, wait, r, ready));
+    late.under_way -= *ready;
+    return OK;
+}
+
+static model late_model(int64_t broken)
+{
+    model on = mosaic_ref;
+    on.apply = late_apply;
+    on.collect = late_collect;
+    late.under_way = late.most = 0;
+    late.broken = broken;
+    return on;
+}
+
+void selftest_late_reports(selftest *t)
+{
+    const char *folder = scratch_folder(t), *path = scratch_path(t, folder, "once.h5");
+    const char *other = scratch_path(t, folder, "late.h5");
+    const char *last = scratch_path(t, folder, "broken.h5");
+    char line[LINE];
+    checkpoint at_once, later;
+    snprintf(line, sizeof line, "%s steps=30 eval_every=11 checkpoint=%s", tiny, path);
+    EXPECT(train_line(line, &at_once) == OK);
+    model on = late_model(0);
+    snprintf(line, sizeof line, "%s steps=30 eval_every=11 checkpoint=%s", tiny, other);
+    EXPECT(train_on(&on, line, &later) == OK);
+    EXPECT(late.most == MOST_STEPS && late.under_way == 0);
+    expect_same_tensors(t, path, other);
+    expect_same_rows(t, &at_once, &later);
+    checkpoint_free(&at_once);
+    checkpoint_free(&later);
+
+    /* Steps 16 to 19 are under way when it is known that 17 is not finite: none is kept. */
+    on = late_model(18);
+    snprintf(line, sizeof line, "%s steps=30 save_every=4 checkpoint=%s", tiny, last);
+    EXPECT(train_on(&on, line, &later) == ERR_NUMERIC);
+    EXPECT(strstr(last_error(), "step 17: the gradient is not finite") != NULL);
+    EXPECT(later.step == 17 && step_of(last) == 16);
+    checkpoint_free(&later);
 }
 
 /* Copy a file, cut to `size` bytes and with byte `flip` inverted (-1: none). */

@@ -1,77 +1,47 @@
 /* SPDX-License-Identifier: MIT
  *
- * tiny.h — what the tests of models share: a tiny model, random numbers and tokens, the
- * number of threads.
+ * tiny.h — what the tests of models share. They run on every row of model_at through the interface
+ * of mosaic.h and compare what it computes with the reference; tests of the reference's inside
+ * alone include pipeline.h.
  */
 #ifndef MOSAIC_TINY_H
 #define MOSAIC_TINY_H
 
-#include <omp.h>
-#include <stdio.h>
-
-#include "pipeline.h"
-#include "rng.h"
+#include "backends.h"
 #include "selftest.h"
 
 enum { TINY_V = 7 };
 
 /* V = 7, d = 8, H = 2, L = 2, M = 5. */
-static inline mosaic_config tiny(void)
-{
-    mosaic_config c = config_default();
-    c.V = TINY_V;
-    c.d = 8;
-    c.H = 2;
-    c.L = 2;
-    c.M = 5;
-    c.T = 16;
-    return c;
-}
+mosaic_config tiny(void);
 
-/* Normal numbers. */
-static inline void fill_normal(double *x, int64_t n, uint64_t seed)
-{
-    rng r = {seed};
-    for (int64_t i = 0; i < n; i++)
-        x[i] = rng_normal(&r);
-}
+void fill_normal(double *x, int64_t n, uint64_t seed);
+void draw_tokens(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed);
 
-static inline void draw_tokens(int32_t *tokens, int64_t n, int64_t vocabulary, uint64_t seed)
-{
-    rng r = {seed};
-    for (int64_t i = 0; i < n; i++)
-        tokens[i] = (int32_t)rng_below(&r, (uint64_t)vocabulary);
-}
-
+/* How far a tensor of a model may be from the reference's, relative to its norm; 0: the same bits.
+ */
+double model_tolerance(const model *on);
+/* A model of c with parameters of seed 11. 0 if it cannot be made, which is a failure unless there
+ * is no device for it here. */
+int model_open(selftest *t, const model *on, const mosaic_config *c, const placement *where,
+               struct mosaic **m);
 /* One step, seen through: gradient, apply (o NULL: only reported) and the report. */
-static inline status model_step(const model *on, mosaic *m, const batch *b, uint64_t seed,
-                                int64_t dropout_step, const optimizer *o, int64_t update,
-                                step_report *r)
-{
-    int ready = 0;
-    *r = (step_report){0};
-    TRY(on->gradient(m, b, seed, dropout_step));
-    TRY(on->apply(m, o, update));
-    TRY(on->collect(m, 1, r, &ready));
-    return ready ? OK : fail(ERR_DEVICE, "%s: expected the report of a step", on->name);
-}
+status model_step(const model *on, struct mosaic *m, const batch *b, uint64_t seed,
+                  int64_t dropout_step, const optimizer *o, int64_t update, step_report *r);
 
-/* A model of c with parameters of seed 11; 0, told, if it cannot be made. */
-static inline int at_config(selftest *t, mosaic **m, const mosaic_config *c)
-{
-    status s = mosaic_ref.create(m, c, NULL);
-    if (s == OK) s = model_initialise(&mosaic_ref, *m, 11);
-    if (s != OK) fprintf(stderr, "%s\n", last_error());
-    EXPECT(s == OK && *m);
-    return s == OK;
-}
+/* All numbers of a slot, tensor after tensor (free), and how many; NULL, told, if it fails. */
+double *slot_get(selftest *t, const model *on, struct mosaic *m, slot s, int64_t *count);
+void slot_put(selftest *t, const model *on, struct mosaic *m, slot s, const double *values);
+/* Where a tensor lies among them; a failure, and 0, if there is none of that name. */
+int64_t tensor_at(selftest *t, const model *on, const struct mosaic *m, const char *name);
+/* Fill a tensor with one value. */
+void tensor_fill(selftest *t, const model *on, struct mosaic *m, const char *name, double value);
+
+/* |got - want| <= tol |want|, Euclidean; the same bits if tol is 0. */
+void expect_close(selftest *t, const char *what, const double *got, const double *want, int64_t n,
+                  double tol);
 
 /* Use n threads, and say how many it were. */
-static inline int use_threads(int n)
-{
-    const int before = omp_get_max_threads();
-    omp_set_num_threads(n);
-    return before;
-}
+int use_threads(int n);
 
 #endif

@@ -225,7 +225,7 @@ static status loop(trainer *t)
         if ((s = end_steps(t, seen || kept ? 0 : MOST_STEPS - 1)) != OK) break;
         snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
                  (double)t->tokens / (seconds_now() - bar.start));
-        progress_step(&bar, t->c->step - first, note);
+        progress_step(&bar, t->c->step - first, t->c->step > first ? note : NULL);
         if (seen) s = validate(t);
         if (s == OK && kept) s = save(t, r->checkpoint);
     }
