@@ -37,7 +37,7 @@ int64_t tensor_at(selftest *t, const model *on, const struct mosaic *m, const ch
 /* Fill a tensor with one value. */
 void tensor_fill(selftest *t, const model *on, struct mosaic *m, const char *name, double value);
 
-/* |got - want| <= tol |want|, Euclidean; the same bits if tol is 0. */
+/* |got - want| <= tol |want|, Euclidean, of numbers that are finite; the same bits if tol is 0. */
 void expect_close(selftest *t, const char *what, const double *got, const double *want, int64_t n,
                   double tol);
 
