@@ -27,7 +27,7 @@ static batch whole_batch(void)
 }
 
 /* Both architectures with all their dropouts. */
-static mosaic_config config_of(int gpt)
+static mosaic_config config_with_dropout(int gpt)
 {
     mosaic_config c = tiny();
     c.arch = gpt ? ARCH_GPT : ARCH_MOSAIC;
@@ -47,7 +47,7 @@ static void every_model(selftest *t, one_model *expect)
     const model *on;
     for (int i = 0; (on = model_at(i)); i++)
         for (int gpt = 0; gpt < 2; gpt++) {
-            const mosaic_config c = config_of(gpt);
+            const mosaic_config c = config_with_dropout(gpt);
             expect(t, on, &c);
         }
 }
@@ -140,7 +140,7 @@ static int same_gradient(selftest *t, const model *on, struct mosaic *m, const b
            fabs(parts.grad_norm - r.grad_norm) <= tol * r.grad_norm;
 }
 
-static void expect_parts(selftest *t, const model *on, const mosaic_config *c)
+static void expect_whole_of_parts(selftest *t, const model *on, const mosaic_config *c)
 {
     struct mosaic *m;
     const batch whole = whole_batch();
@@ -155,7 +155,7 @@ static void expect_parts(selftest *t, const model *on, const mosaic_config *c)
 
 void selftest_model_parts(selftest *t)
 {
-    every_model(t, expect_parts);
+    every_model(t, expect_whole_of_parts);
 }
 
 static void expect_micro(selftest *t, const model *on, const mosaic_config *c)

@@ -27,7 +27,7 @@ static batch words_of(void)
     return (batch){.B = B, .T = T, .tokens = tokens, .targets = targets};
 }
 
-static mosaic_config config_of(selftest *t, arch a, const char *switches)
+static mosaic_config config_with(selftest *t, arch a, const char *switches)
 {
     mosaic_config c = config_default();
     char text[160], *word = text;
@@ -55,7 +55,7 @@ static mosaic_config config_of(selftest *t, arch a, const char *switches)
  */
 static struct mosaic *small(selftest *t, const model *on, arch a, const char *switches)
 {
-    const mosaic_config c = config_of(t, a, switches);
+    const mosaic_config c = config_with(t, a, switches);
     struct mosaic *m;
     int64_t n;
     if (!model_open(t, on, &c, NULL, &m)) return NULL;
@@ -483,7 +483,7 @@ static void expect_batches(selftest *t, const model *on)
 void selftest_model_batches(selftest *t)
 {
     const model *on;
-    mosaic_config c = config_of(t, ARCH_MOSAIC, "method=entmax:3 entmax_solver=newton");
+    mosaic_config c = config_with(t, ARCH_MOSAIC, "method=entmax:3 entmax_solver=newton");
     struct mosaic *m;
     for (int i = 0; (on = model_at(i)); i++)
         expect_batches(t, on);

@@ -136,7 +136,7 @@ static void expect_same_rows(selftest *t, const checkpoint *a, const checkpoint 
 }
 
 /* Step of a checkpoint; -1 if it cannot be read. */
-static int64_t step_of(const char *path)
+static int64_t saved_step(const char *path)
 {
     checkpoint c = {0};
     words *w = NULL;
@@ -163,12 +163,12 @@ static int64_t train_and_kill(selftest *t, const char *line, const char *path)
     posix_spawn_file_actions_destroy(&actions);
     EXPECT(spawned == 0);
     if (spawned != 0) return -1;
-    for (int wait = 0; wait < 10000 && step_of(path) < 4; wait++)
+    for (int wait = 0; wait < 10000 && saved_step(path) < 4; wait++)
         usleep(2000);
     EXPECT(kill(child, SIGKILL) == 0);
     EXPECT(waitpid(child, &state, 0) == child);
     EXPECT(WIFSIGNALED(state) && WTERMSIG(state) == SIGKILL);
-    return step_of(path);
+    return saved_step(path);
 }
 
 /* Train `base` to 12 steps at once, and in parts of 5 and 7. */
@@ -300,7 +300,7 @@ void selftest_late_reports(selftest *t)
     snprintf(line, sizeof line, "%s steps=30 save_every=4 checkpoint=%s", tiny, last);
     EXPECT(train_on(&on, line, &later) == ERR_NUMERIC);
     EXPECT(strstr(last_error(), "step 17: the gradient is not finite") != NULL);
-    EXPECT(later.step == 17 && step_of(last) == 16);
+    EXPECT(later.step == 17 && saved_step(last) == 16);
     checkpoint_free(&later);
 }
 
