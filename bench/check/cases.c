@@ -149,7 +149,8 @@ dims match_dims(const op *o, int64_t n, int64_t rows)
         d.B = few ? 1 : 2;
         d.H = n % 2 ? 3 : 2;
         d.D = n % 2 ? 5 : 64;
-        if (strstr(o->signature, ":HMD")) d.T = 33;
+        if (o->kind == MEMORY) d.T = 33;
+        if (o->kind == ATTENTION && n > 1024) d.H = 1; /* the reference takes seconds a head */
     }
     if (!affordable(o, &d, n)) d.B = 0;
     return d;
