@@ -10,7 +10,7 @@
  *
  * The stages run on a copy of the model's struct with rooms of its own for one row; the parameters
  * are the model's, which must outlive the stream. The rows of a stream are read one after the
- * other.
+ * other in these rooms; each has a past of its own.
  */
 #include "pipeline.h"
 
@@ -30,18 +30,19 @@ typedef struct memory {
     double *own;           /* s, history and pending lie here                               */
 } memory;
 
-/* One row. */
-typedef struct reader {
-    mosaic m;
+/* What one row has read. */
+typedef struct past {
     memory *layers;
-    int64_t tokens, room;
-    double *scores, *weights, *stat; /* (H,room), (H,room), (H,S) */
-} reader;
+    int64_t tokens, room; /* of keys and values */
+} past;
 
 typedef struct mosaic_stream {
+    mosaic m;
     int64_t rows;
-    reader **row;
-    double *logits; /* (V): where the caller wants none */
+    past *row, *now; /* the row that is being read */
+    int64_t room;
+    double *scores, *weights, *stat; /* (H,room), (H,room), (H,S)      */
+    double *logits;                  /* (V): where the caller wants none */
 } mosaic_stream;
 
 static status open_layer(const mosaic *m, memory *x)
@@ -57,55 +58,47 @@ static status open_layer(const mosaic *m, memory *x)
     return OK;
 }
 
-static void close_row(reader *s)
+void stream_close(mosaic_stream *s)
 {
     if (!s) return;
-    for (int64_t l = 0; l < s->m.c.L && s->layers; l++) {
-        free(s->layers[l].own);
-        free(s->layers[l].keys);
-        free(s->layers[l].values);
+    for (int64_t r = 0; r < s->rows && s->row; r++) {
+        memory *layers = s->row[r].layers;
+        for (int64_t l = 0; l < s->m.c.L && layers; l++) {
+            free(layers[l].own);
+            free(layers[l].keys);
+            free(layers[l].values);
+        }
+        free(layers);
     }
-    free(s->layers);
+    free(s->row);
     free(s->m.acts);
     free(s->m.arena);
     free(s->m.work);
     free(s->scores);
     free(s->weights);
     free(s->stat);
-    free(s);
-}
-
-static status open_row(const mosaic *m, reader **out)
-{
-    reader *s = calloc(1, sizeof *s);
-    *out = s;
-    if (!s) return fail(ERR_MEMORY, "stream: out of memory");
-    s->m = *m;
-    s->m.arena = NULL;
-    s->m.arena_size = 0;
-    s->m.work = NULL;
-    s->m.work_size = 0;
-    s->m.probe = NULL;
-    s->m.step = -1;
-    s->m.acts = calloc((size_t)m->c.L, sizeof *s->m.acts);
-    s->layers = calloc((size_t)m->c.L, sizeof *s->layers);
-    s->stat = calloc((size_t)(m->c.H * STATS), sizeof *s->stat);
-    if (!s->m.acts || !s->layers || !s->stat) return fail(ERR_MEMORY, "stream: out of memory");
-    TRY(activations_reserve(&s->m, 1, 2, 0));
-    for (int64_t l = 0; l < m->c.L; l++)
-        TRY(open_layer(m, &s->layers[l]));
-    s->m.B = s->m.T = 1;
-    return OK;
-}
-
-void stream_close(mosaic_stream *s)
-{
-    if (!s) return;
-    for (int64_t r = 0; r < s->rows && s->row; r++)
-        close_row(s->row[r]);
-    free(s->row);
     free(s->logits);
     free(s);
+}
+
+static status open_rows(mosaic_stream *s)
+{
+    const mosaic_config *c = &s->m.c;
+    s->m.acts = calloc((size_t)c->L, sizeof *s->m.acts);
+    s->row = calloc((size_t)s->rows, sizeof *s->row);
+    s->stat = calloc((size_t)(c->H * STATS), sizeof *s->stat);
+    s->logits = malloc((size_t)c->V * sizeof *s->logits);
+    if (!s->m.acts || !s->row || !s->stat || !s->logits)
+        return fail(ERR_MEMORY, "stream: out of memory");
+    TRY(activations_reserve(&s->m, 1, 2, 0));
+    s->m.B = s->m.T = 1;
+    for (int64_t r = 0; r < s->rows; r++) {
+        s->row[r].layers = calloc((size_t)c->L, sizeof(memory));
+        if (!s->row[r].layers) return fail(ERR_MEMORY, "stream: out of memory");
+        for (int64_t l = 0; l < c->L; l++)
+            TRY(open_layer(&s->m, &s->row[r].layers[l]));
+    }
+    return OK;
 }
 
 status stream_open(mosaic *m, int64_t rows, mosaic_stream **out)
@@ -115,11 +108,14 @@ status stream_open(mosaic *m, int64_t rows, mosaic_stream **out)
     mosaic_stream *s = calloc(1, sizeof *s);
     if (!s) return fail(ERR_MEMORY, "stream: out of memory");
     s->rows = rows;
-    s->row = calloc((size_t)rows, sizeof(reader *));
-    s->logits = malloc((size_t)m->c.V * sizeof *s->logits);
-    status result = s->row && s->logits ? OK : fail(ERR_MEMORY, "stream: out of memory");
-    for (int64_t r = 0; r < rows && result == OK; r++)
-        result = open_row(m, &s->row[r]);
+    s->m = *m;
+    s->m.arena = NULL;
+    s->m.arena_size = 0;
+    s->m.work = NULL;
+    s->m.work_size = 0;
+    s->m.probe = NULL;
+    s->m.step = -1;
+    const status result = open_rows(s);
     if (result == OK)
         *out = s;
     else
@@ -135,23 +131,27 @@ static status grow(double **x, int64_t count)
     return OK;
 }
 
-static status make_room(reader *s)
+static status make_room(mosaic_stream *s)
 {
     const mosaic_config *c = &s->m.c;
-    if (s->tokens < s->room) return OK;
-    const int64_t room = s->room ? 2 * s->room : 64;
-    for (int64_t l = 0; l < c->L; l++) {
-        TRY(grow(&s->layers[l].keys, room * c->d));
-        TRY(grow(&s->layers[l].values, room * c->d));
+    past *row = s->now;
+    if (row->tokens == row->room) {
+        const int64_t room = row->room ? 2 * row->room : 64;
+        for (int64_t l = 0; l < c->L; l++) {
+            TRY(grow(&row->layers[l].keys, room * c->d));
+            TRY(grow(&row->layers[l].values, room * c->d));
+        }
+        row->room = room;
     }
-    TRY(grow(&s->scores, c->H * room));
-    TRY(grow(&s->weights, c->H * room));
-    s->room = room;
+    if (row->room <= s->room) return OK;
+    TRY(grow(&s->scores, c->H * row->room));
+    TRY(grow(&s->weights, c->H * row->room));
+    s->room = row->room;
     return OK;
 }
 
 /* z_h = sum_j p_hj v_j over the first `live` pairs. */
-static status read_pairs(reader *s, const memory *x, const double *query, int64_t live,
+static status read_pairs(mosaic_stream *s, const memory *x, const double *query, int64_t live,
                          const double *beta, double scale, double *z)
 {
     const int64_t d = s->m.c.d, H = s->m.c.H, D = d / H;
@@ -174,7 +174,8 @@ static status read_pairs(reader *s, const memory *x, const double *query, int64_
 }
 
 /* The key of this token: x->key from x->h, by one step of the leaky average. */
-static status key_step(reader *s, const half_index *i, double *history, double *sum, half_acts *x)
+static status key_step(mosaic_stream *s, const half_index *i, double *history, double *sum,
+                       half_acts *x)
 {
     mosaic *m = &s->m;
     const int64_t d = m->c.d, H = m->c.H, K = m->c.k_kernel;
@@ -193,10 +194,10 @@ static status key_step(reader *s, const half_index *i, double *history, double *
 }
 
 /* The value of the previous token, now that this one is known; `pending` moves on. */
-static status value_step(reader *s, const half_index *i, memory *x, const half_acts *a)
+static status value_step(mosaic_stream *s, const half_index *i, memory *x, const half_acts *a)
 {
     mosaic *m = &s->m;
-    const int64_t d = m->c.d, H = m->c.H, previous = s->tokens - 1;
+    const int64_t d = m->c.d, H = m->c.H, previous = s->now->tokens - 1;
     double *last = x->pending, *now = x->pending + d, *y = m->t[1], *in = m->wide[0];
     double *nu = m->per_head, *coef = nu + H;
     if (m->c.v_conv) {
@@ -219,12 +220,12 @@ static status value_step(reader *s, const half_index *i, memory *x, const half_a
     return OK;
 }
 
-static status contextual_step(reader *s, int64_t layer, half_acts *a, double *out)
+static status contextual_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
 {
     mosaic *m = &s->m;
-    memory *x = &s->layers[layer];
+    memory *x = &s->now->layers[layer];
     const half_index *i = &m->layers[layer].ctx;
-    const int64_t d = m->c.d, t = s->tokens;
+    const int64_t d = m->c.d, t = s->now->tokens;
     TRY(key_step(s, i, x->history[0], x->s[0], a));
     TRY(value_step(s, i, x, a));
     memcpy(x->keys + t * d, a->key, (size_t)d * sizeof *x->keys);
@@ -233,19 +234,19 @@ static status contextual_step(reader *s, int64_t layer, half_acts *a, double *ou
     return project(m, a->z, d, i->wo, i->bo, d, out);
 }
 
-static status persistent_step(reader *s, int64_t layer, half_acts *a, double *out)
+static status persistent_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
 {
-    memory *x = &s->layers[layer];
+    memory *x = &s->now->layers[layer];
     TRY(key_step(s, &s->m.layers[layer].pers, x->history[1], x->s[1], a));
     return persistent_read(&s->m, layer, a, out);
 }
 
-static status gpt_step(reader *s, int64_t layer, half_acts *a, double *out)
+static status gpt_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
 {
     mosaic *m = &s->m;
-    memory *x = &s->layers[layer];
+    memory *x = &s->now->layers[layer];
     const half_index *i = &m->layers[layer].ctx;
-    const int64_t d = m->c.d, t = s->tokens;
+    const int64_t d = m->c.d, t = s->now->tokens;
     const size_t row = (size_t)d * sizeof(double);
     double *q = m->wide[0], *k = q + d, *v = k + d;
     TRY(project(m, a->h, d, i->wk, i->bk, 3 * d, q));
@@ -263,15 +264,15 @@ static status gpt_step(reader *s, int64_t layer, half_acts *a, double *out)
     return project(m, a->z, d, i->wo, i->bo, d, out);
 }
 
-typedef status step_fn(reader *s, int64_t layer, half_acts *a, double *out);
+typedef status step_fn(mosaic_stream *s, int64_t layer, half_acts *a, double *out);
 
-static status gpt_mlp_step(reader *s, int64_t layer, half_acts *a, double *out)
+static status gpt_mlp_step(mosaic_stream *s, int64_t layer, half_acts *a, double *out)
 {
     return gpt_mlp_forward(&s->m, layer, a, out);
 }
 
-static status half_step(reader *s, int64_t layer, const half_index *i, half_acts *a, step_fn *f,
-                        double *x)
+static status half_step(mosaic_stream *s, int64_t layer, const half_index *i, half_acts *a,
+                        step_fn *f, double *x)
 {
     mosaic *m = &s->m;
     double *out = m->t[5];
@@ -283,7 +284,7 @@ static status half_step(reader *s, int64_t layer, const half_index *i, half_acts
     return OK;
 }
 
-static status read_token(reader *s, int32_t token, double *logits)
+static status read_token(mosaic_stream *s, int32_t token, double *logits)
 {
     mosaic *m = &s->m;
     const int gpt = m->c.arch == ARCH_GPT;
@@ -292,7 +293,7 @@ static status read_token(reader *s, int32_t token, double *logits)
     a.d = (dims){.R = 1, .C = m->c.d, .V = m->c.V};
     TRY(stage_run(m, embedding_ref, &a));
     TRY(make_room(s));
-    if (gpt) add_to(x, m->slot[SLOT_VALUE] + m->index.wpe + s->tokens * m->c.d, m->c.d);
+    if (gpt) add_to(x, m->slot[SLOT_VALUE] + m->index.wpe + s->now->tokens * m->c.d, m->c.d);
     for (int64_t l = 0; l < m->c.L; l++) {
         const layer_index *i = &m->layers[l];
         layer_acts *room = &m->acts[0];
@@ -304,33 +305,34 @@ static status read_token(reader *s, int32_t token, double *logits)
     const double by = gpt ? 1 : 1 / sqrt((double)m->c.d);
     for (int64_t e = 0; e < m->c.d && by != 1; e++)
         m->last_h[e] *= by;
-    s->tokens++;
+    s->now->tokens++;
     return project(m, m->last_h, m->c.d, m->index.head, -1, m->c.V, logits);
 }
 
 /* Nothing is read unless every row can be. */
 static status check_tokens(const mosaic_stream *s, const int32_t *tokens)
 {
+    const mosaic_config *c = &s->m.c;
     for (int64_t r = 0; r < s->rows; r++) {
-        const reader *x = s->row[r];
-        if (tokens[r] < -1 || tokens[r] >= x->m.c.V)
+        if (tokens[r] < -1 || tokens[r] >= c->V)
             return fail(ERR_DATA, "stream: row %lld: expected a token in -1..%lld, got %d",
-                        (long long)r, (long long)x->m.c.V - 1, (int)tokens[r]);
-        if (tokens[r] >= 0 && x->m.c.arch == ARCH_GPT && x->tokens >= x->m.c.T)
+                        (long long)r, (long long)c->V - 1, (int)tokens[r]);
+        if (tokens[r] >= 0 && c->arch == ARCH_GPT && s->row[r].tokens >= c->T)
             return fail(ERR_ARG, "stream: expected at most %lld tokens, one per learned position",
-                        (long long)x->m.c.T);
+                        (long long)c->T);
     }
     return OK;
 }
 
 status stream_token(mosaic_stream *s, const int32_t *tokens, int32_t *argmax, double *logits)
 {
+    const int64_t V = s->m.c.V;
     TRY(check_tokens(s, tokens));
     for (int64_t r = 0; r < s->rows; r++) {
         if (tokens[r] == -1) continue;
-        const int64_t V = s->row[r]->m.c.V;
         double *to = logits ? logits + r * V : s->logits;
-        TRY(read_token(s->row[r], tokens[r], to));
+        s->now = &s->row[r];
+        TRY(read_token(s, tokens[r], to));
         if (argmax) logits_read(to, 1, V, NULL, NULL, argmax + r);
     }
     return OK;

@@ -162,7 +162,7 @@ static void expect_same_metrics(selftest *t, const metrics *a, const metrics *b)
 void selftest_evaluation_order(selftest *t)
 {
     static const int64_t rows[] = {1, 5, 24, 0};
-    metrics first = {0}, other = {0}, baseline = {0};
+    metrics first = {0}, other = {0}, baseline = {0}, decoded = {0};
     small s;
     EXPECT(small_open(&s, "copy", 5) == OK);
     for (int threads = 1; s.m && threads <= 3; threads++)
@@ -176,5 +176,11 @@ void selftest_evaluation_order(selftest *t)
                             fresh ? &baseline : &other) == OK);
             if (!fresh) expect_same_metrics(t, &baseline, &other);
         }
+    threads_set(1); /* a token is too little work for more */
+    for (size_t k = 0; s.m && k < sizeof rows / sizeof *rows; k++) {
+        evaluation e = {.rows = rows[k], .greedy = 1};
+        EXPECT(evaluate(&s.p, s.d, &e, k == 0 ? &decoded : &other) == OK);
+        if (k > 0) expect_same_metrics(t, &decoded, &other);
+    }
     small_close(&s);
 }
