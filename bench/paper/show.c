@@ -7,9 +7,7 @@
 #include <limits.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "buffer.h"
 #include "verb.h"
 
 enum { MAX_KEYS = 256 };
