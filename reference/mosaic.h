@@ -68,21 +68,19 @@ status config_check(const mosaic_config *c);
  * ERR_ARG if the key is unknown (the message lists none) or the value malformed. */
 status config_set(mosaic_config *c, const char *key, const char *value);
 
-/* How a model is carried out. It stands beside the configuration and never in it: a checkpoint does
- * not know it, and a run may go on under another. All zero, or NULL, is what the model likes best.
- */
+/* How a model is carried out. It stands beside the configuration, never in it: a checkpoint does
+ * not know it, and a run may go on under another. All zero, or NULL: what the model likes best. */
 typedef struct placement {
-    dtype type;    /* of activations and products: F64 is the reference's, F32 or BF16 a device's */
-    int tf32;      /* F32: products may round their factors to tf32                             */
-    int64_t micro; /* rows that a call takes at a time; 0: those that fit                         */
-    int devices;   /* how many share a step; 0: the first                                       */
-    const int *device; /* their numbers, read by create */
+    dtype type;        /* of activations and products; F64 is the reference's         */
+    int tf32;          /* F32: products may round their factors to tf32               */
+    int64_t micro;     /* rows that a call takes at a time; 0: those that fit         */
+    int devices;       /* how many share a step; 0: the first                         */
+    const int *device; /* their numbers, read by create                               */
 } placement;
 
-/* Rows of a batch, [B][T] row-major; target -1 is not scored. Positions after the last scored
- * target of a row reach no loss. The last three fields are for a part of the batch of a step; they
- * are 0 for a batch that is a step of its own. A part may be narrower than the whole (T < whole_T).
- */
+/* [B][T], row-major; target -1 is not scored. Positions after the last scored target of a row reach
+ * no loss. The last three fields say which part of the batch of a step this is, 0 if it is all of
+ * it. A part may be narrower than the whole (T < whole_T). */
 typedef struct batch {
     int64_t B, T;
     const int32_t *tokens, *targets;
@@ -148,14 +146,12 @@ typedef struct model {
     status (*score)(struct mosaic *m, const batch *b, double *loss, int32_t *argmax);
     /* The gradient of the loss of this batch, sum over the scored targets divided by their number
      * in the whole batch; first_row = 0 begins a step, first_row > 0 adds to the gradient of the
-     * parts before. Dropout is on iff dropout_step >= 0, which selects the masks with the seed, so
-     * that a resumed run draws the same ones. ERR_DATA without a scored target in the whole batch.
-     */
+     * parts before. Dropout is on iff dropout_step >= 0; with the seed it selects the masks, so a
+     * resumed run draws the same ones. ERR_DATA without a scored target in the whole batch. */
     status (*gradient)(struct mosaic *m, const batch *b, uint64_t seed, int64_t dropout_step);
     /* End the step: clip and AdamW; update is 1 for the first one. A step whose loss or gradient is
-     * not finite changes neither parameters nor moments. o NULL: the step is only reported. ERR_ARG
-     * if no step was begun, if its parts are not the whole, or if MOST_STEPS wait to be collected.
-     */
+     * not finite changes neither parameters nor moments. o NULL: the step is only reported.
+     * ERR_ARG if no step was begun, its parts are not the whole, or MOST_STEPS wait. */
     status (*apply)(struct mosaic *m, const optimizer *o, int64_t update);
     /* The report of the oldest step that was not collected. *ready is 0 if there is none, or if it
      * has not come to its end and wait is 0. */
