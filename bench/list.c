@@ -18,8 +18,7 @@ static const char *const ops[][8] = {
 };
 
 static const char *const methods[][6] = {
-#define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
-    {#name, label, #op, #alpha, #k, colour},
+#define METHOD(name, label, op, colour, ...) {#name, label, #op, #__VA_ARGS__, colour},
 #include "methods.def"
 #undef METHOD
 };
@@ -143,7 +142,7 @@ static const struct list {
 } lists[] = {
     {"ops", ops_row, 0, {"op", "title", "signature", "grad", "kind", "reads", "laws", "source"}},
     {"impls", impls_row, 1, {"op", "impl", "types", "transforms", "sizes", "idea"}},
-    {"methods", methods_row, 0, {"method", "label", "op", "alpha", "k", "colour"}},
+    {"methods", methods_row, 0, {"method", "label", "op", "set", "colour"}},
     {"tasks", tasks_row, 0, {"task", "title"}},
     {"verbs", verbs_row, 0, {"verb", "key", "default", "bound", "help"}},
     {"columns", columns_row, 1, {"table", "column", "unit", "meaning"}},
@@ -191,7 +190,7 @@ static void print_list(const struct list *l, int markdown)
 static void print_line_styles(void)
 {
     int style = 1;
-#define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
+#define METHOD(name, label, op, colour, ...)                                                       \
     printf("style_%s = %d; set linetype %d lc rgb '%s' lw 2 pt %d\n", #name, style, style, colour, \
            style);                                                                                 \
     printf("label_%s = '%s'\n", #name, label);                                                     \

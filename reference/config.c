@@ -158,6 +158,26 @@ static status set_number(mosaic_config *c, const char *key, const char *value, i
     return OK;
 }
 
+/* A parameter of the transform that no switch and no name of a method says: by its own name. */
+static status set_parameter(method *m, const char *key, const char *value, int *known)
+{
+    const unsigned said = P_alpha | P_k | P_solver | P_form | P_empty | P_MASK;
+    const unsigned own = reads_of(m->op) & ~said;
+    double x;
+    *known = 1;
+#define PARAM(type, name, ...)                                                                     \
+    if (own & P_##name && strcmp(key, #name) == 0) {                                               \
+        TRY(number(key, value, &x));                                                               \
+        m->p.name = (type)x;                                                                       \
+        if ((double)m->p.name == x) return OK;                                                     \
+        return fail(ERR_ARG, "%s: expected an integer, got \"%s\"", key, value);                   \
+    }
+#include "params.def"
+#undef PARAM
+    *known = 0;
+    return OK;
+}
+
 status config_set(mosaic_config *c, const char *key, const char *value)
 {
     static const char *const flag[] = {"0", "1", NULL}, *const on[] = {"off", "on", NULL};
@@ -203,5 +223,8 @@ status config_set(mosaic_config *c, const char *key, const char *value)
         if (lag >= 0) c->visible_lag = lag + 1;
         return OK;
     }
-    return fail(ERR_ARG, "model: expected a switch of the model, got \"%s\"", key);
+    TRY(set_parameter(&c->method, key, value, &known));
+    if (known) return OK;
+    return fail(ERR_ARG, "model: expected a switch of the model, or a parameter of %s, got \"%s\"",
+                op_name(c->method.op), key);
 }

@@ -11,45 +11,43 @@
 #include <string.h>
 
 typedef struct entry {
-    const char *name, *label;
+    const char *name, *label, *colour;
     op_id op;
-    double alpha;
-    int64_t k;
-    int power;
-    normrelu_form form;
-    const char *colour;
+    void (*set)(params *p); /* NULL for the families with a number in the name */
 } entry;
 
+#define METHOD(name, label, op, colour, ...)                                                       \
+    static void set_##name(params *p)                                                              \
+    {                                                                                              \
+        __VA_ARGS__;                                                                               \
+    }
+#include "methods.def"
+#undef METHOD
+
 static const entry table[] = {
-#define METHOD(name, label, op, alpha, k, power, form, colour)                                     \
-    {#name, label, OP_##op, alpha, k, power, form, colour},
+#define METHOD(name, label, op, colour, ...) {#name, label, colour, OP_##op, set_##name},
 #include "methods.def"
 #undef METHOD
 };
 enum { METHODS = sizeof table / sizeof *table };
 
-/* The families with a number in the name; NORMRELU_PAPER is zero. */
-static const entry family_entmax = {.label = "", .op = OP_entmax, .power = 2, .colour = "#1f78b4"};
-static const entry family_softmax = {
-    .label = "", .op = OP_topk_softmax, .power = 2, .colour = "#a6761d"};
-static const entry family_uniform = {
-    .label = "", .op = OP_topk_uniform, .power = 2, .colour = "#666666"};
+/* The families with a number in the name. */
+static const entry family_entmax = {"", "", "#1f78b4", OP_entmax, NULL};
+static const entry family_softmax = {"", "", "#a6761d", OP_topk_softmax, NULL};
+static const entry family_uniform = {"", "", "#666666", OP_topk_uniform, NULL};
 
 const char *method_name(int i)
 {
     return i >= 0 && i < METHODS ? table[i].name : NULL;
 }
 
-static void method_from(method *m, const entry *e, const char *name, double alpha, int64_t k)
+static void method_from(method *m, const entry *e, const char *name)
 {
     *m = (method){.op = e->op, .p = params_default()};
     snprintf(m->name, sizeof m->name, "%s", name);
     snprintf(m->label, sizeof m->label, "%s", e->label);
     snprintf(m->colour, sizeof m->colour, "%s", e->colour);
-    m->p.alpha = alpha;
-    if (k > 0) m->p.k = k;
-    m->p.relumax_power = e->power;
-    m->p.form = e->form;
+    if (e->set) e->set(&m->p);
 }
 
 /* "top<k>_softmax", "top<k>_uniform"; k without sign or leading zero. */
@@ -73,7 +71,7 @@ status method_find(const char *name, method *m)
     int uniform;
     for (int i = 0; i < METHODS; i++) {
         if (strcmp(name, table[i].name) == 0) {
-            method_from(m, &table[i], name, table[i].alpha, table[i].k);
+            method_from(m, &table[i], name);
             return OK;
         }
         names[i] = table[i].name;
@@ -87,12 +85,15 @@ status method_find(const char *name, method *m)
                         "method \"%s\": expected entmax:<alpha> with a number or a "
                         "fraction above 1, such as entmax:1.25 or entmax:5/4",
                         name);
-        method_from(m, &family_entmax, name, alpha, 0);
+        method_from(m, &family_entmax, name);
+        m->p.alpha = alpha;
         snprintf(m->label, sizeof m->label, "%s-entmax", name + 7);
         return OK;
     }
     if (parse_top(name, &k, &uniform)) {
-        method_from(m, uniform ? &family_uniform : &family_softmax, name, 1, k);
+        method_from(m, uniform ? &family_uniform : &family_softmax, name);
+        m->p.alpha = 1;
+        m->p.k = k;
         snprintf(m->label, sizeof m->label, "top-%lld %s", (long long)k,
                  uniform ? "uniform" : "softmax");
         return OK;

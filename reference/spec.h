@@ -114,11 +114,12 @@ typedef enum op_id {
 /* What an operation is; a gradient is of the kind of its forward. The first are the row transforms,
  * by the rule of their weights (a function of beta^2 (c - m), or of c). */
 typedef enum op_kind {
-    EXPONENTIAL, /* e^s over the selected keys, or another rule without a threshold */
+    EXPONENTIAL, /* e^s over the selected keys              */
     UNIFORM,     /* 1 over the selected keys                */
     ENTMAX,      /* [s - tau]_+^r, tau solved for           */
     RELUMAX,     /* [b - beta^power (m - c)]_+              */
     NORMRELU,    /* [A c + b]_+                             */
+    OTHER_RULE,  /* none of these: errors are measured as of EXPONENTIAL, no bandwidth is known */
     REGRESSION,  /* K(|u|/h) by its definition, no gradient */
     PRODUCT,     /* of matrices                             */
     ATTENTION,   /* a transform of the scores of q and k    */
@@ -180,6 +181,7 @@ enum param_bit {
 #undef PARAM
     BIT_TRANSFORM
 };
+typedef char param_bits_fit[BIT_TRANSFORM < 31 ? 1 : -1];
 enum op_reads {
     P_NOTHING = 0,
 #define PARAM(type, name, ...) P_##name = 1 << BIT_##name,

@@ -66,6 +66,8 @@ void dropout_slice(const params *p, int64_t first, int64_t count, const double *
  */
 op_fn *reference_of(op_id id);
 op_id gradient_of(op_id id);
+/* The parameters that an operation reads (enum op_reads). */
+unsigned reads_of(op_id id);
 /* OK if attention can be handed it: a row transform that has a gradient; else ERR_ARG. */
 status transform_check(const char *name, op_id id);
 

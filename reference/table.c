@@ -9,8 +9,10 @@ static const struct row {
     op_fn *run;
     op_id grad;
     op_kind kind;
+    unsigned reads;
 } rows[OPS] = {
-#define OP(name, title, signature, grad, kind, ...) {#name, name##_ref, OP_##grad, kind},
+#define OP(name, title, signature, grad, kind, reads, ...)                                         \
+    {#name, name##_ref, OP_##grad, kind, reads},
 #include "ops.def"
 #undef OP
 };
@@ -35,9 +37,14 @@ op_id gradient_of(op_id id)
     return known(id) ? rows[id].grad : OP_none;
 }
 
+unsigned reads_of(op_id id)
+{
+    return known(id) ? rows[id].reads : P_NOTHING;
+}
+
 status transform_check(const char *name, op_id id)
 {
-    if (known(id) && rows[id].kind <= NORMRELU && rows[id].grad != OP_none) return OK;
+    if (known(id) && rows[id].kind < REGRESSION && rows[id].grad != OP_none) return OK;
     return fail(ERR_ARG, "%s: transform: expected a row transform with a gradient, got %s", name,
                 op_name(id));
 }

@@ -195,7 +195,7 @@ void match_weights(const call *c, const call *ref, match *mp, match *ms)
 static double gradient_weight(const line *x, double p)
 {
     if (!(p > 0)) return 0;
-    if (x->shape == EXPONENTIAL) return p;
+    if (x->shape == EXPONENTIAL || x->shape == OTHER_RULE) return p;
     if (x->shape == ENTMAX) return pow(p, 2 - x->alpha);
     return x->shape == UNIFORM || x->norm == 0 ? 0 : 1 / x->norm;
 }
@@ -214,7 +214,7 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
         const double w = gradient_weight(x, p[j]);
         if (!(p[j] > 0)) continue;
         double s = 0; /* |s_j - s_max|, with what cancels in it */
-        if (x->shape == EXPONENTIAL) s = fabs(log(p[j])) + fabs(x->norm);
+        if (x->shape == EXPONENTIAL || x->shape == OTHER_RULE) s = fabs(log(p[j])) + fabs(x->norm);
         if (x->shape == ENTMAX) s = (pow(p[j], x->alpha - 1) + x->norm) / (x->alpha - 1);
         keys++;
         heaviest = fmax(heaviest, p[j]); /* a scale, no error */

@@ -61,11 +61,12 @@ static double distance_of(double cosine)
     return sqrt(fmax(0, 2 - 2 * cosine));
 }
 
-/* The exponent r of the kernel; INFINITY: Gaussian; 0: box. */
+/* The exponent r of the kernel; INFINITY: Gaussian; 0: box; NaN: unknown here. */
 static double exponent_of(const method *m)
 {
     const op_kind kind = op_at(m->op)->kind;
     if (kind == ENTMAX) return 1 / (m->p.alpha - 1);
+    if (kind == OTHER_RULE) return NAN;
     return kind == EXPONENTIAL ? INFINITY : kind == UNIFORM ? 0 : 1;
 }
 
@@ -76,7 +77,9 @@ static double bandwidth_of(const method *m, const sphere *s, const double *stat,
     const op *o = op_at(m->op);
     double nearest = 2 - 2 * stat[STAT_MAX], h = 1 / beta;
     *radius = INFINITY;
-    if (o->kind == ENTMAX) {
+    if (o->kind == OTHER_RULE) {
+        h = NAN;
+    } else if (o->kind == ENTMAX) {
         h = sqrt(nearest + 2 * exponent_of(m) * stat[STAT_NORM] / (beta * beta));
     } else if (o->kind == RELUMAX) {
         h = sqrt(nearest + 2 * m->p.relumax_b * pow(beta, -m->p.relumax_power));
@@ -98,7 +101,8 @@ static double kernel_at(double u, double h, double r, double radius, double beta
     if (u > radius) return 0;
     if (isinf(r)) return exp(-beta * beta * u * u / 2);
     if (r == 0) return 1;
-    return pow(fmax(0, 1 - u * u / (h * h)), r);
+    const double inside = 1 - u * u / (h * h);
+    return inside < 0 ? 0 : pow(inside, r); /* NaN where h or r is unknown */
 }
 
 typedef struct emitter {

@@ -134,12 +134,32 @@ const char *impl_absent(const impl *i)
     return NULL;
 }
 
+static int reads_transform(const impl *i)
+{
+    return (op_at(i->op)->reads & P_TRANSFORM) != 0;
+}
+
+/* Are a transform and its gradient known where i runs? */
+static int has_gradient_beside(const impl *i, op_id transform)
+{
+    const impl *im;
+    int forward = 0, backward = 0;
+    for (int at = 0; (im = impl_at(at)); at++) {
+        if (im->where != i->where) continue;
+        forward |= im->op == transform;
+        backward |= op_at(transform) && im->op == op_at(transform)->grad;
+    }
+    return forward && backward;
+}
+
 const char *impl_declines(const impl *i, const dims *d, dtype type, op_id transform)
 {
     static _Thread_local char why[160];
     const char *name = op_name(i->op);
     if (!(i->types & TYPE_BIT(type)))
         snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, type_name(type));
+    else if (reads_transform(i) && !has_gradient_beside(i, transform))
+        snprintf(why, sizeof why, "%s/%s: %s has no kernel", name, i->name, op_name(transform));
     else if (!(i->transforms & UINT64_C(1) << transform))
         snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, op_name(transform));
     else if (i->width != ANY && d->D > i->width)

@@ -20,7 +20,7 @@ static const struct op_name {
 static const struct predictor_name {
     const char *name, *label, *colour;
 } predictor_names[] = {
-#define METHOD(name, label, op, alpha, k, power, form, colour) {#name, label, colour},
+#define METHOD(name, label, op, colour, ...) {#name, label, colour},
 #include "methods.def"
 #undef METHOD
 #define BASELINE(name, order, label, colour) {#name, label, colour},

@@ -72,11 +72,15 @@ static const char *reason(const impl *i, dtype type, op_id transform)
 
 void selftest_takes(selftest *t)
 {
-    const impl any = {
-        .op = OP_attention, .name = "x", .types = FLOATS, .transforms = ANY_TRANSFORM};
+    const impl any = {.op = OP_attention,
+                      .name = "x",
+                      .where = &ref_backend,
+                      .types = FLOATS,
+                      .transforms = ANY_TRANSFORM};
     impl some = any;
     EXPECT(*reason(&any, F32, OP_softmax) == '\0' && *reason(&any, F16, OP_relumax) == '\0');
     EXPECT(strstr(reason(&any, F64, OP_softmax), "attention/x does not take f64"));
+    EXPECT(strstr(reason(&any, F32, OP_kernel_regression), "has no kernel"));
     some.types = HALVES;
     some.transforms = TRANSFORM_BIT(softmax) | TRANSFORM_BIT(normrelu);
     EXPECT(strstr(reason(&some, F32, OP_softmax), "does not take f32"));

@@ -365,4 +365,10 @@ void selftest_method_names(selftest *t)
     EXPECT(method_find("sofmax", &m) == ERR_ARG && strstr(last_error(), "mean softmax?"));
     EXPECT(method_find("biwieght", &m) == ERR_ARG && strstr(last_error(), "mean biweight?"));
     EXPECT(method_find("relu_max", &m) == ERR_ARG && strstr(last_error(), "mean relumax?"));
+    /* a parameter that has no switch is set by its name, where the transform reads it */
+    mosaic_config c = config_default();
+    EXPECT(method_find("norm_relu", &c.method) == OK);
+    EXPECT(config_set(&c, "slope", "2.5") == OK && c.method.p.slope == 2.5);
+    EXPECT(config_set(&c, "slope", "x") == ERR_ARG && config_set(&c, "lag", "0") == ERR_ARG);
+    EXPECT(config_set(&c, "alpha", "2") == ERR_ARG && strstr(last_error(), "normrelu"));
 }
