@@ -12,7 +12,7 @@
 
 enum { MAX_KEYS = 256 };
 
-static status show_claim(const show *s, const line *l, claim_result *c)
+status show_claim(const show *s, const line *l, claim_result *c)
 {
     const char *at = line_value(l, "at", ""), *sign = line_value(l, "sign", "");
     const char *cell_name = line_value(l, "cell", "value");
@@ -24,12 +24,14 @@ static status show_claim(const show *s, const line *l, claim_result *c)
     parse_real(line_value(l, "tol", ""), &tol);
     if (*at && strcmp(at, s->p->profile) != 0) return OK;
     status done = line_pivot(s, l, "", "", cell_name, line_value(l, "keep", ""), &p);
-    if (done == OK && p.count) c->ours = p.points[0].value;
+    int there = done == OK && p.count;
+    if (there) c->ours = p.points[0].value;
     if (done == OK && *line_value(l, "versus", "")) {
         done = line_pivot(s, l, "", "", cell_name, line_value(l, "versus", ""), &other);
-        c->ours -= done == OK && other.count ? other.points[0].value : NAN;
+        there &= done == OK && other.count;
+        c->ours -= there ? other.points[0].value : NAN;
     }
-    if (!isnan(c->ours)) {
+    if (there) {
         int agrees =
             *sign ? (*sign == '-' ? c->ours < 0 : c->ours > 0) : fabs(c->ours - c->paper) <= tol;
         c->verdict = agrees ? "agrees" : "differs";

@@ -50,12 +50,14 @@ status show_write(const show *s, const char *name, const char *extension, const 
 status show_table(const show *s, const experiment *e, const line *l);
 status show_figure(const show *s, const experiment *e, const line *l);
 
-/* One line of the claims table. verdict: "agrees", "differs", "not run at this scale". */
+/* One line of the claims table. verdict: "agrees", "differs" (also from a number that is none),
+ * "not run at this scale". */
 typedef struct claim_result {
     const char *text;
     double paper, ours;
     const char *verdict;
 } claim_result;
+status show_claim(const show *s, const line *l, claim_result *c);
 
 /* --- report.c --------------------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_paper.c — experiments to tables: the grammar of experiment files, groups and their means,
- * what they are called, and that every file is read once.
+ * what they are called, the verdicts on claims, and that every file is read once.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 
 #include "paper/experiment.h"
 #include "paper/pivot.h"
+#include "paper/show.h"
 #include "scratch.h"
 #include "verb.h"
 
@@ -185,6 +186,57 @@ void selftest_key_labels(selftest *t)
     EXPECT(strcmp(text, "oracle") == 0 && strcmp(key_colour(&head, 0), "#e5c100") == 0);
 }
 
+/* Every kind of verdict, on rows whose means are known. */
+void selftest_verdicts(selftest *t)
+{
+    static const struct {
+        const char *words, *verdict;
+        double ours;
+    } claims[] = {
+        {"paper=3 tol=0.5 keep=method:softmax", "agrees", 3.5},
+        {"paper=3 tol=0.49 keep=method:softmax", "differs", 3.5},
+        {"paper=4 tol=0.5 keep=method:softmax", "agrees", 3.5},
+        {"paper=3.5 keep=method:softmax", "differs", 3.5}, /* no tolerance, nothing agrees */
+        {"sign=+ keep=method:softmax versus=method:biweight", "agrees", 1.5},
+        {"sign=- keep=method:softmax versus=method:biweight", "differs", 1.5},
+        {"sign=- keep=method:biweight versus=method:softmax", "agrees", -1.5},
+        {"sign=+ keep=method:softmax versus=method:softmax", "differs", 0},
+        {"sign=- keep=method:softmax versus=method:softmax", "differs", 0},
+        {"paper=1.5 tol=1e-9 keep=method:softmax versus=method:biweight", "agrees", 1.5},
+        {"paper=3 tol=9 keep=method:relumax", "differs", NAN}, /* a number that is none */
+        {"sign=+ keep=method:relumax versus=method:softmax", "differs", NAN},
+        {"sign=- keep=method:softmax versus=method:relumax", "differs", NAN},
+        {"paper=3 tol=9 keep=method:triweight", "not run at this scale", NAN},
+        {"sign=+ keep=method:softmax versus=method:triweight", "not run at this scale", NAN},
+        {"paper=3.5 tol=1 at=paper keep=method:softmax", "not run at this scale", NAN},
+        {"paper=3.5 tol=1 at=smoke keep=method:softmax", "agrees", 3.5},
+    };
+    enum { COUNT = sizeof claims / sizeof *claims };
+    eval_row rows[] = {{.method = "softmax", .value = 3},
+                       {.method = "softmax", .value = 4},
+                       {.method = "biweight", .value = 2},
+                       {.method = "relumax", .value = NAN}};
+    evidence v = {.rows[EVAL] = {EVAL, (char *)rows, 4}};
+    char text[4096] = "profile smoke\nprofile paper\nexperiment one \"t\"\n";
+    paper *p = NULL;
+    for (int i = 0; i < COUNT; i++) {
+        const size_t end = strlen(text);
+        snprintf(text + end, sizeof text - end, " claim \"%d\" from=eval %s\n", i, claims[i].words);
+    }
+    EXPECT(paper_read(&p, scratch_text(t, scratch_folder(t), "one.exp", text), "smoke") == OK);
+    const experiment *e = p ? &p->experiments[0] : NULL;
+    const show s = {.p = p, .of = &v};
+    EXPECT(e && e->count == COUNT);
+    for (int i = 0; e && e->count == COUNT && i < COUNT; i++) {
+        claim_result c;
+        EXPECT(show_claim(&s, &e->lines[i], &c) == OK);
+        selftest_expect(t, strcmp(c.verdict, claims[i].verdict) == 0, claims[i].words, i,
+                        claims[i].verdict);
+        if (!isnan(claims[i].ours)) EXPECT_NEAR(c.ours, claims[i].ours, 1e-15);
+    }
+    paper_free(p);
+}
+
 /* How often the file was opened while `verb` ran; -1 if the system does not say. */
 static int openings(const char *path, const char *verb, int count, char *const *text, int *code)
 {
@@ -220,8 +272,8 @@ void selftest_opened_once(selftest *t)
     snprintf(from, sizeof from, "results=%s", folder);
     snprintf(report, sizeof report, "out=%s", scratch_path(t, folder, "report"));
     snprintf(merged, sizeof merged, "out=%s", scratch_path(t, folder, "merged.h5"));
-    char *show[] = {file, from, report}, *merge[] = {(char *)(uintptr_t)result, merged};
-    int code, times = openings(result, "show", 3, show, &code);
+    char *shown[] = {file, from, report}, *merge[] = {(char *)(uintptr_t)result, merged};
+    int code, times = openings(result, "show", 3, shown, &code);
     EXPECT(code == EXIT_GOOD);
     if (times < 0) {
         selftest_skip(t, "this system does not tell who opens a file");
