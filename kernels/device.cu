@@ -159,45 +159,38 @@ static status cuda_sync(void)
     return OK;
 }
 
-/* A buffer that writes the last-level cache over: more than twice its size. */
-static status flush_buffer(void **p, size_t *bytes)
+/* What a timed call needs: made by the first one of a process and kept to its end, as the driver
+ * takes it back then. Allocations between samples would be work of the device beside the timed. */
+typedef struct stopwatch {
+    void *flush; /* writes the last-level cache over: more than twice its size */
+    size_t bytes;
+    cudaEvent_t begin, end;
+} stopwatch;
+
+static status make_stopwatch(stopwatch *w)
 {
     device_facts f;
     TRY(cuda_facts(&f));
-    *bytes = (size_t)(2.5 * f.cache) + (64u << 20);
-    return cuda_alloc(p, *bytes);
-}
-
-static status timed(op_fn *f, const args *a, void *flush, size_t bytes, cudaEvent_t begin,
-                    cudaEvent_t end, double *seconds)
-{
-    cudaStream_t stream = (cudaStream_t)a->stream;
-    float ms;
-    CUDA_TRY(cudaMemsetAsync(flush, 0x5a, bytes, stream), "time: flush");
-    CUDA_TRY(cudaEventRecord(begin, stream), "time: event");
-    TRY(f(a));
-    CUDA_TRY(cudaEventRecord(end, stream), "time: event");
-    CUDA_TRY(cudaEventSynchronize(end), "time: the timed call");
-    CUDA_TRY(cudaEventElapsedTime(&ms, begin, end), "time: elapsed");
-    *seconds = 1e-3 * ms;
-    return OK;
+    w->bytes = (size_t)(2.5 * f.cache) + (64u << 20);
+    if (!w->begin) CUDA_TRY(cudaEventCreate(&w->begin), "time: event");
+    if (!w->end) CUDA_TRY(cudaEventCreate(&w->end), "time: event");
+    return cuda_alloc(&w->flush, w->bytes);
 }
 
 static status cuda_time(op_fn *f, const args *a, double *seconds)
 {
-    void *flush = NULL;
-    size_t bytes;
-    cudaEvent_t begin = NULL, end = NULL;
-    status s = flush_buffer(&flush, &bytes);
-    if (s != OK) return s;
-    if (cudaEventCreate(&begin) != cudaSuccess || cudaEventCreate(&end) != cudaSuccess)
-        s = fail(ERR_DEVICE, "time: no events: %s", cudaGetErrorString(cudaGetLastError()));
-    else
-        s = timed(f, a, flush, bytes, begin, end, seconds);
-    if (end) (void)cudaEventDestroy(end);
-    if (begin) (void)cudaEventDestroy(begin);
-    cuda_release(flush);
-    return s;
+    static stopwatch w;
+    const cudaStream_t stream = (cudaStream_t)a->stream;
+    float ms;
+    if (!w.flush) TRY(make_stopwatch(&w));
+    CUDA_TRY(cudaMemsetAsync(w.flush, 0x5a, w.bytes, stream), "time: flush");
+    CUDA_TRY(cudaEventRecord(w.begin, stream), "time: event");
+    TRY(f(a));
+    CUDA_TRY(cudaEventRecord(w.end, stream), "time: event");
+    CUDA_TRY(cudaEventSynchronize(w.end), "time: the timed call");
+    CUDA_TRY(cudaEventElapsedTime(&ms, w.begin, w.end), "time: elapsed");
+    *seconds = 1e-3 * ms;
+    return OK;
 }
 
 /* The copy of copy_rate as an operation, so that it is timed the way every kernel is. */

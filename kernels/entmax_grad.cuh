@@ -99,6 +99,7 @@ struct steep_weight {
 
 /* measured: scale s_j - s_max by omega / p_max^a, which is 1 but for the rounding of p. */
 template <class Weight> struct entmax_grad_rule {
+    enum { rereads = 0 };
     Weight weight;
     bool measured;
     float a, exponent, ref_G, share, moment, scale; /* exponent: 2 - alpha */

@@ -5,8 +5,9 @@
  *
  * Teams as in row.cuh. A thread holds its entries of p in registers and those of G, as they are
  * stored, in shared memory that only it touches, so that both are read once; rows too long for
- * that are read again in every pass. A rule:
+ * that, and those of a rule that rereads, are read again in every pass. A rule:
  *
+ *     rereads                 true: its code is too long to be repeated for each of ITEMS entries
  *     begin(row)              constants that need no pass
  *     key(p)                  what the first pass leaves in place of p: 0 where p is
  *     solve(pair, team, row)  finds the row's constants; its last pass is pair.first
@@ -135,7 +136,8 @@ template <typename T, class Rule> struct streamed_pair {
     const T *p_row, *g_row;
     int live, start, step;
 
-    __device__ streamed_pair(const block_team &g, const Rule &rule_)
+    template <class Team>
+    __device__ streamed_pair(const Team &g, const Rule &rule_)
         : rule(rule_), start(g.rank), step(g.size)
     {
     }
@@ -231,15 +233,25 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
 }
 
 template <typename T, class Team, class Rule>
+status launch_streamed(const backward_call<T> &b, const Rule &rule, void *stream, const char *what)
+{
+    return launch_rows<Team>(row_backward<T, Team, streamed_pair<T, Rule>, Rule>, b, rule, 0,
+                             stream, what);
+}
+
+template <typename T, class Team, class Rule>
 status launch_backward(const backward_call<T> &b, const Rule &rule, void *stream, const char *what)
 {
     enum { W = pack<T>::width };
     const size_t bytes = ITEMS * sizeof(T);
-    if (!rows_aligned<T>(b.n, b.p, b.dp) || (uintptr_t)b.dc % 16)
+    if constexpr (Rule::rereads)
+        return launch_streamed<T, Team>(b, rule, stream, what);
+    else if (!rows_aligned<T>(b.n, b.p, b.dp) || (uintptr_t)b.dc % 16)
         return launch_rows<Team>(row_backward<T, Team, resident_pair<T, 1, Rule>, Rule>, b, rule,
                                  bytes, stream, what);
-    return launch_rows<Team>(row_backward<T, Team, resident_pair<T, W, Rule>, Rule>, b, rule, bytes,
-                             stream, what);
+    else
+        return launch_rows<Team>(row_backward<T, Team, resident_pair<T, W, Rule>, Rule>, b, rule,
+                                 bytes, stream, what);
 }
 
 template <typename T, class Rule> status backward_rows(const args *a, const char *what, Rule rule)
@@ -255,8 +267,7 @@ template <typename T, class Rule> status backward_rows(const args *a, const char
     b.size = wide_team_size(b.n);
     if (b.size) return launch_backward<T, wide_team>(b, rule, a->stream, what);
     b.size = MAX_THREADS;
-    return launch_rows<block_team>(row_backward<T, block_team, streamed_pair<T, Rule>, Rule>, b,
-                                   rule, 0, a->stream, what);
+    return launch_streamed<T, block_team>(b, rule, a->stream, what);
 }
 
 /* The key of the smallest weight, where alpha-entmax above 2 answers most; p = 1 if it is none. */

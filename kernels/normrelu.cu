@@ -95,6 +95,7 @@ template <bool rising> struct normrelu_rule {
 };
 
 struct normrelu_grad_rule {
+    enum { rereads = 0 };
     double steepness, offset;
     normrelu_form form;
     double over_S;

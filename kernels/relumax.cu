@@ -46,6 +46,7 @@ struct relumax_rule {
 };
 
 struct relumax_grad_rule {
+    enum { rereads = 0 };
     float b, scale, gap, ref_G, anchor, slope;
     int power, arg;
 

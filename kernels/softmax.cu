@@ -38,6 +38,7 @@ struct softmax_rule {
 };
 
 struct softmax_grad_rule {
+    enum { rereads = 0 };
     float b2, gap, moment, log_max, ref_G;
 
     __device__ void begin(const grad_facts &row)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * learned.cuh — the backward of alpha-entmax with the gradient of alpha, for any alpha > 1.
+ * entmax_grad_learned — the backward of alpha-entmax with the gradient of alpha, for any alpha > 1.
  *
  *     g_j = w_j (G_j - sum_i w_i G_i / W),   w = p^(2-alpha),   dc = beta^2 g,
  *     dbeta = (2/beta) omega / (a p_max^a) sum_j p_j (G_j - sum_i w_i G_i / W),   a = alpha-1
@@ -11,11 +11,11 @@
  *     dp_j/dalpha = p_j ((ybar - y_j)(1 - a Lbar) - a (L_j - Lbar) ybar) / (1 - a Lbar + a^2 ybar)
  *
  * is the derivative of model 1.3 with its terms in 1/a^2 and 1/a cancelled by hand. What is left
- * still is a difference of means over the row: all of it in double.
+ * still is a difference of means over the row: all of it in double. That is hundreds of
+ * instructions an entry, beside which reading it again costs little, and repeated for each of ITEMS
+ * entries they would be several times what a multiprocessor keeps of a program.
  */
-#ifndef MOSAIC_LEARNED_CUH
-#define MOSAIC_LEARNED_CUH
-
+#include "entmax.cuh"
 #include "grad.cuh"
 
 /* (e^u - 1 - u) / u^2 for u >= 0 */
@@ -29,6 +29,7 @@ __device__ static double second_order(double u)
 }
 
 struct learned_rule {
+    enum { rereads = 1 };
     double a;
     float *dalpha;
     double b2, w_ref, share, ref_g, moment;
@@ -102,4 +103,10 @@ struct learned_rule {
     }
 };
 
-#endif
+status entmax_grad_learned(const args *a)
+{
+    learned_rule rule = {};
+    rule.a = a->p.alpha - 1;
+    rule.dalpha = OUT(float, 2);
+    return BY_TYPE(a->type, "entmax_grad", backward_rows, a, "entmax_grad", rule);
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * order.cuh — alpha-entmax for alpha > 2, where r = 1/(alpha-1) < 1: a weight near the threshold
+ * entmax_order — alpha-entmax for alpha > 2, where r = 1/(alpha-1) < 1: a weight near the threshold
  * depends on z - tau far below the precision of z, so the smallest weight y = p_(K) is the unknown.
  * With the gaps d_j = -x_j, s = (alpha-1) beta^2 and D = d_(K),
  *
@@ -12,9 +12,7 @@
  * second is convex in y, of slope sum_j (y/p_j)^(alpha-2): Newton falls to its root from 1/K.
  * Groups whose maximum is beyond D are left out. Source: model 1.3, solver 4.
  */
-#ifndef MOSAIC_ORDER_CUH
-#define MOSAIC_ORDER_CUH
-
+#include "entmax.cuh"
 #include "row.cuh"
 
 struct order_rule {
@@ -121,4 +119,9 @@ struct order_rule {
     }
 };
 
-#endif
+status entmax_order(const args *a)
+{
+    order_rule rule = {};
+    rule.a = a->p.alpha - 1;
+    return BY_TYPE(a->type, "entmax", forward_rows, a, "entmax", rule);
+}
