@@ -2,8 +2,10 @@
 #
 # The words of a user; CMakeLists.txt is the build.
 #
-#   make            build/mosaic
-#   make reproduce  every table and figure at PROFILE (smoke) into results/ and report/
+#   make            build/mosaic, with the kernels where there is a compiler for them
+#   make reproduce  every table and figure at PROFILE (smoke) into results/ and report/. Without a GPU
+#                   it runs no kernel and waits for none: where build/mosaic is not made yet, it is
+#                   made without them
 #   make figures    the second half alone: report/ from what is in results/, and report/CARD/ of each
 #                   card in plots/data
 #   make test       gcc and clang with sanitizers, every test, style
@@ -14,7 +16,9 @@ PROFILE ?= smoke
 RESULTS ?= results
 REPORT  ?= report
 BUILD   ?= build
+CUDA    := AUTO
 CARDS   := $(patsubst plots/data/rows-%.h5,%,$(wildcard plots/data/rows-*.h5))
+GPU     := $(wildcard /dev/nvidia[0-9]* /dev/dxg)
 
 .PHONY: all build setup test reproduce figures measure style fuzz clean
 
@@ -24,8 +28,11 @@ setup:
 	@ci/setup
 
 build: setup
-	@cmake -S . -B $(BUILD) -G Ninja -Wno-dev $(CMAKE_FLAGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 2; }
+	@cmake -S . -B $(BUILD) -G Ninja -Wno-dev $(CUDA:%=-DCUDA=%) $(CMAKE_FLAGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 2; }
 	@cmake --build $(BUILD)
+
+# Said of the build before them: a program that is there stays as it is.
+reproduce figures: CUDA := $(if $(GPU),AUTO,$(if $(wildcard $(BUILD)/mosaic),,OFF))
 
 reproduce: build
 	$(BUILD)/mosaic run bench/paper.exp profile=$(PROFILE) results=$(RESULTS)

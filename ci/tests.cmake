@@ -136,8 +136,10 @@ else()
   add_test(NAME unit.faults COMMAND ${CMAKE_SOURCE_DIR}/ci/faults $<TARGET_FILE:faulty>)
 endif()
 set_tests_properties(unit.hostile unit.faults PROPERTIES LABELS unit SKIP_RETURN_CODE 77)
+set_tests_properties(unit.hostile PROPERTIES COST 200) # seconds of one core: begun first, they end with the others
+set_tests_properties(unit.faults PROPERTIES COST 300)
 
 # the committed tables, and how those of another card would come to be
 add_test(NAME reproduce.tables COMMAND ${CMAKE_SOURCE_DIR}/ci/reproduce $<TARGET_FILE:mosaic>)
 add_test(NAME reproduce.cards COMMAND ${CMAKE_SOURCE_DIR}/ci/cards $<TARGET_FILE:mosaic>)
-set_tests_properties(reproduce.tables reproduce.cards PROPERTIES LABELS reproduce)
+set_tests_properties(reproduce.tables reproduce.cards PROPERTIES LABELS reproduce COST 100)
