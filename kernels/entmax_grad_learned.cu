@@ -18,8 +18,8 @@
 #include "entmax.cuh"
 #include "grad.cuh"
 
-/* (e^u - 1 - u) / u^2 for u >= 0 */
-__device__ static double second_order(double u)
+/* (e^u - 1 - u) / u^2 for u >= 0; called, as its divisions are long */
+__device__ __noinline__ static double second_order(double u)
 {
     if (u > 0.5) return (expm1(u) - u) / (u * u);
     double q = 0.0;
