@@ -88,7 +88,8 @@ static status without_last(call *c, match *m)
     return OK;
 }
 
-/* The inputs of a forward as its gradient has them; 0 if the gradient lacks one. */
+/* What two calls of the same problem have under the same name: the inputs of the gradient to its
+ * forward (0 if one is missing there), and the outputs of the forward to its gradient. */
 static int inputs_back(call *f, const call *g)
 {
     for (int i = 0; i < f->sig.inputs; i++) {
@@ -98,9 +99,16 @@ static int inputs_back(call *f, const call *g)
     }
     return 1;
 }
+static void outputs_on(const call *f, call *g)
+{
+    for (int i = 0; i < f->sig.outputs; i++) {
+        void *to = call_in(g, f->sig.out[i].name);
+        if (to) memcpy(to, f->out[i], (size_t)f->out_count[i] * host_size(&f->sig.out[i]));
+    }
+}
 
-/* The gradient that finds what the forward of the same implementation kept. *kept: 0 if that keeps
- * nothing. */
+/* The gradient that finds what the forward of the same implementation kept, and made. *kept: 0 if
+ * that keeps nothing. */
 static status after_forward(call *g, match *m, int *kept)
 {
     const op *forward = op_forward(g->op);
@@ -112,10 +120,13 @@ static status after_forward(call *g, match *m, int *kept)
     if (!im) return OK;
     TRY(call_beside(&f, g, forward, im, &g->a.d));
     status s = inputs_back(f, g) ? call_keep(g, f, kept) : OK;
-    if (s == OK && *kept) s = call_run(g);
-    if (s == OK && *kept) s = call_get(g);
-    if (s == OK && *kept) s = match_call(g, all, &count);
-    if (s == OK && *kept) worst_of(all, count, m, "after its forward");
+    if (s == OK && *kept) {
+        s = call_get(f);
+        outputs_on(f, g);
+        if (s == OK) s = call_once(g);
+        if (s == OK) s = match_call(g, all, &count);
+        if (s == OK) worst_of(all, count, m, "after its forward");
+    }
     call_destroy(f);
     return s;
 }
