@@ -264,7 +264,8 @@ const struct task babistories_task = {
     .title = "BabiStories",
     .source = "Zhang et al. 2024 (Memory Mosaics), section 5; stand-in: built-in stories",
     .id = 9,
-    .metrics = "ce token_acc ce_after_end ce_callback ce_other",
+    .metrics = "ce token_acc ce_after_end ce_callback ce_other ce_pos_0 ce_pos_1 ce_pos_4 "
+               "ce_pos_16 ce_pos_64 ce_pos_256 ce_pos_1024 ce_pos_4096",
     .validation_only = 1,
     .open = stories_open,
     .write = stories_write,

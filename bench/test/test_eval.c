@@ -56,6 +56,65 @@ void selftest_oracle(selftest *t)
     }
 }
 
+/* Is a word among those of a list? */
+static int named(const char *list, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0')) return 1;
+    return 0;
+}
+
+/* The first samples of two openings of a task are the same, and lie within its vocabulary. */
+static void expect_samples(selftest *t, const dataset *a, const dataset *b)
+{
+    const size_t room = (size_t)a->longest;
+    int32_t *x = malloc(4 * room * sizeof *x);
+    EXPECT(x && a->hash == b->hash && a->vocab == b->vocab && a->longest == b->longest);
+    for (int64_t i = 0; x && i < 20 && (a->samples == 0 || i < a->samples); i++) {
+        sample s = {.x = x, .y = x + room}, again = {.x = x + 2 * room, .y = x + 3 * room};
+        int scored = 0, outside = 0;
+        EXPECT(a->sample(a, i, &s) == OK && b->sample(b, i, &again) == OK);
+        EXPECT(s.T >= 1 && s.T <= a->longest && s.T == again.T && s.answer < s.T);
+        EXPECT(memcmp(s.x, again.x, (size_t)s.T * sizeof *x) == 0);
+        EXPECT(memcmp(s.y, again.y, (size_t)s.T * sizeof *x) == 0);
+        for (int64_t k = 0; k < s.T; k++) {
+            scored += s.y[k] != IGNORE;
+            outside += s.x[k] < 0 || s.x[k] >= a->vocab || s.y[k] < IGNORE || s.y[k] >= a->vocab;
+        }
+        EXPECT(scored > 0 && outside == 0);
+    }
+    free(x);
+}
+
+/* What every row of tasks.def promises. */
+void selftest_task_rows(selftest *t)
+{
+    for (int i = 0; i < task_count(); i++) {
+        const struct task *task = task_row(i);
+        data_options o = data_options_default();
+        dataset *a, *b;
+        metrics all = {0};
+        for (int k = 0; k < i; k++)
+            EXPECT(task->id != task_row(k)->id);
+        o.stories = 400;
+        o.window = strcmp(task->name, "babistories") == 0 ? 64 : 0;
+        EXPECT(dataset_open(task->name, &o, &a) == OK && dataset_open(task->name, &o, &b) == OK);
+        if (a && b) expect_samples(t, a, b);
+        dataset_close(b);
+        o.seed = 2;
+        EXPECT(dataset_open(task->name, &o, &b) == OK && a && b && a->hash != b->hash);
+        dataset_close(a);
+        dataset_close(b);
+        EXPECT(evaluate_baseline(task->name, "chance", 0, 20, &all) == OK && all.count > 0);
+        for (int k = 0; k < all.count; k++) {
+            selftest_expect(t, named(task->metrics, all.m[k].name), __FILE__, __LINE__,
+                            all.m[k].name);
+            if (strcmp(all.m[k].name, "ce") == 0) EXPECT(all.m[k].sum > 0);
+        }
+    }
+}
+
 void selftest_chance(selftest *t)
 {
     metrics all = {0};
