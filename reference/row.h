@@ -108,8 +108,8 @@ static inline int row_open_grad(const args *a, int64_t r, const double *stat, do
     return stat[r * STATS + STAT_ARG] >= 0;
 }
 
-/* Ascending heapsort: in place, n log n at worst; the result of sorting numbers is unique. */
-static inline void sort_ascending(double *x, int64_t n)
+/* Ascending heapsort: in place, n log n at worst. */
+static inline void heap_sort(double *x, int64_t n)
 {
     int64_t start = n / 2, end = n;
     while (end > 1) {
@@ -128,6 +128,64 @@ static inline void sort_ascending(double *x, int64_t n)
         }
         x[hole] = value;
     }
+}
+
+/* Ascending insertion sort, for a few numbers. */
+static inline void insertion_sort(double *x, int64_t n)
+{
+    for (int64_t i = 1; i < n; i++) {
+        const double value = x[i];
+        int64_t hole = i;
+        for (; hole > 0 && x[hole - 1] > value; hole--)
+            x[hole] = x[hole - 1];
+        x[hole] = value;
+    }
+}
+
+/* Put the median of the first, middle and last number where it belongs, smaller numbers before it
+ * and the others after. Returns where. No branch depends on a comparison that nobody can foresee.
+ */
+static inline int64_t split_at_pivot(double *x, int64_t n)
+{
+    double three[3] = {x[0], x[n / 2], x[n - 1]};
+    insertion_sort(three, 3);
+    const double pivot = three[1];
+    int64_t at = x[0] == pivot ? 0 : x[n / 2] == pivot ? n / 2 : n - 1, below = 0;
+    x[at] = x[0];
+    for (int64_t i = 1; i < n; i++) {
+        const double value = x[i];
+        x[i] = x[below + 1];
+        x[below + 1] = value;
+        below += value < pivot;
+    }
+    x[0] = x[below];
+    x[below] = pivot;
+    return below;
+}
+
+/* Quicksort; what is left after so many bad pivots is sorted by the heap. */
+static inline void quick_sort(double *x, int64_t n, int splits)
+{
+    while (n > 16 && splits > 0) {
+        const int64_t middle = split_at_pivot(x, n);
+        splits--;
+        quick_sort(x, middle, splits);
+        x += middle + 1;
+        n -= middle + 1;
+    }
+    if (n > 16)
+        heap_sort(x, n);
+    else
+        insertion_sort(x, n);
+}
+
+/* Ascending, in place, n log n at worst; the result of sorting numbers is unique. */
+static inline void sort_ascending(double *x, int64_t n)
+{
+    int splits = 0;
+    for (int64_t part = n; part > 1; part /= 2)
+        splits += 2;
+    quick_sort(x, n, splits);
 }
 
 /* Mark the min(k, keys) largest scores, the lowest indices among equals: p is 1 there, else 0.
