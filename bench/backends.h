@@ -13,7 +13,8 @@ const backend *backend_at(int i);
 
 /* The models of this build, the reference first; NULL past the end. */
 const model *model_at(int i);
-/* The model of a backend, by name. ERR_ARG, saying what would work, if this build has none. */
+/* The model of a backend, by name; "auto" is a device's if there is a device, else the reference.
+ * ERR_ARG, saying what would work, if this build or this machine has none. */
 status model_find(const char *name, const model **m);
 
 /* Sets of types (1 << F32, ...) and of transforms (1 << OP_softmax, ...) that a row takes. */

@@ -108,7 +108,8 @@ static status with_model(evaluator *e, const recipe *r, const checkpoint *c, con
     data_words(e->w, 1, &e->options);
     TRY(model_find(*where ? where : r->backend, &e->p.on));
     TRY(recipe_config(r, c->vocab, c->longest, &config));
-    TRY(e->p.on->create(&e->p.m, &config, NULL));
+    const placement at = recipe_placement(e->w, e->p.on);
+    TRY(e->p.on->create(&e->p.m, &config, &at));
     TRY(checkpoint_tensors(path, e->p.on, e->p.m, 0));
     e->p.name = r->method;
     e->p.where = e->p.on->name;

@@ -160,6 +160,16 @@ status recipe_test(const recipe *r, int64_t i, data_options *o)
     return split_find("test", o->length, &o->split);
 }
 
+placement recipe_placement(const words *w, const model *on)
+{
+    const char *type = word_text(w, "type");
+    placement where = {.type = F64};
+    if (on == &mosaic_ref) return where;
+    where.type = strcmp(type, "bf16") == 0 ? BF16 : F32;
+    where.tf32 = strcmp(type, "tf32") == 0;
+    return where;
+}
+
 optimizer recipe_optimizer(const recipe *r, int64_t step)
 {
     optimizer o = r->adam;

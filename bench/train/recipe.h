@@ -43,6 +43,8 @@ status recipe_same(const recipe *r, const recipe *old);
 
 /* The model for data of this vocabulary, trained on sequences of at most `longest`. */
 status recipe_config(const recipe *r, int64_t vocab, int64_t longest, mosaic_config *c);
+/* How the words type= and micro= want a model to run; the reference is always in double. */
+placement recipe_placement(const words *w, const model *on);
 /* The optimiser at a 0-based step. */
 optimizer recipe_optimizer(const recipe *r, int64_t step);
 status recipe_check(const recipe *r);

@@ -28,6 +28,7 @@ typedef struct trainer {
     const model *on;
     struct mosaic *m;
     mosaic_config config;
+    placement where;
     dataset *data, *validation, **tests;
     int64_t longest; /* positions of any sample that the model will see */
     prefetch *queue;
@@ -129,7 +130,7 @@ static status test(trainer *t)
     checkpoint was = {0};
     words *w = NULL;
     if (!path || t->r->tests == 0) return test_shards(t);
-    status s = t->on->create(&best, &t->config, NULL);
+    status s = t->on->create(&best, &t->config, &t->where);
     if (s == OK) s = checkpoint_read(path, &was, &w);
     if (s == OK) s = checkpoint_tensors(path, t->on, best, 0);
     if (s == OK) {
@@ -311,7 +312,9 @@ static status run(trainer *t)
     TRY(recipe_check(r));
     TRY(open_data(t));
     TRY(recipe_config(r, t->data->vocab, t->longest, &t->config));
-    TRY(t->on->create(&t->m, &t->config, NULL));
+    t->where = recipe_placement(r->w, t->on);
+    t->where.micro = word_int(r->w, "micro");
+    TRY(t->on->create(&t->m, &t->config, &t->where));
     TRY(model_initialise(t->on, t->m, (uint64_t)r->seed));
     TRY(begin(t));
     if (t->c->finished) return OK;
