@@ -6,6 +6,7 @@
 #ifndef MOSAIC_BACKENDS_H
 #define MOSAIC_BACKENDS_H
 
+#include "kernels.h"
 #include "mosaic.h"
 
 /* The backends of this build: the reference, then the device; NULL past the end. */
@@ -16,14 +17,6 @@ const model *model_at(int i);
 /* The model of a backend, by name; "auto" is a device's if there is a device, else the reference.
  * ERR_ARG, saying what would work, if this build or this machine has none. */
 status model_find(const char *name, const model **m);
-
-/* Sets of types (1 << F32, ...) and of transforms (1 << OP_softmax, ...) that a row takes. */
-#define TYPE_BIT(type) (1u << (type))
-#define HALVES (TYPE_BIT(BF16) | TYPE_BIT(F16))
-#define FLOATS (TYPE_BIT(F32) | HALVES)
-#define TRANSFORM_BIT(op) (UINT64_C(1) << OP_##op)
-#define ANY_TRANSFORM (~UINT64_C(0))
-enum { ANY = 0 }; /* width or length without a limit */
 
 /* One way to compute an operation. run and where are NULL where the build has no CUDA. */
 typedef struct impl {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * kernels.h — the C ABI of the CUDA room: one op_fn per row of kernels.def, and the backend.
- * Pointers in args are device pointers (args.live too), args.type is F32, BF16 or F16.
+ * kernels.h — the C ABI of the CUDA room: one op_fn per row of kernels.def, what the rows take, the
+ * backend and the model. Pointers in args are device pointers (args.live too), args.type is F32,
+ * BF16 or F16.
  */
 #ifndef MOSAIC_KERNELS_H
 #define MOSAIC_KERNELS_H
@@ -16,7 +17,22 @@ extern "C" {
 #include "kernels.def"
 #undef KERNEL
 
+/* Sets of types (1 << F32, ...) and of transforms (1 << OP_softmax, ...) that a row takes. */
+#define TYPE_BIT(type) (1u << (type))
+#define HALVES (TYPE_BIT(BF16) | TYPE_BIT(F16))
+#define FLOATS (TYPE_BIT(F32) | HALVES)
+#define TRANSFORM_BIT(op) (UINT64_C(1) << OP_##op)
+#define ANY_TRANSFORM (~UINT64_C(0))
+enum { ANY = 0 }; /* width or length without a limit */
+
+/* The default of an operation: the first row of kernels.def that takes the type, transform and
+ * sizes of the call; NULL if none does. */
+op_fn *kernel_of(op_id op, const args *a);
+
 extern const backend cuda_backend;
+/* The Memory Mosaic and the GPT on one device: F32 (strict, or tf32) or BF16 activations, fp32
+ * parameters, moments and gradients. */
+extern const struct model mosaic_cuda;
 
 #ifdef __cplusplus
 }

@@ -230,4 +230,8 @@ void sum_heads(float *out, const float *in, int64_t n, int64_t H, int64_t m, con
 void sum_columns(float *first, float *second, const float *in, int64_t n, int64_t C,
                  cudaStream_t stream);
 
+/* y = x in a storage type;  y = x, or y + x if `add`, from one. */
+status to_storage(dtype type, void *y, const float *x, int64_t n, cudaStream_t stream);
+status from_storage(dtype type, float *y, const void *x, int64_t n, int add, cudaStream_t stream);
+
 #endif

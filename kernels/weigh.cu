@@ -2,51 +2,15 @@
  *
  * weigh — see weigh.cuh. Dropout is that of the whole tensor of weights, so that element i of it
  * meets word i of the generator; the mask acts on the weights going forward and on their gradient
- * going back. The transform is the first kernel of kernels.def for its operation.
+ * going back. The transform is the default kernel of its operation.
  */
 #include "kernels.h"
 #include "weigh.cuh"
 
-enum { THREADS = 256 };
-
-template <typename To, typename From>
-static __global__ void __launch_bounds__(THREADS) convert_kernel(To *y, const From *x, int64_t n)
+/* R N weights in the storage type of the call. */
+static status stored(const weigher *w, void *y, const float *x)
 {
-    const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 4;
-#pragma unroll
-    for (int k = 0; k < 4; k++)
-        if (at + k < n) y[at + k] = narrow<To>(widen(x[at + k]));
-}
-
-template <typename To, typename From>
-static status convert(const weigher *w, void *y, const void *x)
-{
-    const int64_t n = w->R * w->N;
-    if (n > 0)
-        convert_kernel<To, From>
-            <<<(unsigned)ceil_div(n, 4 * THREADS), THREADS, 0, stream_of(w->call)>>>(
-                (To *)y, (const From *)x, n);
-    return launched(w->what);
-}
-template <typename T> static status to_storage(const weigher *w, void *y, const float *x)
-{
-    return convert<T, float>(w, y, x);
-}
-
-/* The default kernel of an operation; NULL if it has none. */
-static op_fn *kernel_of(op_id id)
-{
-    static const struct {
-        op_id op;
-        op_fn *run;
-    } rows[] = {
-#define KERNEL(op, name, ...) {OP_##op, op##_##name},
-#include "kernels.def"
-#undef KERNEL
-    };
-    for (const auto &row : rows)
-        if (row.op == id) return row.run;
-    return NULL;
+    return to_storage(w->call->type, y, x, w->R * w->N, stream_of(w->call));
 }
 
 static op_id gradient_of(op_id id)
@@ -94,8 +58,8 @@ status weigher_plan(weigher *w, char *work, size_t *bytes)
     size_t forward = 0, backward = 0;
     const size_t matrix = padded(sizeof(float) * (size_t)(w->R * w->N));
     args f = transform(w);
-    w->forward = kernel_of(w->call->transform);
-    w->backward = kernel_of(gradient_of(w->call->transform));
+    w->forward = kernel_of(w->call->transform, &f);
+    w->backward = kernel_of(gradient_of(w->call->transform), &f);
     if (!w->forward || !w->backward)
         return fail(ERR_ARG, "%s: transform: expected a row transform with a gradient", w->what);
     if (!(w->call->p.rate >= 0 && w->call->p.rate < 1))
@@ -122,7 +86,7 @@ static status mixing(const weigher *w, const float *weights, const void **mixed)
     const dtype type = w->call->type;
     *mixed = weights;
     if (type != F32) {
-        TRY(BY_TYPE(type, w->what, to_storage, w, w->c, weights));
+        TRY(stored(w, w->c, weights));
         *mixed = w->c;
     }
     if (!(w->call->p.rate > 0)) return OK;
@@ -143,7 +107,7 @@ status weights_of(const weigher *w, void *p, float *stat)
     const dtype type = w->call->type;
     if (type == F32) return run_forward(w, w->a, (float *)p, stat);
     TRY(run_forward(w, w->a, w->b, stat));
-    return BY_TYPE(type, w->what, to_storage, w, p, w->b);
+    return stored(w, p, w->b);
 }
 
 status weigh_again(const weigher *w, const float *p, const float *stat, const float **weights,
@@ -164,7 +128,7 @@ status weigh_grad(const weigher *w, const float *weights, const float *row_stat,
     TRY(run_backward(w, weights, row_stat, dbeta));
     *dc = w->c;
     if (type == F32) return OK;
-    TRY(BY_TYPE(type, w->what, to_storage, w, w->a, w->c));
+    TRY(stored(w, w->a, w->c));
     *dc = w->a;
     return OK;
 }
