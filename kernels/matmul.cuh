@@ -13,6 +13,7 @@ enum { MATMUL_WORK = 32 << 20 };
 typedef struct matmul {
     void *handle; /* cublasHandle_t */
     const char *what;
+    int tf32; /* floats are rounded to tf32 */
 } matmul;
 
 /* Row-major with row stride `ld`, one matrix of a batch every `step` elements; with `transposed`
@@ -27,6 +28,8 @@ typedef struct matrix {
 /* Make this thread's handle of the current device ready for products of operands of `type`. `work`:
  * MATMUL_WORK bytes. */
 status matmul_begin(matmul *m, const char *what, dtype type, void *work, void *stream);
+/* The same, with products of floats that may round their factors to tf32. */
+status matmul_begin_tf32(matmul *m, const char *what, dtype type, void *work, void *stream);
 /* y_i (rows, cols) = scale x_i (rows, inner) w_i (inner, cols), plus the old y_i if `add`,
  * i < batch; x and w have the type of matmul_begin, y the same or float. */
 status multiply(const matmul *m, int64_t rows, int64_t cols, int64_t inner, double scale, matrix x,

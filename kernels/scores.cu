@@ -48,27 +48,41 @@ status score_begin(const args *a, score_frame *f, const float *beta)
     return launched(f->w.what);
 }
 
-/* Sample b of a tensor (B,T,H,D), a batch of H matrices (T,D); and of scores (B,H,T,T). */
-static matrix heads(const args *a, const void *p, int64_t b, int transposed)
+/* The B H matrices of a call are a batch for each sample or for each head, whichever is fewer
+ * calls; the i-th batch of a tensor (B,T,H,D), matrices (T,D), or of scores (B,H,T,T). */
+static int64_t batches(const args *a)
+{
+    return a->d.H < a->d.B ? a->d.H : a->d.B;
+}
+static int64_t batch_size(const args *a)
+{
+    return a->d.H < a->d.B ? a->d.B : a->d.H;
+}
+static matrix batch_of(const args *a, const void *p, dtype type, int64_t i, int64_t sample,
+                       int64_t head, int64_t ld, int transposed)
+{
+    const bool heads = a->d.H < a->d.B;
+    const char *at = (const char *)p + (size_t)(i * (heads ? head : sample)) * dtype_size(type);
+    return matrix{at, type, ld, heads ? sample : head, transposed};
+}
+static matrix heads(const args *a, const void *p, int64_t i, int transposed)
 {
     const int64_t HD = a->d.H * a->d.D;
-    const char *at = (const char *)p + (size_t)(b * a->d.T * HD) * dtype_size(a->type);
-    return matrix{at, a->type, HD, a->d.D, transposed};
+    return batch_of(a, p, a->type, i, a->d.T * HD, a->d.D, HD, transposed);
 }
-static matrix scores(const args *a, const void *p, dtype type, int64_t b, int transposed)
+static matrix scores(const args *a, const void *p, dtype type, int64_t i, int transposed)
 {
     const int64_t T = a->d.T;
-    const char *at = (const char *)p + (size_t)(b * a->d.H * T * T) * dtype_size(type);
-    return matrix{at, type, T, T * T, transposed};
+    return batch_of(a, p, type, i, a->d.H * T * T, T * T, T, transposed);
 }
 
 status score(const args *a, const score_frame *f, float *y, const void *x, const void *w,
              double scale)
 {
     const int64_t T = a->d.T;
-    for (int64_t b = 0; b < a->d.B; b++)
-        TRY(multiply(&f->m, T, T, a->d.D, scale, heads(a, x, b, 0), heads(a, w, b, 1),
-                     scores(a, y, F32, b, 0), 0, a->d.H));
+    for (int64_t i = 0; i < batches(a); i++)
+        TRY(multiply(&f->m, T, T, a->d.D, scale, heads(a, x, i, 0), heads(a, w, i, 1),
+                     scores(a, y, F32, i, 0), 0, batch_size(a)));
     return OK;
 }
 
@@ -76,8 +90,8 @@ status score_mix(const args *a, const score_frame *f, void *y, const void *p, in
                  const void *x, double scale, int add)
 {
     const int64_t T = a->d.T;
-    for (int64_t b = 0; b < a->d.B; b++)
-        TRY(multiply(&f->m, T, a->d.D, T, scale, scores(a, p, a->type, b, transposed),
-                     heads(a, x, b, 0), heads(a, y, b, 0), add, a->d.H));
+    for (int64_t i = 0; i < batches(a); i++)
+        TRY(multiply(&f->m, T, a->d.D, T, scale, scores(a, p, a->type, i, transposed),
+                     heads(a, x, i, 0), heads(a, y, i, 0), add, batch_size(a)));
     return OK;
 }
