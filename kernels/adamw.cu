@@ -6,9 +6,9 @@
  *     m <- b1 m + (1-b1) g,   v <- b2 v + (1-b2) g^2
  *     w <- w - lr decay w - lr (m/(1-b1^i)) / (sqrt(v/(1-b2^i)) + eps)
  *
- * w, g, m, v (N), norm (1) -> w1, m1, v1 (N), all float; an output may be its input. A NaN norm
- * makes every output NaN. One thread per 16 bytes: four reads and three writes per element.
- * Source: Loshchilov & Hutter 2019.
+ * w, g, m, v (N), norm (1) -> w1, m1, v1 (N), all float; an output may be its input. A norm that is
+ * not finite is no step: w1 = w, m1 = m, v1 = v. One thread per 16 bytes: four reads and three
+ * writes per element. Source: Loshchilov & Hutter 2019.
  */
 #include "stage.cuh"
 
@@ -34,6 +34,7 @@ static __global__ void __launch_bounds__(THREADS)
     const packed<float> pw = load_some(w + at, left, wide), pg = load_some(g + at, left, wide);
     const packed<float> pm = load_some(m + at, left, wide), pv = load_some(v + at, left, wide);
     float ow[VEC], om[VEC], ov[VEC], factor = 1;
+    const bool none = norm && !isfinite(*norm);
     if (norm && s.clip > 0) {
         factor = s.clip / (*norm + 1e-6f);
         if (factor >= 1) factor = 1;
@@ -41,10 +42,10 @@ static __global__ void __launch_bounds__(THREADS)
 #pragma unroll
     for (int k = 0; k < VEC; k++) {
         const float d = pg[k] * factor;
-        om[k] = s.keep1 * pm[k] + s.take1 * d;
-        ov[k] = s.keep2 * pv[k] + s.take2 * d * d;
+        om[k] = none ? pm[k] : s.keep1 * pm[k] + s.take1 * d;
+        ov[k] = none ? pv[k] : s.keep2 * pv[k] + s.take2 * d * d;
         const float change = s.rate * om[k] / (sqrtf(ov[k]) * s.spread + s.eps);
-        ow[k] = pw[k] - (s.shrink * pw[k] + change);
+        ow[k] = none ? pw[k] : pw[k] - (s.shrink * pw[k] + change);
     }
     store_some(w1 + at, packed_of<float>(ow), left, wide);
     if (m1) store_some(m1 + at, packed_of<float>(om), left, wide);

@@ -384,6 +384,13 @@ void selftest_loss_and_step(selftest *t)
                0.1 * (first / (1 - pow(0.9, i))) / (sqrt(second / (1 - pow(0.95, i))) + 1e-8);
         EXPECT_NEAR(w[0], want, 1e-15);
     }
+    /* a norm that is not finite is no step */
+    const double was[] = {w[0], m[0], v[0]};
+    for (int i = 0; i < 2; i++) {
+        norm = i ? INFINITY : NAN;
+        EXPECT(run_dirty(adamw_ref, &s) == OK && w[0] == was[0]);
+        EXPECT(m[0] == was[1] && v[0] == was[2]);
+    }
     s.p.update = 0;
     EXPECT(run_dirty(adamw_ref, &s) == ERR_ARG);
 }
