@@ -7,13 +7,14 @@
 
 #include <string.h>
 
-#include "kernels.h"
 #ifdef WITH_CUDA
 #define RUN(f) f
 #define DEVICE &cuda_backend
+#define MODEL &mosaic_cuda
 #else
 #define RUN(f) NULL
 #define DEVICE NULL
+#define MODEL NULL
 #endif
 
 #ifdef WITH_OPENBLAS
@@ -51,7 +52,7 @@ const backend *backend_at(int i)
 
 const model *model_at(int i)
 {
-    return i == 0 ? &mosaic_ref : NULL;
+    return i == 0 ? &mosaic_ref : i == 1 ? MODEL : NULL;
 }
 
 status model_find(const char *name, const model **m)

@@ -68,6 +68,13 @@ status config_check(const mosaic_config *c);
  * ERR_ARG if the key is unknown (the message lists none) or the value malformed. */
 status config_set(mosaic_config *c, const char *key, const char *value);
 
+/* Dropout sites: one number for every place of a model that draws a mask (params.site). */
+enum site { SITE_WEIGHTS, SITE_RESIDUAL, SITE_MEMORY_RESIDUAL, SITE_EMBEDDING, SITE_MEMORY };
+static inline uint32_t site_of(int64_t layer, int kind)
+{
+    return (uint32_t)layer << 8 | (uint32_t)kind;
+}
+
 /* How a model is carried out. It stands beside the configuration, never in it: a checkpoint does
  * not know it, and a run may go on under another. All zero, or NULL: what the model likes best. */
 typedef struct placement {

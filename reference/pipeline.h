@@ -107,13 +107,6 @@ typedef struct mosaic {
     double *probe; /* the last answer of mosaic_ref_probe */
 } mosaic;
 
-/* Dropout sites: one number for every place that draws a mask. */
-enum site { SITE_WEIGHTS, SITE_RESIDUAL, SITE_MEMORY_RESIDUAL, SITE_EMBEDDING, SITE_MEMORY };
-static inline uint32_t site_of(int64_t layer, int kind)
-{
-    return (uint32_t)layer << 8 | (uint32_t)kind;
-}
-
 /* Run an operation with the scratch that it wants. */
 status stage_run(mosaic *m, op_fn *f, args *a);
 /* y (B T, N) = x (B T, C) W^T + b; w and b are places in the flat arrays, b < 0: none. */
