@@ -12,6 +12,7 @@
 #include "pipeline.h"
 #include "rng.h"
 #include "tiny.h"
+#include "twin.h"
 
 enum { B = 2, T = 7, V = 9, ROWS = B * T };
 
@@ -129,25 +130,16 @@ static void expect_reference(selftest *t, const model *on, arch a, const char *s
                              int64_t step)
 {
     const batch b = words_of();
-    const double tol = model_tolerance(on);
     struct mosaic *m = small(t, on, a, switches), *ref = small(t, &mosaic_ref, a, switches);
-    double logits[2][ROWS * V];
-    parameter_info info;
-    int64_t n, at = 0;
-    if (!m || !ref) goto done;
-    EXPECT(on->predict(m, &b, logits[0]) == OK && mosaic_ref.predict(ref, &b, logits[1]) == OK);
-    expect_close(t, switches, logits[0], logits[1], ROWS * V, tol);
-    const double loss = loss_of(on, m, &b, step), want_loss = loss_of(&mosaic_ref, ref, &b, step);
-    EXPECT_NEAR(loss, want_loss, tol * want_loss);
-    double *got = slot_get(t, on, m, SLOT_GRAD, &n);
-    double *want = slot_get(t, &mosaic_ref, ref, SLOT_GRAD, &n);
-    for (int64_t i = 0; got && want && i < on->parameters(m); i++, at += info.count) {
-        EXPECT(on->info(m, i, &info) == OK);
-        expect_close(t, info.name, got + at, want + at, info.count, tol);
-    }
-    free(got);
-    free(want);
-done:
+    answer got = {0}, want = {0};
+    spread s = {0};
+    if (m && ref && answer_of(t, on, m, &b, step, &got) &&
+        answer_of(t, &mosaic_ref, ref, &b, step, &want) &&
+        spread_of(t, ref, &b, step, &want, 0x1p-24, &s))
+        expect_answer(t, switches, ref, &got, &want, &s, model_tolerance(on));
+    answer_free(&got);
+    answer_free(&want);
+    spread_free(&s);
     if (m) on->destroy(m);
     mosaic_ref.destroy(ref);
 }
