@@ -18,7 +18,11 @@ foreach(row IN LISTS SELFTESTS)
   string(REGEX REPLACE "\\|.*" "" name "${row}")
   string(REGEX REPLACE ".*\\|" "" label "${row}")
   add_test(NAME ${label}.${name} COMMAND mosaic selftest name=${name})
-  set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} SKIP_RETURN_CODE 77)
+  set(labels ${label})
+  if(WITH_CUDA AND name MATCHES "^model_") # of every model
+    list(APPEND labels gpu)
+  endif()
+  set_tests_properties(${label}.${name} PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77)
 endforeach()
 
 # verb check: a test per row of the lists
@@ -55,6 +59,9 @@ expect_rows(GOLDEN)
 foreach(path IN LISTS GOLDEN)
   get_filename_component(name ${path} NAME_WE)
   check(golden ${name} golden=${path})
+  if(NOT name STREQUAL "transforms")
+    check(gpu golden.${name} golden=${path} backend=cuda type=f32,bf16)
+  endif()
 endforeach()
 
 # the yardstick is not checked by any kernel's test

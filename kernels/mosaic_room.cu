@@ -192,6 +192,7 @@ static status free_memory(const mosaic *m, double *bytes)
     size_t left, all;
     CUDA_TRY(cudaMemGetInfo(&left, &all), "model cuda: memory");
     *bytes = (double)left + (double)m->room_bytes - SPARE;
+    if (*bytes < 0) *bytes = 0;
     return OK;
 }
 
@@ -223,10 +224,13 @@ static status too_large(mosaic *m, int64_t B, int64_t T, int gradient, double by
                     "model cuda: %lld rows of %lld positions want %.2f GB of the device, %.2f GB "
                     "are free: expected micro=%lld or less",
                     (long long)B, (long long)T, 1e-9 * bytes, 1e-9 * room, (long long)rows);
-    return fail(ERR_MEMORY,
-                "model cuda: a row of %lld positions does not fit the %.2f GB of the device that "
-                "are free: expected shorter rows or a smaller model",
-                (long long)T, 1e-9 * room);
+    size_t one;
+    TRY(room_for(m, 1, T, gradient, &one));
+    return fail(
+        ERR_MEMORY,
+        "model cuda: a row of %lld positions wants %.2f GB of the device, %.2f GB are free: "
+        "expected shorter rows or a smaller model",
+        (long long)T, 1e-9 * (double)one, 1e-9 * room);
 }
 
 static status release_room(mosaic *m)

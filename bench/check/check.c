@@ -41,7 +41,10 @@ void check_report(check *k, const char *what, const char *about, const match *m)
     check_row row = {.rows = c->rows, .n = c->n, .alpha = NAN, .error = m->error, .tol = m->tol};
     snprintf(row.what, sizeof row.what, "%s", what);
     snprintf(row.op, sizeof row.op, "%s", about);
-    snprintf(row.impl, sizeof row.impl, "%s", c->impl ? c->impl->name : "ref");
+    snprintf(row.impl, sizeof row.impl, "%s",
+             c->impl    ? c->impl->name
+             : k->model ? k->model
+                        : "ref");
     snprintf(row.type, sizeof row.type, "%s", type_name(c->type));
     if (*c->v.label)
         snprintf(row.subject, sizeof row.subject, "%.15s %s", m->tensor, c->v.label);
@@ -201,22 +204,42 @@ static void golden_reported(void *user, const char *what, double error, double t
     check_report(g->check, "golden", g->file, &m);
 }
 
-static status check_golden(check *k, const words *w)
+/* Every file, for one type of a model. */
+static status check_files(check *k, const words *w, const model *on, dtype type)
 {
-    k->at = (check_case){.type = F64, .alpha = NAN};
+    const golden_subject who = golden_subject_of(on, type);
+    k->at = (check_case){.type = type, .alpha = NAN};
     for (int64_t i = 0; i < word_count(w, "golden"); i++) {
         const char *path = word_text_at(w, "golden", i), *slash = strrchr(path, '/');
         golden_sink g = {k, slash ? slash + 1 : path};
         const int64_t before = k->rows;
-        TRY(golden_file(path, golden_reported, &g));
+        TRY(golden_file(path, &who, golden_reported, &g));
         if (k->rows == before) return fail(ERR_DATA, "%s: expected at least one case", path);
     }
     return OK;
 }
 
+/* By the reference, or by a model of a device in the types asked for. */
+static status check_golden(check *k, const words *w, const char **absent)
+{
+    const model *on;
+    const char *name = word_text(w, "backend");
+    if (strcmp(name, "ref") == 0) return check_files(k, w, &mosaic_ref, F64);
+    if (!backend_at(1) || backend_at(1)->devices() == 0) {
+        *absent = backend_at(1) ? "this machine has no device" : "this build has no CUDA";
+        return OK;
+    }
+    TRY(model_find(name, &on));
+    k->model = on->name;
+    for (int type = F32; type < I32; type++)
+        if (word_chooses(w, "type", type_name((dtype)type)))
+            TRY(check_files(k, w, on, (dtype)type));
+    return OK;
+}
+
 static status check_all(check *k, const words *w, const char **absent)
 {
-    if (word_given(w, "golden")) TRY(check_golden(k, w));
+    if (word_given(w, "golden")) TRY(check_golden(k, w, absent));
     if (word_given(w, "golden") && !word_given(w, "what")) return OK;
     TRY(check_impls(k, w, absent));
     if (word_chooses(w, "what", "claim") && (word_given(w, "claim") || !word_given(w, "op")) &&

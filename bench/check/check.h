@@ -39,6 +39,7 @@ typedef struct check {
     char why[160];                  /* the last of them, for the user */
     status written;                 /* of the results file */
     const char *what;               /* the part that runs */
+    const char *model;              /* golden files: the model, NULL: the reference */
     check_case at;
 } check;
 

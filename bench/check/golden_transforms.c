@@ -260,12 +260,14 @@ status golden_transforms(const char *path, golden_row *emit, void *user)
     return s;
 }
 
-status golden_file(const char *path, golden_row *emit, void *user)
+status golden_file(const char *path, const golden_subject *who, golden_row *emit, void *user)
 {
     hid_t file;
     TRY(hdf_open(path, &file));
     /* only a model says its method there; of transforms each group is named after one */
     const int whole = H5Aexists(file, "method") > 0;
     H5Fclose(file);
-    return whole ? golden_model(path, emit, user) : golden_transforms(path, emit, user);
+    if (whole) return golden_model(path, who, emit, user);
+    if (!who || who->on == &mosaic_ref) return golden_transforms(path, emit, user);
+    return fail(ERR_ARG, "%s: backend=%s: expected the file of a model", path, who->on->name);
 }

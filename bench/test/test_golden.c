@@ -42,7 +42,7 @@ static int copy(const char *path, long most)
 static void expect_file_refused(selftest *t, const char *path, const char *word)
 {
     int rows[2] = {0, 0};
-    EXPECT(golden_model(path, count_row, rows) != OK);
+    EXPECT(golden_model(path, NULL, count_row, rows) != OK);
     if (!strstr(last_error(), word)) fprintf(stderr, "%s: %s\n", word, last_error());
     EXPECT(strstr(last_error(), word) && strstr(last_error(), path));
     EXPECT(!strchr(last_error(), '\n'));
@@ -80,7 +80,7 @@ void selftest_golden_damage(selftest *t)
     };
     const char *path = scratch_path(t, scratch_folder(t), "golden.h5");
     int rows[2] = {0, 0};
-    const status s = golden_model(source, count_row, rows);
+    const status s = golden_model(source, NULL, count_row, rows);
     if (s != OK) fprintf(stderr, "%s\n", last_error());
     EXPECT(s == OK && rows[0] > 40 && rows[1] == 0);
     for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {

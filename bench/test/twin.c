@@ -11,6 +11,7 @@
 
 #include "rng.h"
 #include "tiny.h"
+#include "worse.h"
 
 int answer_of(selftest *t, const model *on, struct mosaic *m, const batch *b, int64_t dropout_step,
               answer *a)
@@ -43,21 +44,15 @@ double distance_of(const double *got, const double *want, int64_t n)
     return size == 0 ? sqrt(error) : sqrt(error / size);
 }
 
-/* The larger, NaN if the new one is. */
-static double farther(double most, double d)
-{
-    return d <= most ? most : d;
-}
-
-static void measure(const struct mosaic *ref, const answer *twin, const answer *want, spread *s)
+static void add_twin(const struct mosaic *ref, const answer *twin, const answer *want, spread *s)
 {
     parameter_info info;
     int64_t at = 0;
-    s->logits = farther(s->logits, distance_of(twin->logits, want->logits, want->logit_count));
-    s->loss = farther(s->loss, distance_of(&twin->loss, &want->loss, 1));
+    s->logits = worse(s->logits, distance_of(twin->logits, want->logits, want->logit_count));
+    s->loss = worse(s->loss, distance_of(&twin->loss, &want->loss, 1));
     for (int64_t i = 0; mosaic_ref.info(ref, i, &info) == OK; i++, at += info.count)
-        s->gradient[i] = farther(s->gradient[i],
-                                 distance_of(twin->gradient + at, want->gradient + at, info.count));
+        s->gradient[i] = worse(s->gradient[i],
+                               distance_of(twin->gradient + at, want->gradient + at, info.count));
 }
 
 int spread_of(selftest *t, struct mosaic *ref, const batch *b, int64_t dropout_step,
@@ -75,7 +70,7 @@ int spread_of(selftest *t, struct mosaic *ref, const batch *b, int64_t dropout_s
             moved[i] = values[i] * (1 + (rng_below(&r, 2) ? rounding : -rounding));
         slot_put(t, &mosaic_ref, ref, SLOT_VALUE, moved);
         good = answer_of(t, &mosaic_ref, ref, b, dropout_step, &a);
-        if (good) measure(ref, &a, want, s);
+        if (good) add_twin(ref, &a, want, s);
         answer_free(&a);
     }
     if (values) slot_put(t, &mosaic_ref, ref, SLOT_VALUE, values);
@@ -91,12 +86,12 @@ void spread_free(spread *s)
 }
 
 void expect_near_twins(selftest *t, const char *what, const char *tensor, double distance,
-                       double tol, double spread)
+                       double tol, double twins)
 {
-    const double room = fmax(tol, TWIN_ROOM * spread);
+    const double room = fmax(tol, TWIN_ROOM * twins);
     if (!(distance <= room))
         fprintf(stderr, "%s: %s: off by %g, expected at most %g (twins: %g)\n", what, tensor,
-                distance, room, spread);
+                distance, room, twins);
     EXPECT(distance <= room);
 }
 

@@ -42,7 +42,7 @@ void spread_free(spread *s);
 double distance_of(const double *got, const double *want, int64_t n);
 /* Is a tensor at this distance near enough? Told if it is not. */
 void expect_near_twins(selftest *t, const char *what, const char *tensor, double distance,
-                       double tol, double spread);
+                       double tol, double twins);
 /* Logits, loss and every gradient of a model are those of the reference. */
 void expect_answer(selftest *t, const char *what, const struct mosaic *ref, const answer *got,
                    const answer *want, const spread *s, double tol);
