@@ -449,6 +449,7 @@ static status add_part(mosaic *m, const batch *b)
     m->first_row = b->first_row;
     m->whole_T = b->whole_T;
     m->into = more ? m->second : m->slot[SLOT_GRAD];
+    if (!more) TRY(part_fill(m->now, m->gate, 0, 1));
     TRY(forward(m, b));
     TRY(backward(m, b, more));
     m->into = m->slot[SLOT_GRAD];

@@ -249,8 +249,8 @@ args attention_args(const mosaic *m, int64_t layer, const half_acts *x, const vo
 
 status scalars(mosaic *m, const half_index *i, half_acts *x)
 {
-    return part_scalars(m->now, x->scalar, value(m, i->kappa), value(m, i->nu), value(m, i->coef),
-                        m->c.H, m->c.value_clamp, m->c.banks);
+    return part_scalars(m->now, x->scalar, m->gate, value(m, i->kappa), value(m, i->nu),
+                        value(m, i->coef), m->c.H, m->c.value_clamp, m->c.banks);
 }
 
 status head_dots(mosaic *m, const void *x, const void *y, double scale, float *out)

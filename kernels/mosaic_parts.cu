@@ -325,14 +325,15 @@ status part_sum_samples(cudaStream_t on, dtype type, float *grad, const void *x,
 /* --- numbers per head ------------------------------------------------------------------------ */
 
 static __global__ void __launch_bounds__(THREADS)
-    scalars_kernel(float *scalar, const float *kappa, const float *nu, const float *coef, int64_t H,
-                   bool clamp, int64_t banks)
+    scalars_kernel(float *scalar, float *gate, const float *kappa, const float *nu,
+                   const float *coef, int64_t H, bool clamp, int64_t banks)
 {
     const int64_t h = self();
     if (h >= H) return;
     if (kappa) {
         const double k = 10 * (double)kappa[h], b = exp(k > 5 ? 5 : k);
         const float b2 = (float)(b * b);
+        if (!(b2 >= FLT_MIN)) *gate = NAN;
         scalar[BETA * H + h] = b2 >= FLT_MIN ? (float)b : NAN;
         scalar[BETA2 * H + h] = b2;
     }
@@ -344,12 +345,12 @@ static __global__ void __launch_bounds__(THREADS)
     scalar[COEF * H + h] = coef ? coef[h] : 1;
 }
 
-status part_scalars(cudaStream_t on, float *scalar, const float *kappa, const float *nu,
-                    const float *coef, int64_t H, int clamp, int64_t banks)
+status part_scalars(cudaStream_t on, float *scalar, float *gate, const float *kappa,
+                    const float *nu, const float *coef, int64_t H, int clamp, int64_t banks)
 {
     if (on)
-        scalars_kernel<<<blocks_of(H), THREADS, 0, on>>>(scalar, kappa, nu, coef, H, clamp != 0,
-                                                         banks);
+        scalars_kernel<<<blocks_of(H), THREADS, 0, on>>>(scalar, gate, kappa, nu, coef, H,
+                                                         clamp != 0, banks);
     return launched(what);
 }
 
@@ -447,7 +448,7 @@ status part_sum_losses(cudaStream_t on, double *sum, const float *loss, int64_t 
 static __global__ void close_step_kernel(outcome *told, float *gate, const double *sum,
                                          const float *norm, double divisor)
 {
-    const double loss = *sum / divisor;
+    const double loss = *sum / divisor + *gate;
     told->loss = loss;
     told->norm = *norm;
     *gate = isfinite(loss) ? *norm : NAN;

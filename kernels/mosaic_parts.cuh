@@ -44,13 +44,13 @@ status part_sum_samples(cudaStream_t on, dtype type, float *grad, const void *x,
 status part_accumulate(cudaStream_t on, float *y, const float *x, int64_t n);
 status part_fill(cudaStream_t on, float *y, float value, int64_t n);
 
-/* Numbers per head, (SCALARS,H): beta = exp(min(10 kappa, 5)), NaN where no transform takes it;
- * beta^2; nu, at most 0.5 if clamped; the mixing coefficient; e^{10 nu}, at most 5 if clamped,
- * divided by the banks. kappa, nu, coef NULL: the numbers that come of it are not written; coef is
- * 1 without a coefficient. */
+/* Numbers per head, (SCALARS,H): beta = exp(min(10 kappa, 5)), NaN, as *gate then is, where no
+ * transform takes it; beta^2; nu, at most 0.5 if clamped; the mixing coefficient; e^{10 nu}, at
+ * most 5 if clamped, divided by the banks. kappa, nu, coef NULL: the numbers that come of it are
+ * not written; coef is 1 without a coefficient. */
 enum scalar_row { BETA, BETA2, NU, COEF, SCALE, SCALARS };
-status part_scalars(cudaStream_t on, float *scalar, const float *kappa, const float *nu,
-                    const float *coef, int64_t H, int clamp, int64_t banks);
+status part_scalars(cudaStream_t on, float *scalar, float *gate, const float *kappa,
+                    const float *nu, const float *coef, int64_t H, int clamp, int64_t banks);
 /* dkappa_h = factor slope_h raw_h where 10 kappa <= 5, else 0; 0 if frozen. */
 status part_kappa_grad(cudaStream_t on, float *dkappa, const float *kappa, const float *slope,
                        const float *raw, double factor, int frozen, int64_t H);
@@ -71,7 +71,8 @@ typedef struct outcome {
 } outcome;
 /* sum (+)= sum_r loss_r, in a fixed order, in double. */
 status part_sum_losses(cudaStream_t on, double *sum, const float *loss, int64_t R, int add);
-/* told = (sum / divisor, norm); gate = norm, or NaN if one of them is not finite. */
+/* told = (sum / divisor + gate, norm), gate being 0 or NaN; then gate = norm, or NaN if one of them
+ * is not finite. */
 status part_close_step(cudaStream_t on, outcome *told, float *gate, const double *sum,
                        const float *norm, int64_t divisor);
 

@@ -22,6 +22,17 @@ static const optimizer adam = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
 
 /* --- causality --------------------------------------------------------------------------- */
 
+/* To the bit of the reference. On a device a row of a transform may end its search together with
+ * its neighbours in a warp, so that its last bits are theirs to move. */
+static void expect_same(selftest *t, const model *on, const double *x, const double *y, int64_t n,
+                        double tol)
+{
+    if (on == model_at(0))
+        EXPECT(memcmp(x, y, (size_t)n * sizeof *x) == 0);
+    else
+        expect_close(t, "causal", y, x, n, tol);
+}
+
 static void expect_causal(selftest *t, const model *on, const mosaic_config *c)
 {
     struct mosaic *m;
@@ -36,9 +47,9 @@ static void expect_causal(selftest *t, const model *on, const mosaic_config *c)
         tokens[i] = (tokens[i] + 1) % V;
         EXPECT(on->predict(m, &b, moved) == OK);
         tokens[i] = (tokens[i] + V - 1) % V;
-        EXPECT(memcmp(base, moved, (size_t)(i * V) * sizeof *base) == 0);
+        expect_same(t, on, base, moved, i * V, tol);
         EXPECT(memcmp(base + i * V, moved + i * V, V * sizeof *base) != 0);
-        EXPECT(memcmp(base + T * V, moved + T * V, T * V * sizeof *base) == 0);
+        expect_same(t, on, base + T * V, moved + T * V, T * V, tol);
     }
     /* a longer sequence, and samples in another order, change nothing of what was there */
     const batch one = {.B = 1, .T = T - 2, .tokens = tokens};

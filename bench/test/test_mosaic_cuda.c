@@ -46,6 +46,7 @@ static mosaic_config config_of(arch a, const char *transform)
     c.gpt_cosine = 1;
     c.drop_context = c.drop_memory = c.drop_residual = 0.3;
     method_find(transform, &c.method);
+    if (c.method.p.relumax_power == 4) c.kappa_init = 0.05; /* the slope of power 2 at 0.1 */
     return c;
 }
 
@@ -127,7 +128,7 @@ static const char *values_of(const char *name, const char *words)
     static const struct {
         const char *name, *values;
     } rows[] = {{"relumax_b", "0.5"},
-                {"kappa_init", "-0.04 0.2"},
+                {"kappa_init", "-0.04 0.12"},
                 {"pmem_method", "biweight epanechnikov relumax top4_softmax top4_uniform"},
                 {"banks", "3"},
                 {"k_kernel", "2 3"},
