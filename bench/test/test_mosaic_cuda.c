@@ -128,7 +128,7 @@ static const char *values_of(const char *name, const char *words)
     static const struct {
         const char *name, *values;
     } rows[] = {{"relumax_b", "0.5"},
-                {"kappa_init", "-0.04 0.12"},
+                {"kappa_init", "-0.04 0.07"},
                 {"pmem_method", "biweight epanechnikov relumax top4_softmax top4_uniform"},
                 {"banks", "3"},
                 {"k_kernel", "2 3"},
