@@ -93,7 +93,7 @@ void selftest_task_rows(selftest *t)
     for (int i = 0; i < task_count(); i++) {
         const struct task *task = task_row(i);
         data_options o = data_options_default();
-        dataset *a, *b;
+        dataset *a = NULL, *b = NULL;
         metrics all = {0};
         for (int k = 0; k < i; k++)
             EXPECT(task->id != task_row(k)->id);
