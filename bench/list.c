@@ -49,6 +49,7 @@ static const char *const columns[][4] = {
 #define TRAIN_COLUMN(name, type, unit, meaning) {"train", #name, unit, meaning},
 #define EVAL_COLUMN(name, type, unit, meaning) {"eval", #name, unit, meaning},
 #define ROW_COLUMN(name, type, unit, meaning) {"row", #name, unit, meaning},
+#define STAGE_COLUMN(name, type, unit, meaning) {"stage", #name, unit, meaning},
 #include "store/columns.def"
 };
 

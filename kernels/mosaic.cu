@@ -48,10 +48,11 @@ static void cuda_destroy(mosaic *m)
     for (int i = 0; i < MOST_STEPS; i++)
         if (m->steps[i].done) (void)cudaEventDestroy(m->steps[i].done);
     for (int i = 0; i < STAGINGS; i++) {
-        if (m->stage[i].sent) (void)cudaEventDestroy(m->stage[i].sent);
-        (void)cudaFreeHost(m->stage[i].ids);
+        if (m->sent[i].sent) (void)cudaEventDestroy(m->sent[i].sent);
+        (void)cudaFreeHost(m->sent[i].ids);
     }
     (void)cudaFreeHost(m->heard);
+    clock_free(&m->watch);
     void *const owned[] = {m->slot[0], m->second, m->shadow, m->told, m->ids, m->room};
     for (void *p : owned)
         (void)cudaFree(p);
@@ -134,7 +135,7 @@ static status take_reports(mosaic *m)
         CUDA_TRY(cudaEventCreateWithFlags(&m->steps[i].done, cudaEventDisableTiming),
                  "model cuda: event");
     for (int i = 0; i < STAGINGS; i++)
-        CUDA_TRY(cudaEventCreateWithFlags(&m->stage[i].sent, cudaEventDisableTiming),
+        CUDA_TRY(cudaEventCreateWithFlags(&m->sent[i].sent, cudaEventDisableTiming),
                  "model cuda: event");
     return OK;
 }
@@ -163,7 +164,7 @@ static status cuda_create(mosaic **out, const mosaic_config *c, const placement 
     m->tf32 = where->tf32;
     m->micro = where->micro;
     m->device = where->devices == 1 ? where->device[0] : 0;
-    m->step = -1;
+    m->step = m->watch.step = -1;
     m->index = index_of(c, NULL, NULL);
     m->list = (parameter *)calloc((size_t)m->index.tensors, sizeof *m->list);
     m->layers = (layer_index *)calloc((size_t)c->L, sizeof *m->layers);
@@ -302,7 +303,7 @@ static status ids_room(mosaic *m, staging *s, int64_t count)
 status send_batch(mosaic *m, const batch *b, int training, batch *there)
 {
     const int64_t rows = b->B * b->T, count = b->targets ? 2 * rows : rows;
-    staging *s = &m->stage[m->next_stage];
+    staging *s = &m->sent[m->next_sent];
     CUDA_TRY(cudaEventSynchronize(s->sent), "model cuda"); /* of STAGINGS batches before */
     TRY(ids_room(m, s, count));
     memcpy(s->ids, b->tokens, (size_t)rows * sizeof *s->ids);
@@ -312,7 +313,7 @@ status send_batch(mosaic *m, const batch *b, int training, batch *there)
                              m->stream),
              "model cuda: tokens");
     CUDA_TRY(cudaEventRecord(s->sent, m->stream), "model cuda: event");
-    m->next_stage = (m->next_stage + 1) % STAGINGS;
+    m->next_sent = (m->next_sent + 1) % STAGINGS;
     *there = *b;
     there->tokens = m->ids;
     there->targets = b->targets ? m->ids + rows : NULL;
@@ -465,6 +466,7 @@ static status cuda_gradient(mosaic *m, const batch *b, uint64_t seed, int64_t dr
     TRY(check_ids(m, b->targets, b->B * b->T, -1, "target"));
     TRY(open_step(m, b));
     TRY(use_device(m));
+    if (b->first_row == 0) TRY(clock_begin(m, "step", &m->watch.step));
     TRY(refresh(m));
     TRY(rows_at_once(m, b->B, b->T, 1, &most));
     TRY(send_batch(m, b, 1, &there));
@@ -527,6 +529,8 @@ static status cuda_apply(mosaic *m, const optimizer *o, int64_t update)
     CUDA_TRY(cudaMemcpyAsync(m->heard + at, m->told + at, sizeof(outcome), cudaMemcpyDeviceToHost,
                              m->stream),
              "model cuda: report");
+    TRY(clock_end(m, m->watch.step));
+    m->watch.step = -1;
     CUDA_TRY(cudaEventRecord(m->steps[at].done, m->stream), "model cuda: event");
     m->steps[at].update = update;
     m->steps[at].scored = m->open.divisor;
@@ -553,7 +557,7 @@ static status cuda_collect(mosaic *m, int wait, step_report *r, int *ready)
     return OK;
 }
 
-extern "C" const model mosaic_cuda = {"cuda",          cuda_create, cuda_destroy,  cuda_config,
-                                      cuda_parameters, cuda_info,   cuda_get,      cuda_put,
-                                      cuda_predict,    cuda_score,  cuda_gradient, cuda_apply,
-                                      cuda_collect,    stream_open, stream_token,  stream_close};
+extern "C" const model mosaic_cuda = {
+    "cuda",       cuda_create, cuda_destroy, cuda_config,  cuda_parameters, cuda_info,
+    cuda_get,     cuda_put,    cuda_predict, cuda_score,   cuda_gradient,   cuda_apply,
+    cuda_collect, stream_open, stream_token, stream_close, clock_switch,    clock_stage};

@@ -79,6 +79,19 @@ typedef struct staging {
 } staging;
 enum { STAGINGS = MOST_STEPS + 1 };
 
+/* Times of stages, while they are taken. */
+enum { MOST_STAGES = 48 };
+typedef struct lap {
+    cudaEvent_t event[2];
+    int stage, ended;
+} lap;
+typedef struct stopwatch {
+    int on, used, room, stages;
+    int step; /* the lap of the step that is open, or -1 */
+    lap *laps;
+    stage_time stage[MOST_STAGES];
+} stopwatch;
+
 typedef struct mosaic {
     mosaic_config c;
     dtype type;    /* of activations and products */
@@ -113,8 +126,9 @@ typedef struct mosaic {
     step_slot steps[MOST_STEPS];
     int first, waiting; /* the oldest step that waits to be collected, and how many */
 
-    staging stage[STAGINGS];
-    int next_stage;
+    staging sent[STAGINGS];
+    int next_sent;
+    stopwatch watch;
     int32_t *ids; /* device: tokens, then targets */
     int64_t ids_room;
 
@@ -169,6 +183,16 @@ status rows_at_once(mosaic *m, int64_t B, int64_t T, int gradient, int64_t *rows
 /* Scratch of one call, which the next call may have too; NULL while walking. */
 status scratch(mosaic *m, size_t bytes, void **p);
 
+/* --- times (mosaic_clock.cu) ----------------------------------------------------------------- */
+
+/* Around the launches of a stage. */
+status clock_begin(mosaic *m, const char *name, int *which);
+status clock_end(mosaic *m, int which);
+/* profile and stage of mosaic.h */
+status clock_switch(mosaic *m, int on);
+int clock_stage(const mosaic *m, int i, stage_time *t);
+void clock_free(stopwatch *w);
+
 /* --- passes (mosaic_pass.cu) ----------------------------------------------------------------- */
 
 /* The residual stream and its final LayerNorm, of tokens on the device. */
@@ -182,9 +206,9 @@ status backward(mosaic *m, const batch *b, int more);
 
 /* Run the default kernel of an operation in the working type, or in a->type if that is set. */
 status stage(mosaic *m, op_id op, args *a);
-/* y = scale x w (+ y); operands as of matmul.cuh. */
-status product(mosaic *m, int64_t rows, int64_t cols, int64_t inner, double scale, matrix x,
-               matrix w, matrix y, int add);
+/* y = scale x w (+ y); operands as of matmul.cuh. `name` is that of its stage. */
+status product(mosaic *m, const char *name, int64_t rows, int64_t cols, int64_t inner, double scale,
+               matrix x, matrix w, matrix y, int add);
 /* A parameter in the working type; its float value, and its gradient, NULL where there is none. */
 const void *weight(const mosaic *m, int64_t at);
 const float *value(const mosaic *m, int64_t at);

@@ -20,19 +20,26 @@ status stage(mosaic *m, op_id op, args *a)
     TRY(f(a));
     a->need = NULL;
     TRY(scratch(m, need, &a->work));
-    return m->now ? f(a) : OK;
+    if (!m->now) return OK;
+    int which;
+    TRY(clock_begin(m, op_name(op), &which));
+    TRY(f(a));
+    return clock_end(m, which);
 }
 
-status product(mosaic *m, int64_t rows, int64_t cols, int64_t inner, double scale, matrix x,
-               matrix w, matrix y, int add)
+status product(mosaic *m, const char *name, int64_t rows, int64_t cols, int64_t inner, double scale,
+               matrix x, matrix w, matrix y, int add)
 {
     matmul mm = {};
     void *work;
     TRY(scratch(m, MATMUL_WORK, &work));
     if (!m->now) return OK;
+    int which;
+    TRY(clock_begin(m, name, &which));
     TRY(m->tf32 ? matmul_begin_tf32(&mm, "model cuda", m->type, work, m->now)
                 : matmul_begin(&mm, "model cuda", m->type, work, m->now));
-    return multiply(&mm, rows, cols, inner, scale, x, w, y, add, 1);
+    TRY(multiply(&mm, rows, cols, inner, scale, x, w, y, add, 1));
+    return clock_end(m, which);
 }
 
 const void *weight(const mosaic *m, int64_t at)
@@ -55,7 +62,7 @@ status project(mosaic *m, const void *x, int64_t C, int64_t w, int64_t b, int64_
     const int64_t R = m->B * m->T;
     const matrix mx = {x, m->type, C, 0, 0}, mw = {weight(m, w), m->type, C, 0, 1};
     const matrix my = {y, m->type, N, 0, 0};
-    TRY(product(m, R, N, C, 1, mx, mw, my, 0));
+    TRY(product(m, "projections", R, N, C, 1, mx, mw, my, 0));
     return b < 0 ? OK : part_bias(m->now, m->type, y, value(m, b), R, N);
 }
 
@@ -77,8 +84,8 @@ status project_grad(mosaic *m, const void *x, int64_t C, int64_t w, int64_t b, i
     const matrix mdy = {dy, m->type, N, 0, 0}, mw = {weight(m, w), m->type, C, 0, 0};
     const matrix mdyT = {dy, m->type, N, 0, 1}, mx = {x, m->type, C, 0, 0};
     const matrix mdx = {dx, m->type, C, 0, 0}, mdw = {grad(m, w), F32, C, 0, 0};
-    TRY(product(m, R, C, N, 1, mdy, mw, mdx, add));
-    TRY(product(m, N, C, R, 1, mdyT, mx, mdw, 0));
+    TRY(product(m, "projections_grad", R, C, N, 1, mdy, mw, mdx, add));
+    TRY(product(m, "projections_grad", N, C, R, 1, mdyT, mx, mdw, 0));
     return b < 0 ? OK : bias_grad(m, b, dy, N);
 }
 

@@ -76,7 +76,8 @@ static matrix rows_matrix(const mosaic *m, const void *p, int64_t r, int64_t wid
 
 static status head_product(mosaic *m, int64_t r, int64_t n, matrix z)
 {
-    return product(m, n, m->c.V, m->c.d, logit_scale(m), rows_matrix(m, m->last_h, r, m->c.d, 0),
+    return product(m, "head", n, m->c.V, m->c.d, logit_scale(m),
+                   rows_matrix(m, m->last_h, r, m->c.d, 0),
                    rows_matrix(m, weight(m, m->index.head), 0, m->c.d, 1), z, 0);
 }
 
@@ -111,9 +112,9 @@ static status head_gradient(mosaic *m, const batch *b, int more, void *dh)
     for (int64_t r = 0; r < rows; r += m->piece) {
         const int64_t n = rows - r < m->piece ? rows - r : m->piece;
         TRY(piece_loss(m, b, r, n));
-        TRY(product(m, n, d, V, logit_scale(m), rows_matrix(m, m->logits, 0, V, 0), u,
+        TRY(product(m, "head_grad", n, d, V, logit_scale(m), rows_matrix(m, m->logits, 0, V, 0), u,
                     rows_matrix(m, dh, r, d, 0), 0));
-        TRY(product(m, V, d, n, logit_scale(m), rows_matrix(m, m->logits, 0, V, 1),
+        TRY(product(m, "head_grad", V, d, n, logit_scale(m), rows_matrix(m, m->logits, 0, V, 1),
                     rows_matrix(m, m->last_h, r, d, 0), du, r > 0));
     }
     return part_sum_losses(m->now, m->loss_sum, m->loss, rows, more);

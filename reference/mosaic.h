@@ -126,6 +126,13 @@ typedef struct parameter_info {
 
 typedef enum slot { SLOT_VALUE, SLOT_GRAD, SLOT_MOMENT1, SLOT_MOMENT2 } slot;
 
+/* Time of a device in one stage of training: an operation, a product, or the whole "step". */
+typedef struct stage_time {
+    char name[40];
+    int64_t calls;
+    double seconds; /* of all calls */
+} stage_time;
+
 struct mosaic;
 struct mosaic_stream;
 
@@ -170,6 +177,11 @@ typedef struct model {
     status (*stream_token)(struct mosaic_stream *s, const int32_t *tokens, int32_t *argmax,
                            double *logits);
     void (*stream_close)(struct mosaic_stream *s); /* NULL is fine */
+    /* From now on (on = 1) the stages of every step are timed, which costs some of its speed; with
+     * on = 0 no more, and stage tells the i-th of them, 0 past the last. Both are NULL where a
+     * model times no stages. */
+    status (*profile)(struct mosaic *m, int on);
+    int (*stage)(const struct mosaic *m, int i, stage_time *t);
 } model;
 
 /* The parameters of section 2.10 from `seed`, the same numbers for every model. */

@@ -29,6 +29,11 @@ static const column row_columns[] = {
 #include "columns.def"
 };
 
+#define STAGE_COLUMN(...) COLUMN(stage_row, __VA_ARGS__)
+static const column stage_columns[] = {
+#include "columns.def"
+};
+
 static const struct shape {
     const char *name;
     size_t size;
@@ -40,6 +45,8 @@ static const struct shape {
     [TRAIN] = {"train", sizeof(train_row), train_columns, sizeof train_columns / sizeof(column)},
     [EVAL] = {"eval", sizeof(eval_row), eval_columns, sizeof eval_columns / sizeof(column)},
     [ROW] = {"row", sizeof(row_row), row_columns, sizeof row_columns / sizeof(column)},
+    [STAGE_TIMES] = {"stage", sizeof(stage_row), stage_columns,
+                     sizeof stage_columns / sizeof(column)},
 };
 
 const char *table_name(table t)

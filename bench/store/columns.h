@@ -33,9 +33,13 @@ typedef struct row_row {
 #define ROW_COLUMN FIELD
 #include "columns.def"
 } row_row;
+typedef struct stage_row {
+#define STAGE_COLUMN FIELD
+#include "columns.def"
+} stage_row;
 #undef FIELD
 
-typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, TABLES } table;
+typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, STAGE_TIMES, TABLES } table;
 
 typedef enum column_type { COL_NAME, COL_I64, COL_F64 } column_type;
 typedef struct column {

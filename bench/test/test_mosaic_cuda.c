@@ -307,6 +307,37 @@ void selftest_cuda_bits(selftest *t)
         }
 }
 
+/* --- times ---------------------------------------------------------------------------------- */
+
+/* Every stage is timed in steps alone, and all of them are in the step. */
+void selftest_cuda_profile(selftest *t)
+{
+    const model *on = device_model(t);
+    const mosaic_config c = config_of(ARCH_MOSAIC, "softmax");
+    struct mosaic *m;
+    int32_t room[2][ROWS];
+    double logits[ROWS * V], whole = 0, parts = 0;
+    stage_time time;
+    const batch b = batch_of(room);
+    if (!on || !model_open(t, on, &c, NULL, &m)) return;
+    EXPECT(!on->stage(m, 0, &time));
+    train_steps(t, on, m, 0, 2);
+    EXPECT(on->profile(m, 1) == OK);
+    train_steps(t, on, m, 2, 5);
+    EXPECT(on->predict(m, &b, logits) == OK);
+    EXPECT(on->profile(m, 0) == OK);
+    train_steps(t, on, m, 5, 6);
+    for (int i = 0; on->stage(m, i, &time); i++) {
+        const int step = strcmp(time.name, "step") == 0;
+        *(step ? &whole : &parts) += time.seconds;
+        if (step) EXPECT(time.calls == 3);
+        if (strcmp(time.name, "attention") == 0) EXPECT(time.calls == 3 * c.L);
+        EXPECT(time.seconds > 0);
+    }
+    EXPECT(whole > 0 && parts > 0 && parts <= whole);
+    on->destroy(m);
+}
+
 /* --- placements ---------------------------------------------------------------------------- */
 
 void selftest_cuda_placements(selftest *t)

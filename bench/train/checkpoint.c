@@ -47,6 +47,7 @@ void checkpoint_free(checkpoint *c)
 {
     free(c->train);
     free(c->eval);
+    free(c->stage);
     *c = (checkpoint){0};
 }
 

@@ -25,7 +25,8 @@ typedef struct checkpoint {
     uint64_t data_hash, tokenizer_hash;
     train_row *train;
     eval_row *eval;
-    int64_t trains, evals;
+    stage_row *stage; /* of this run alone: no file knows them */
+    int64_t trains, evals, stages;
 } checkpoint;
 
 status checkpoint_log_train(checkpoint *c, const train_row *row);

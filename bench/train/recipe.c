@@ -60,6 +60,7 @@ recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k)
         .save_every = word_int(w, "save_every"),
         .eval_every = word_int(w, "eval_every"),
         .eval_samples = word_int(w, "eval_samples"),
+        .profile = word_int(w, "profile"),
         .tests = word_count(w, "test_length"),
         .test_samples = word_int(w, "test_samples"),
         .greedy = (int)word_int(w, "greedy"),

@@ -41,6 +41,7 @@ typedef struct trainer {
     double last;                 /* seconds_now at the last report                          */
     double loss;                 /* of the last step, for the eyes                          */
     int64_t tokens;              /* read since this program started                         */
+    int64_t timed, timed_tokens; /* steps whose stages were timed, and what they read       */
 } trainer;
 
 static volatile sig_atomic_t interrupted;
@@ -189,6 +190,7 @@ static status end_step(trainer *t, const step_report *report)
     t->tokens += row->tokens;
     if (c->step % t->r->log_every == 0 || c->step + 1 == t->r->steps)
         TRY(checkpoint_log_train(c, row));
+    if (t->timed > 0) t->timed_tokens += row->tokens;
     c->step++;
     return OK;
 }
@@ -210,6 +212,46 @@ static int due(const trainer *t, int64_t every)
     return t->begun < t->r->steps && every > 0 && t->begun % every == 0;
 }
 
+/* Time the stages of the last steps. */
+static status profile_begin(trainer *t)
+{
+    const recipe *r = t->r;
+    if (r->profile == 0 || t->timed > 0 || t->begun < r->steps - r->profile) return OK;
+    TRY(end_steps(t, 0));
+    t->timed = r->steps - t->begun;
+    return t->on->profile(t->m, 1);
+}
+
+static status profile_end(trainer *t)
+{
+    checkpoint *c = t->c;
+    const double steps = (double)t->timed;
+    stage_time time;
+    int count = 0;
+    if (t->timed == 0) return OK;
+    TRY(t->on->profile(t->m, 0));
+    while (t->on->stage(t->m, count, &time))
+        count++;
+    c->stage = calloc((size_t)count + 1, sizeof *c->stage);
+    if (!c->stage) return fail(ERR_MEMORY, "train: out of memory");
+    for (; c->stages < count && t->on->stage(t->m, (int)c->stages, &time); c->stages++) {
+        stage_row *row = &c->stage[c->stages];
+        *row = (stage_row){.layers = t->r->layers,
+                           .width = t->config.d,
+                           .seed = t->r->seed,
+                           .steps = t->timed,
+                           .calls = (double)time.calls / steps,
+                           .tokens = (double)t->timed_tokens / steps,
+                           .seconds = time.seconds / steps};
+        snprintf(row->task, sizeof row->task, "%s", t->r->task);
+        snprintf(row->method, sizeof row->method, "%s", t->r->method);
+        snprintf(row->backend, sizeof row->backend, "%s", t->on->name);
+        snprintf(row->type, sizeof row->type, "%s", word_text(t->r->w, "type"));
+        snprintf(row->stage, sizeof row->stage, "%s", time.name);
+    }
+    return OK;
+}
+
 static status loop(trainer *t)
 {
     const recipe *r = t->r;
@@ -221,7 +263,7 @@ static status loop(trainer *t)
     progress_start(&bar, what, r->steps - first);
     t->begun = first;
     while (s == OK && t->begun < r->steps && !interrupted) {
-        if ((s = begin_step(t)) != OK) break;
+        if ((s = profile_begin(t)) != OK || (s = begin_step(t)) != OK) break;
         const int seen = due(t, r->eval_every), kept = due(t, r->save_every);
         if ((s = end_steps(t, seen || kept ? 0 : MOST_STEPS - 1)) != OK) break;
         snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
@@ -231,6 +273,7 @@ static status loop(trainer *t)
         if (s == OK && kept) s = save(t, r->checkpoint);
     }
     if (s == OK) s = end_steps(t, 0);
+    if (s == OK) s = profile_end(t);
     progress_end(&bar);
     return s;
 }
@@ -310,6 +353,9 @@ static status run(trainer *t)
 {
     const recipe *r = t->r;
     TRY(recipe_check(r));
+    if (r->profile > 0 && !t->on->profile)
+        return fail(ERR_ARG, "profile=%lld: backend=%s times no stages: expected a GPU",
+                    (long long)r->profile, t->on->name);
     TRY(open_data(t));
     TRY(recipe_config(r, t->data->vocab, t->longest, &t->config));
     t->where = recipe_placement(r->w, t->on);
@@ -365,6 +411,8 @@ static status train_cell(const recipe *r, results *out, int *header)
         s = results_append(out, TRAIN, &c.train[i]);
     for (int64_t i = 0; s == OK && i < c.evals; i++)
         s = results_append(out, EVAL, &c.eval[i]);
+    for (int64_t i = 0; s == OK && i < c.stages; i++)
+        s = results_append(out, STAGE_TIMES, &c.stage[i]);
     if (s == OK) s = results_attribute(out, "data_hash", hash);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.tokenizer_hash);
     if (s == OK) s = results_attribute(out, "tokenizer_hash", hash);
