@@ -62,7 +62,8 @@ static int is_finished(const cell *c, const char *wanted)
     if (access(c->result, R_OK) != 0 || (c->checkpoint && access(c->checkpoint, R_OK) != 0) ||
         (c->best && access(c->best, R_OK) != 0) || stored_open(c->result, &f) != OK)
         return 0;
-    const int same = stored_text(f, "key", key, sizeof key) == OK && strcmp(key, wanted) == 0 &&
+    const int same = stored_finished(f) && stored_text(f, "key", key, sizeof key) == OK &&
+                     strcmp(key, wanted) == 0 &&
                      stored_text(f, "sources", sources, sizeof sources) == OK &&
                      strcmp(sources, MOSAIC_SOURCES) == 0;
     stored_close(f);

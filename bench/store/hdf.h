@@ -53,6 +53,7 @@ status hdf_get_rows(hid_t where, const char *file, table t, void **rows, int64_t
 /* --- result files (results.h) ---------------------------------------------------------------- */
 
 #define RESULT_SCHEMA "mosaic 1"
+#define UNFINISHED "unfinished" /* attribute of / until the program that writes it ends well */
 
 /* A result file, open for reading. */
 struct stored {

@@ -2,19 +2,22 @@
  *
  * results.c — HDF5 files of rows, written (results_read.c reads them). Object times are off, so
  * equal content is equal bytes; a file is written beside its place, flushed to disk and renamed, so
- * a reader never sees half of one.
+ * a reader never sees half of one. What is saved on the way is a copy: the bytes of a finished file
+ * do not depend on it.
  */
 #include "results.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hdf.h"
 #include "seal.h"
 
 struct results {
     sealed to;
+    int saved; /* what lies under its name is ours */
     char *rows[TABLES];
     int64_t count[TABLES], room[TABLES];
     double **samples; /* of each row of TIME, or NULL */
@@ -109,7 +112,7 @@ status results_attribute_number(results *r, const char *name, double value)
     return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
 }
 
-static int write_samples(const results *r)
+static int write_samples(const results *r, hid_t file)
 {
     int64_t width = 0, rows = r->count[TIME];
     for (int64_t i = 0; i < rows; i++)
@@ -121,20 +124,45 @@ static int write_samples(const results *r)
         for (int64_t j = 0; j < width; j++)
             flat[i * width + j] = j < r->widths[i] ? r->samples[i][j] : NAN;
     hsize_t shape[2] = {(hsize_t)rows, (hsize_t)width};
-    int good = hdf_put(r->to.file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat, 1);
+    int good = hdf_put(file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat, 1);
     free(flat);
     return good;
+}
+
+static int write_tables(const results *r, hid_t file)
+{
+    int good = file >= 0;
+    for (int t = 0; good && t < TABLES; t++)
+        good = hdf_put_rows(file, (table)t, r->rows[t], r->count[t], 1);
+    return good && write_samples(r, file);
+}
+
+/* Bring a file to the disk if it is `good`. */
+static status seal(sealed *to, int good)
+{
+    TRY(seal_close(to, good));
+    return good ? OK : fail(ERR_MEMORY, "%s: out of memory", to->path);
+}
+
+static int mark_unfinished(hid_t file)
+{
+    return hdf_put_text(file, UNFINISHED, "the rows so far");
+}
+
+status results_save(results *r, int over)
+{
+    sealed now;
+    if (!r || (!over && !r->saved && access(r->to.path, F_OK) == 0)) return OK;
+    TRY(seal_copy(&now, &r->to));
+    TRY(seal(&now, mark_unfinished(now.file) && write_tables(r, now.file)));
+    r->saved = 1;
+    return OK;
 }
 
 status results_close(results *r, int keep)
 {
     if (!r) return OK;
-    int good = r->to.file >= 0;
-    for (int t = 0; keep && good && t < TABLES; t++)
-        good = hdf_put_rows(r->to.file, (table)t, r->rows[t], r->count[t], 1);
-    if (keep && good) good = write_samples(r);
-    status s = seal_close(&r->to, keep && good);
-    if (s == OK && keep && !good) s = fail(ERR_MEMORY, "%s: out of memory", r->to.path);
+    status s = keep ? seal(&r->to, write_tables(r, r->to.file)) : seal_close(&r->to, 0);
     for (int64_t i = 0; i < r->count[TIME]; i++)
         free(r->samples[i]);
     for (int t = 0; t < TABLES; t++)
@@ -180,6 +208,7 @@ status results_source(results *r, const stored *f, int64_t i)
     if (good && i == 0)
         good =
             H5Aiterate2(f->file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_machine, &r->to.file) >= 0;
+    if (good && !stored_finished(f)) good = mark_unfinished(r->to.file);
     if (group >= 0) H5Gclose(group);
     H5Pclose(lcpl);
     H5Pclose(gcpl);

@@ -23,7 +23,10 @@ status results_samples(results *r, const double *seconds, int64_t count);
 /* One more attribute of /. */
 status results_attribute(results *r, const char *name, const char *value);
 status results_attribute_number(results *r, const char *name, double value);
-/* Flush, close, rename; or with keep = 0 throw the file away. NULL is fine. */
+/* What there is so far, whole and sealed under its name, with an attribute `unfinished`; the file
+ * goes on. over = 0: not over what another program left there. */
+status results_save(results *r, int over);
+/* Flush, close, rename; or with keep = 0 throw away what was not saved. NULL is fine. */
 status results_close(results *r, int keep);
 
 /* A result file, open for reading: its seal is checked once, here. ERR_FILE / ERR_DATA with one
@@ -31,6 +34,8 @@ status results_close(results *r, int keep);
 typedef struct stored stored;
 status stored_open(const char *path, stored **f);
 void stored_close(stored *f); /* NULL is fine */
+/* 0: it holds the rows of a program that was still running, or was ended (results_save). */
+int stored_finished(const stored *f);
 /* The rows of one table, none if it is absent; the caller frees them. */
 status stored_rows(const stored *f, table t, void **rows, int64_t *count);
 /* An attribute of / as text, numbers in full; "" if it is absent. */

@@ -51,6 +51,11 @@ void stored_close(stored *f)
     free(f);
 }
 
+int stored_finished(const stored *f)
+{
+    return H5Aexists(f->file, UNFINISHED) <= 0;
+}
+
 status stored_rows(const stored *f, table t, void **rows, int64_t *count)
 {
     return hdf_get_rows(f->file, f->path, t, rows, count);

@@ -15,7 +15,7 @@
 
 #include "rng.h"
 
-enum { MAGIC = 24 };
+enum { MAGIC = 24, GROWTH = 1 << 20 };
 
 static void put_u64(unsigned char *at, uint64_t x)
 {
@@ -75,7 +75,6 @@ static void sync_folder(const char *path)
  * checksum in HDF5 1.10. The name tells open files apart. */
 static hid_t create_image(const char *name)
 {
-    enum { GROWTH = 1 << 20 };
     hid_t fcpl = H5Pcreate(H5P_FILE_CREATE), fapl = H5Pcreate(H5P_FILE_ACCESS);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* our one line says it */
     H5Pset_obj_track_times(fcpl, 0);
@@ -114,21 +113,46 @@ status seal_create(sealed *s, const char *path, const char *what)
     return s->file >= 0 ? OK : fail(ERR_MEMORY, "%s: out of memory", path);
 }
 
+/* The bytes of the file in memory behind `front` zeros; NULL without memory. */
+static unsigned char *image(const sealed *s, size_t front, size_t *count)
+{
+    ssize_t size = -1;
+    if (H5Fflush(s->file, H5F_SCOPE_GLOBAL) >= 0) size = H5Fget_file_image(s->file, NULL, 0);
+    unsigned char *bytes = size > 0 ? calloc(1, front + (size_t)size) : NULL;
+    if (!bytes || H5Fget_file_image(s->file, bytes + front, (size_t)size) != size) {
+        free(bytes);
+        return NULL;
+    }
+    *count = front + (size_t)size;
+    return bytes;
+}
+
+status seal_copy(sealed *copy, const sealed *from)
+{
+    char name[PATH_MAX + 8];
+    size_t count;
+    *copy = *from;
+    copy->file = -1;
+    unsigned char *bytes = image(from, 0, &count);
+    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
+    snprintf(name, sizeof name, "%s.copy", from->partial); /* tells open files apart */
+    if (bytes && H5Pset_fapl_core(fapl, GROWTH, 0) >= 0 &&
+        H5Pset_file_image(fapl, bytes, count) >= 0)
+        copy->file = H5Fopen(name, H5F_ACC_RDWR, fapl);
+    H5Pclose(fapl);
+    free(bytes);
+    return copy->file >= 0 ? OK : fail(ERR_MEMORY, "%s: out of memory", from->path);
+}
+
 /* The block, and behind it the bytes of the file in memory. The library looks for a file at 0, 512,
  * 1024, ... and takes what stands in front as a user block. */
 static unsigned char *sealed_bytes(const sealed *s, size_t *count)
 {
-    ssize_t size = -1;
-    if (H5Fflush(s->file, H5F_SCOPE_GLOBAL) >= 0) size = H5Fget_file_image(s->file, NULL, 0);
-    unsigned char *bytes = size > 0 ? calloc(1, SEAL_BYTES + (size_t)size) : NULL;
-    if (!bytes || H5Fget_file_image(s->file, bytes + SEAL_BYTES, (size_t)size) != size) {
-        free(bytes);
-        return NULL;
-    }
-    *count = SEAL_BYTES + (size_t)size;
+    unsigned char *bytes = image(s, SEAL_BYTES, count);
+    if (!bytes) return NULL;
     snprintf((char *)bytes, MAGIC, "mosaic %s 1\n", s->what);
     put_u64(bytes + MAGIC, *count);
-    put_u64(bytes + MAGIC + 8, fnv1a(FNV_OFFSET, bytes + SEAL_BYTES, (size_t)size));
+    put_u64(bytes + MAGIC + 8, fnv1a(FNV_OFFSET, bytes + SEAL_BYTES, *count - SEAL_BYTES));
     return bytes;
 }
 

@@ -32,6 +32,8 @@ status seal_probe(const char *path, const char *what);
 /* Start a file, after a probe: a folder that cannot be written to shows now. Object times are off:
  * equal content is equal bytes. On failure (ERR_ARG, ERR_FILE) nothing is left. */
 status seal_create(sealed *s, const char *path, const char *what);
+/* A copy of a file on its way, to be sealed while the first one goes on. ERR_MEMORY. */
+status seal_copy(sealed *copy, const sealed *from);
 /* Seal, bring to the disk, give it its name; keep = 0: throw it away. Whatever happens, `path` is
  * either what it was or the whole new file. */
 status seal_close(sealed *s, int keep);

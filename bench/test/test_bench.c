@@ -155,7 +155,8 @@ static words *some_words(void)
     return w;
 }
 
-static status write_sample(const char *path)
+/* saved: after each row too. */
+static status write_saved(const char *path, int saved)
 {
     words *w = some_words();
     results *r;
@@ -170,11 +171,17 @@ static status write_sample(const char *path)
                         .median = i + 0.5};
         s = results_append(r, TIME, &row);
         if (s == OK) s = results_samples(r, samples, i);
+        if (s == OK && saved) s = results_save(r, 1);
     }
     if (s == OK) s = results_attribute_number(r, "rate", 0.1);
     words_free(w);
     status closed = results_close(r, s == OK);
     return s != OK ? s : closed;
+}
+
+static status write_sample(const char *path)
+{
+    return write_saved(path, 0);
 }
 
 static status verify(const char *path)
@@ -321,7 +328,49 @@ void selftest_time_large(selftest *t)
     stored_close(f);
 }
 
-/* Equal content at an equal time is equal bytes. */
+/* Rows of a file; -1 if it cannot be read. */
+static int64_t rows_in(const char *path, int *finished)
+{
+    void *rows = NULL;
+    int64_t count = -1;
+    stored *f;
+    if (stored_open(path, &f) != OK) return -1;
+    *finished = stored_finished(f);
+    if (stored_rows(f, TIME, &rows, &count) != OK) count = -1;
+    stored_close(f);
+    free(rows);
+    return count;
+}
+
+void selftest_results_grow(selftest *t)
+{
+    const char *folder = scratch_folder(t);
+    const char *path = scratch_path(t, folder, "a.h5"), *all = scratch_path(t, folder, "all.h5");
+    const char *const files[] = {scratch_path(t, folder, "old.h5"), path};
+    const double samples[] = {3, 1, 2};
+    words *w = some_words();
+    time_row row = {.op = "softmax", .impl = "ref"};
+    results *r;
+    int finished = -1;
+    EXPECT(write_sample(files[0]) == OK && rows_in(files[0], &finished) == 3 && finished);
+    EXPECT(results_create(&r, path, w) == OK && access(path, F_OK) != 0);
+    for (int i = 0; i < 5; i++) {
+        EXPECT(results_append(r, TIME, &row) == OK && results_samples(r, samples, 3) == OK);
+        EXPECT(results_save(r, i % 2) == OK);
+        EXPECT(rows_in(path, &finished) == i + 1 && !finished);
+    }
+    EXPECT(results_merge(files, 2, all, w) == OK && rows_in(all, &finished) == 8 && !finished);
+    EXPECT(results_close(r, 0) == OK && rows_in(path, &finished) == 5 && !finished);
+
+    /* Not over what another left, unless it is meant. */
+    EXPECT(results_create(&r, files[0], w) == OK && results_save(r, 0) == OK);
+    EXPECT(rows_in(files[0], &finished) == 3 && finished);
+    EXPECT(results_save(r, 1) == OK && rows_in(files[0], &finished) == 0 && !finished);
+    EXPECT(results_close(r, 1) == OK && rows_in(files[0], &finished) == 0 && finished);
+    words_free(w);
+}
+
+/* Equal content at an equal time is equal bytes, however often it was saved on the way. */
 void selftest_results_bytes(selftest *t)
 {
     const char *folder = scratch_folder(t);
@@ -329,7 +378,7 @@ void selftest_results_bytes(selftest *t)
     bytes of_a = {0}, of_b = {0};
     char date[64] = "";
     setenv("SOURCE_DATE_EPOCH", "1000000000", 1);
-    EXPECT(write_sample(a) == OK && write_sample(b) == OK);
+    EXPECT(write_sample(a) == OK && write_saved(b, 1) == OK);
     unsetenv("SOURCE_DATE_EPOCH");
     EXPECT(file_read(a, 0, &of_a) == OK && file_read(b, 0, &of_b) == OK);
     EXPECT(of_a.count > 1000 && of_a.count == of_b.count &&
