@@ -557,7 +557,8 @@ static status cuda_collect(mosaic *m, int wait, step_report *r, int *ready)
     return OK;
 }
 
-extern "C" const model mosaic_cuda = {
-    "cuda",       cuda_create, cuda_destroy, cuda_config,  cuda_parameters, cuda_info,
-    cuda_get,     cuda_put,    cuda_predict, cuda_score,   cuda_gradient,   cuda_apply,
-    cuda_collect, stream_open, stream_token, stream_close, clock_switch,    clock_stage};
+extern "C" const model mosaic_cuda = {"cuda",          cuda_create, cuda_destroy,    cuda_config,
+                                      cuda_parameters, cuda_info,   cuda_get,        cuda_put,
+                                      cuda_predict,    cuda_score,  cuda_gradient,   cuda_apply,
+                                      cuda_collect,    stream_open, stream_token,    stream_close,
+                                      clock_switch,    clock_stage, INT64_C(1) << 19};

@@ -282,8 +282,9 @@ static status ref_score(mosaic *m, const batch *b, double *loss, int32_t *argmax
 int64_t batch_scored(const mosaic_config *c, const batch *b)
 {
     int64_t scored = 0;
-    for (int64_t r = 0; r < b->B * b->T; r++)
-        scored += r % b->T >= c->skip_tokens && b->targets[r] >= 0;
+    for (int64_t r = 0; r < b->B; r++)
+        for (int64_t t = c->skip_tokens; t < b->T; t++)
+            scored += b->targets[r * b->T + t] >= 0;
     return scored;
 }
 
@@ -502,4 +503,5 @@ const model mosaic_ref = {
     .stream_open = stream_open,
     .stream_token = stream_token,
     .stream_close = stream_close,
+    .call = INT64_C(1) << 14,
 };

@@ -182,6 +182,9 @@ typedef struct model {
      * model times no stages. */
     status (*profile)(struct mosaic *m, int on);
     int (*stage)(const struct mosaic *m, int i, stage_time *t);
+    /* What a call of gradient, score or predict costs whatever its size, as much as call / d
+     * positions do: a batch is worth cutting in two where that spares more padding. */
+    int64_t call;
 } model;
 
 /* The parameters of section 2.10 from `seed`, the same numbers for every model. */

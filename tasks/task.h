@@ -129,21 +129,39 @@ void score_tokens(const sample *s, const prediction *p, int32_t skip_target, met
 /* Loss and argmax of the logits of a prediction. */
 void prediction_read(const sample *s, int32_t vocab, prediction *p);
 
-/* A bounded queue filled by worker threads and read in a fixed order: element i holds batch i of
- * B samples, padded on the right to the longest of them. Batches do not depend on `threads`. */
+/* A bounded queue filled by worker threads and read in a fixed order. What a batch holds does not
+ * depend on the threads. */
 typedef struct prefetch prefetch;
+
+/* Samples whose lengths are alike, padded on the right to the longest of them. */
+typedef struct task_part {
+    int64_t first, B, T;             /* rows [first, first + B) of the batch */
+    const int32_t *tokens, *targets; /* [B][T]                               */
+} task_part;
+
+/* The samples of a batch, longest first, those of one length as they were asked for; cut into parts
+ * that lie one behind the other. */
 typedef struct task_batch {
-    int64_t B, T;
-    const int32_t *tokens, *targets; /* [B][T], padded on the right */
-    const sample *row;               /* [B], within tokens and targets; T = 0: an empty row */
+    int64_t B, T;          /* samples; positions of the longest */
+    const sample *row;     /* [B], x and y within the parts     */
+    const task_part *part; /* [parts], in the order of the rows */
+    int64_t parts;
 } task_batch;
-/* `index(user, batch, row)` says which sample stands in a row of a batch, negative: an empty row;
- * NULL: sample batch * B + row, rows past the last sample are empty. It is called from the worker
- * threads; threads 0: all work is done in prefetch_next. first: number of the first batch; count:
- * how many (0: no end). */
-status prefetch_open(const dataset *d, int64_t B, int64_t first, int64_t count, int threads,
-                     int64_t (*index)(void *user, int64_t batch, int64_t row), void *user,
-                     prefetch **out);
+
+/* Which batches, and how they are cut. */
+typedef struct prefetch_plan {
+    int64_t B;            /* most samples of a batch                                          */
+    int64_t first, count; /* number of the first batch; how many, 0: no end                   */
+    int64_t apart;        /* a cut must spare more padded positions; UNCUT: batches stay whole */
+    int threads;          /* 0: all work is done in prefetch_next                             */
+    /* Which sample stands in a row of a batch; negative: none. NULL: sample batch * B + row, none
+     * past the last. Called from the worker threads. */
+    int64_t (*index)(void *user, int64_t batch, int64_t row);
+    void *user;
+} prefetch_plan;
+#define UNCUT INT64_MAX
+
+status prefetch_open(const dataset *d, const prefetch_plan *plan, prefetch **out);
 /* The next batch, valid until the following call. ERR_DATA etc. from the generator; OK with B = 0
  * past the end. */
 status prefetch_next(prefetch *p, task_batch *b);

@@ -102,24 +102,61 @@ static int64_t scattered(void *user, int64_t batch, int64_t row)
     return (batch * 7919 + row * 104729) % 10000;
 }
 
-/* Hash of all batches from the fourth on; 0 if something about them is wrong. */
-static uint64_t hash_batches(selftest *t, dataset *d, int threads)
+/* A batch is what was asked for: its samples, longest first, each once, in parts that follow each
+ * other and are padded to their own longest; returns how many positions are padded. */
+static int64_t expect_batch(selftest *t, const dataset *d, const task_batch *b, int64_t number)
 {
+    int32_t *room = malloc(2 * (size_t)d->longest * sizeof *room);
+    int64_t rows = 0, padded = 0, asked = 0, got = 0;
+    const int32_t *at = b->part[0].tokens;
+    for (int64_t i = 0; i < b->parts; rows += b->part[i++].B) {
+        const task_part *p = &b->part[i];
+        EXPECT(p->first == rows && p->B > 0 && p->T == b->row[rows].T && p->tokens == at);
+        at += p->B * p->T;
+        for (int64_t r = 0; r < p->B; r++) {
+            const sample *s = &b->row[rows + r];
+            sample again = {.x = room, .y = room + d->longest};
+            const size_t bytes = (size_t)s->T * sizeof *room;
+            EXPECT(s->x == p->tokens + r * p->T && s->y == p->targets + r * p->T);
+            EXPECT(room && d->sample(d, s->index, &again) == OK && again.T == s->T);
+            EXPECT(memcmp(s->x, again.x, bytes) == 0 && memcmp(s->y, again.y, bytes) == 0);
+            for (int64_t u = s->T; u < p->T; u++)
+                EXPECT(s->x[u] == d->pad && s->y[u] == IGNORE);
+            padded += p->T - s->T;
+        }
+    }
+    for (int64_t r = 0; r < b->B; r++) {
+        asked += scattered(NULL, number, r);
+        got += b->row[r].index;
+        EXPECT(r == 0 || b->row[r].T <= b->row[r - 1].T);
+    }
+    EXPECT(rows == ROWS && b->B == ROWS && b->T == b->row[0].T && asked == got);
+    free(room);
+    return padded;
+}
+
+/* Hash of all batches from the fourth on, cut or not; 0 if something about them is wrong. */
+static uint64_t hash_batches(selftest *t, dataset *d, int threads, int64_t apart)
+{
+    const prefetch_plan plan = {.B = ROWS,
+                                .first = 3,
+                                .count = BATCHES,
+                                .apart = apart,
+                                .threads = threads,
+                                .index = scattered};
     prefetch *p;
     task_batch b;
     uint64_t hash = FNV_OFFSET;
     int batches = 0;
-    if (prefetch_open(d, ROWS, 3, BATCHES, threads, scattered, NULL, &p) != OK) return 0;
+    if (prefetch_open(d, &plan, &p) != OK) return 0;
     for (; prefetch_next(p, &b) == OK && b.B > 0; batches++) {
-        int64_t longest = 0, n = b.B * b.T;
+        const int64_t padded = expect_batch(t, d, &b, 3 + batches);
+        EXPECT(apart > 0 || padded == 0);
+        EXPECT(apart < UNCUT || b.parts == 1);
         for (int64_t r = 0; r < b.B; r++) {
-            if (b.row[r].T > longest) longest = b.row[r].T;
-            for (int64_t u = b.row[r].T; u < b.T; u++)
-                EXPECT(b.tokens[r * b.T + u] == d->pad && b.targets[r * b.T + u] == IGNORE);
+            hash = fnv1a(hash, b.row[r].x, (size_t)b.row[r].T * sizeof *b.row[r].x);
+            hash = fnv1a(hash, b.row[r].y, (size_t)b.row[r].T * sizeof *b.row[r].y);
         }
-        EXPECT(longest == b.T && b.B == ROWS);
-        hash = fnv1a(hash, b.tokens, (size_t)n * sizeof *b.tokens);
-        hash = fnv1a(hash, b.targets, (size_t)n * sizeof *b.targets);
     }
     EXPECT(batches == BATCHES);
     EXPECT(prefetch_next(p, &b) == OK && b.B == 0);
@@ -141,14 +178,18 @@ void selftest_prefetch(selftest *t)
     task_batch b;
     EXPECT(dataset_open("mqmtar", &o, &d) == OK);
     if (!d) return;
-    uint64_t alone = hash_batches(t, d, 0);
-    EXPECT(alone != 0 && alone == hash_batches(t, d, 1) && alone == hash_batches(t, d, 3));
+    const uint64_t alone = hash_batches(t, d, 0, UNCUT);
+    EXPECT(alone != 0);
+    for (int threads = 0; threads < 4; threads += 1 + threads)
+        for (int64_t apart = 0; apart < 64; apart = 8 * apart + 1)
+            EXPECT(alone == hash_batches(t, d, threads, apart));
     /* Closing early, with workers waiting for room. */
-    EXPECT(prefetch_open(d, ROWS, 0, 0, 3, NULL, NULL, &p) == OK);
+    EXPECT(prefetch_open(d, &(prefetch_plan){.B = ROWS, .threads = 3}, &p) == OK);
     EXPECT(prefetch_next(p, &b) == OK && b.B == ROWS);
     prefetch_close(p);
     prefetch_close(NULL);
-    EXPECT(prefetch_open(d, 0, 0, 0, 1, NULL, NULL, &p) == ERR_ARG && p == NULL);
+    EXPECT(prefetch_open(d, &(prefetch_plan){.B = 0}, &p) == ERR_ARG && p == NULL);
+    EXPECT(prefetch_open(d, &(prefetch_plan){.B = 1, .apart = -1}, &p) == ERR_ARG && p == NULL);
     dataset_close(d);
 
     o.split = SPLIT_TEST;
@@ -156,17 +197,16 @@ void selftest_prefetch(selftest *t)
     EXPECT(dataset_open("copy", &o, &d) == OK);
     if (!d) return;
     /* An error is met at its batch, with its message. */
-    EXPECT(prefetch_open(d, 4, 0, 0, 3, failing, NULL, &p) == OK);
+    EXPECT(prefetch_open(d, &(prefetch_plan){.B = 4, .threads = 3, .index = failing}, &p) == OK);
     for (int i = 0; i < FAILS_AT; i++)
         EXPECT(prefetch_next(p, &b) == OK && b.B == 4);
     EXPECT(prefetch_next(p, &b) == ERR_ARG && strstr(last_error(), "sample 1000000") != NULL);
     EXPECT(prefetch_next(p, &b) == ERR_ARG);
     prefetch_close(p);
-    /* Rows past the last sample are empty. */
-    EXPECT(prefetch_open(d, 4, 0, 2, 2, NULL, NULL, &p) == OK);
-    EXPECT(prefetch_next(p, &b) == OK && b.row[3].T == 130);
-    EXPECT(prefetch_next(p, &b) == OK && b.row[2].T == 130 && b.row[3].T == 0);
-    EXPECT(b.T == 130 && b.tokens[3 * 130] == d->pad && b.targets[3 * 130] == IGNORE);
+    /* There is no row past the last sample. */
+    EXPECT(prefetch_open(d, &(prefetch_plan){.B = 4, .count = 2, .threads = 2}, &p) == OK);
+    EXPECT(prefetch_next(p, &b) == OK && b.B == 4 && b.row[3].T == 130 && b.parts == 1);
+    EXPECT(prefetch_next(p, &b) == OK && b.B == 3 && b.row[2].T == 130 && b.T == 130);
     prefetch_close(p);
     dataset_close(d);
 }

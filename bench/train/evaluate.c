@@ -2,9 +2,10 @@
  *
  * evaluate.c — predict a batch of samples, score each, merge in order.
  *
- * The batches come from the queue that feeds training. Right padding changes nothing at real
- * positions (attention is causal), so samples of different lengths share a batch. Greedy decoding
- * reads a batch token by token (section 2.13), all its rows in step.
+ * The batches come from the queue that feeds training, in parts of samples whose lengths are alike.
+ * Right padding changes nothing at real positions (attention is causal), so samples of different
+ * lengths share a part. What is predicted lies where the tokens lie. Greedy decoding reads a batch
+ * token by token (section 2.13), all its rows in step.
  */
 #include "evaluate.h"
 
@@ -49,10 +50,10 @@ typedef struct run {
     int64_t rows, total;
     int greedy;
     prefetch *queue;
-    place *at;            /* [rows] */
-    double *loss;         /* [rows][longest] */
+    place *at;            /* [rows], in the order of the samples */
+    double *loss;         /* of each position: room for [rows][longest] */
     int32_t *argmax;      /* the same */
-    double *logits;       /* [rows][longest][vocab], or NULL */
+    double *logits;       /* [vocab] of each, or NULL */
     int32_t *next, *said; /* greedy: [rows] what the rows read at a position, and say       */
     char *ended;          /* greedy: [rows] 1: the rest of the row is known                 */
 } run;
@@ -106,8 +107,13 @@ static status run_open(run *e)
         (wanted && !e->logits))
         return fail(ERR_MEMORY, "eval: out of memory for %lld positions of %d ids",
                     (long long)positions, (int)d->vocab);
-    const int64_t batches = (e->total + e->rows - 1) / e->rows;
-    return prefetch_open(d, e->rows, 0, batches, 1, in_order, e, &e->queue);
+    const prefetch_plan plan = {.B = e->rows,
+                                .count = (e->total + e->rows - 1) / e->rows,
+                                .apart = e->p->on ? worth_a_call(e->p->on, e->p->m) : UNCUT,
+                                .threads = 1,
+                                .index = in_order,
+                                .user = e};
+    return prefetch_open(d, &plan, &e->queue);
 }
 
 static status baseline_logits(const predictor *p, const dataset *d, const sample *s, double *logits)
@@ -125,13 +131,19 @@ static status baseline_logits(const predictor *p, const dataset *d, const sample
     return OK;
 }
 
+/* Where the positions of a row lie among those of its batch. */
+static int64_t first_position(const task_batch *b, int64_t i)
+{
+    return b->row[i].x - b->part[0].tokens;
+}
+
 /* The token that row i reads at t: of the prompt x[0..answer], then what it said before; -1: none.
  * After the model has said the last target (the end of sequence), or nothing (NaN), the rest of the
  * row is known: padding, or nothing. */
 static int32_t next_token(const run *e, const task_batch *b, int64_t i, int64_t t)
 {
     const sample *s = &b->row[i];
-    int32_t *argmax = e->argmax + i * b->T;
+    int32_t *argmax = e->argmax + first_position(b, i);
     if (e->ended[i] || t >= s->T) return -1;
     if (t <= s->answer) return s->x[t];
     const int32_t last = argmax[t - 1], end = s->y[s->T - 1];
@@ -143,20 +155,20 @@ static int32_t next_token(const run *e, const task_batch *b, int64_t i, int64_t 
 }
 
 /* Greedy decoding. */
-static status decode(const run *e, const task_batch *b, int64_t count)
+static status decode(const run *e, const task_batch *b)
 {
     struct mosaic_stream *stream;
     status s = OK;
-    memset(e->ended, 0, (size_t)count);
-    TRY(e->p->on->stream_open(e->p->m, count, &stream));
+    memset(e->ended, 0, (size_t)b->B);
+    TRY(e->p->on->stream_open(e->p->m, b->B, &stream));
     for (int64_t t = 0; s == OK && t < b->T; t++) {
         int going = 0;
-        for (int64_t i = 0; i < count; i++)
+        for (int64_t i = 0; i < b->B; i++)
             going |= (e->next[i] = next_token(e, b, i, t)) >= 0;
         if (!going) break;
         s = e->p->on->stream_token(stream, e->next, e->said, NULL);
-        for (int64_t i = 0; s == OK && i < count; i++)
-            if (e->next[i] >= 0) e->argmax[i * b->T + t] = e->said[i];
+        for (int64_t i = 0; s == OK && i < b->B; i++)
+            if (e->next[i] >= 0) e->argmax[first_position(b, i) + t] = e->said[i];
     }
     e->p->on->stream_close(stream);
     return s;
@@ -170,26 +182,39 @@ static void keep_proportions(metrics *m)
     m->count = kept;
 }
 
-static status predict(const run *e, const task_batch *b, int64_t count)
+static status predict(const run *e, const task_batch *b)
 {
-    const batch all = {.B = count, .T = b->T, .tokens = b->tokens, .targets = b->targets};
-    if (!e->p->on) return OK; /* made where they are scored */
-    if (e->greedy) return decode(e, b, count);
-    return e->logits ? e->p->on->predict(e->p->m, &all, e->logits)
-                     : e->p->on->score(e->p->m, &all, e->loss, e->argmax);
+    const model *on = e->p->on;
+    if (!on) return OK; /* made where they are scored */
+    if (e->greedy) return decode(e, b);
+    for (int64_t i = 0; i < b->parts; i++) {
+        const task_part *p = &b->part[i];
+        const int64_t at = p->tokens - b->part[0].tokens;
+        const batch part = {.B = p->B, .T = p->T, .tokens = p->tokens, .targets = p->targets};
+        TRY(e->logits ? on->predict(e->p->m, &part, e->logits + at * e->d->vocab)
+                      : on->score(e->p->m, &part, e->loss + at, e->argmax + at));
+    }
+    return OK;
+}
+
+static place *place_of(const run *e, const sample *s)
+{
+    return &e->at[s->index % e->rows];
 }
 
 /* Score one sample; a baseline's logits are made here, many samples at a time. */
 static status score(const run *e, const task_batch *b, int64_t i)
 {
     const sample *s = &b->row[i];
-    prediction p = {.loss = e->loss + i * b->T, .argmax = e->argmax + i * b->T};
-    if (e->logits) p.logits = e->logits + i * b->T * e->d->vocab;
+    const int64_t first = first_position(b, i);
+    metrics *m = &place_of(e, s)->m;
+    prediction p = {.loss = e->loss + first, .argmax = e->argmax + first};
+    if (e->logits) p.logits = e->logits + first * e->d->vocab;
     if (!e->p->on) TRY(baseline_logits(e->p, e->d, s, p.logits));
     if (e->logits) prediction_read(s, e->d->vocab, &p);
-    e->at[i].m.count = 0;
-    TRY(e->d->score(e->d, s, &p, &e->at[i].m));
-    if (e->greedy) keep_proportions(&e->at[i].m);
+    m->count = 0;
+    TRY(e->d->score(e->d, s, &p, m));
+    if (e->greedy) keep_proportions(m);
     return OK;
 }
 
@@ -197,10 +222,10 @@ static status run_batch(const run *e, int64_t count, metrics *all)
 {
     task_batch b;
     TRY(prefetch_next(e->queue, &b));
-    TRY(predict(e, &b, count));
+    TRY(predict(e, &b));
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < count; i++) {
-        place *at = &e->at[i];
+    for (int64_t i = 0; i < b.B; i++) {
+        place *at = place_of(e, &b.row[i]);
         at->error = score(e, &b, i);
         if (at->error != OK) snprintf(at->message, sizeof at->message, "%s", last_error());
     }

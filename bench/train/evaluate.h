@@ -23,6 +23,12 @@ typedef struct predictor {
 
 enum { ORACLE = -1, CHANCE = 0 };
 
+/* Padded positions that cutting a batch must spare (prefetch_plan.apart). */
+static inline int64_t worth_a_call(const model *on, const struct mosaic *m)
+{
+    return on->call / on->config(m)->d;
+}
+
 /* A row of baselines.def. ERR_ARG for another name. */
 status baseline_find(const char *name, int64_t data_seed, predictor *p);
 

@@ -5,7 +5,10 @@
  * Order of the data. An unbounded split is one pass: seed s reads sample s 2^40 + step B + row.
  * A finite split is read in epochs of ceil(n/B) batches, each a new permutation of all n samples;
  * the last batch of an epoch is short. Either way a batch is a function of (seed, step), as the
- * dropout masks are, so a resumed run continues bit for bit.
+ * dropout masks are, so a resumed run continues bit for bit. The rows of a batch stand by length,
+ * which decides the mask that falls on a sample; padding is spared by handing them to the model in
+ * parts (prefetch.c), whose gradients add up to that of the batch. Tokens are those of samples,
+ * never padding.
  *
  * Order within a step: gradient, update, row of /train, evaluation if due, checkpoint if due. The
  * model is given steps ahead of their reports; before anything reads it, every step that was begun
@@ -51,7 +54,7 @@ static void interrupt(int number)
     interrupted = number;
 }
 
-/* Which sample stands in a row of a batch; -1: none. Called from several threads. */
+/* Which samples make a batch; -1: none. Called from several threads. */
 static int64_t row_sample(void *user, int64_t number, int64_t row)
 {
     const trainer *t = user;
@@ -148,6 +151,34 @@ static status test(trainer *t)
     return s;
 }
 
+/* A part of a batch, for the model. */
+static batch batch_part(const task_batch *b, int64_t i)
+{
+    const task_part *p = &b->part[i];
+    return (batch){.B = p->B,
+                   .T = p->T,
+                   .tokens = p->tokens,
+                   .targets = p->targets,
+                   .first_row = p->first,
+                   .whole_T = b->T};
+}
+
+/* The gradient of a batch, part by part. */
+static status gradient(trainer *t, const task_batch *b)
+{
+    int64_t scored = 0;
+    for (int64_t i = 0; i < b->parts; i++) {
+        const batch part = batch_part(b, i);
+        scored += batch_scored(&t->config, &part);
+    }
+    for (int64_t i = 0; i < b->parts; i++) {
+        batch part = batch_part(b, i);
+        part.scored = scored;
+        TRY(t->on->gradient(t->m, &part, (uint64_t)t->r->seed, t->begun));
+    }
+    return OK;
+}
+
 /* Give the next step to the model. */
 static status begin_step(trainer *t)
 {
@@ -160,9 +191,8 @@ static status begin_step(trainer *t)
     TRY(prefetch_next(t->queue, &b));
     for (int64_t i = 0; i < b.B; i++)
         row->tokens += b.row[i].T;
-    const batch whole = {.B = b.B, .T = b.T, .tokens = b.tokens, .targets = b.targets};
     const optimizer o = recipe_optimizer(r, t->begun);
-    TRY(t->on->gradient(t->m, &whole, (uint64_t)r->seed, t->begun));
+    TRY(gradient(t, &b));
     TRY(t->on->apply(t->m, &o, t->begun + 1));
     row->lr = o.lr;
     snprintf(row->task, sizeof row->task, "%s", r->task);
@@ -364,8 +394,13 @@ static status run(trainer *t)
     TRY(model_initialise(t->on, t->m, (uint64_t)r->seed));
     TRY(begin(t));
     if (t->c->finished) return OK;
-    TRY(prefetch_open(t->data, r->batch, t->c->step, 0, r->threads == 1 ? 1 : 2, row_sample, t,
-                      &t->queue));
+    const prefetch_plan plan = {.B = r->batch,
+                                .first = t->c->step,
+                                .apart = worth_a_call(t->on, t->m),
+                                .threads = r->threads == 1 ? 1 : 2,
+                                .index = row_sample,
+                                .user = t};
+    TRY(prefetch_open(t->data, &plan, &t->queue));
     TRY(loop(t));
     if (t->c->step == r->steps) {
         TRY(validate(t));
