@@ -36,7 +36,8 @@ static void draw_bar(const progress *p, double now, const char *note)
 {
     char left[32] = "?", spent[32];
     double elapsed = now - p->start;
-    double part = p->total > 0 ? (double)p->done / (double)p->total : 0;
+    const long long done = (long long)(p->first + p->done), all = (long long)(p->first + p->total);
+    double part = all > 0 ? (double)done / (double)all : 0;
     print_span(spent, sizeof spent, elapsed);
     if (p->done > 0 && p->total > 0)
         print_span(left, sizeof left, elapsed / (double)p->done * (double)(p->total - p->done));
@@ -44,11 +45,11 @@ static void draw_bar(const progress *p, double now, const char *note)
         char bar[25] = "                        ";
         for (int i = 0; i < 24 && i < (int)(24 * part + 0.5); i++)
             bar[i] = '=';
-        fprintf(stderr, "\r%s [%s] %lld/%lld  %s, %s left  %s\033[K", p->what, bar,
-                (long long)p->done, (long long)p->total, spent, left, note ? note : "");
+        fprintf(stderr, "\r%s [%s] %lld/%lld  %s, %s left  %s\033[K", p->what, bar, done, all,
+                spent, left, note ? note : "");
     } else {
-        fprintf(stderr, "%s: %lld of %lld, %s spent, %s left%s%s\n", p->what, (long long)p->done,
-                (long long)p->total, spent, left, note ? ", " : "", note ? note : "");
+        fprintf(stderr, "%s: %lld of %lld, %s spent, %s left%s%s\n", p->what, done, all, spent,
+                left, note ? ", " : "", note ? note : "");
     }
 }
 

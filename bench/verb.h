@@ -106,6 +106,7 @@ int status_exit(status s);
 typedef struct progress {
     const char *what;
     int64_t total, done;
+    int64_t first; /* done before, by another program: counted, but not timed */
     double start, last;
     int terminal;
 } progress;

@@ -72,6 +72,7 @@ static status read_file(evidence *v, const char *path, const int *wanted)
     TRY(stored_open(path, &f));
     origin *o = &v->origin[v->found++];
     o->path = path;
+    v->unfinished += !stored_finished(f);
     status s = read_origin(o, f);
     for (int t = 0; s == OK && t < TABLES; t++)
         if (wanted[t]) s = append_rows(&v->rows[t], f);

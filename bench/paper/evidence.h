@@ -20,6 +20,7 @@ typedef struct origin {
 typedef struct evidence {
     char **path; /* of all files */
     int files, found;
+    int unfinished;      /* of those found: of programs that are running, or were ended */
     origin *origin;      /* of the `found` ones that are there, in order */
     source rows[TABLES]; /* all their rows, file after file: of the tables that lines speak of */
 } evidence;

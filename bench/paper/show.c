@@ -76,6 +76,15 @@ static status find_scale(show *s, const experiment *e)
     return OK;
 }
 
+/* ... and that some of their rows are still to come. */
+static void confess_unfinished(show *s)
+{
+    const size_t used = strlen(s->scale);
+    if (s->of->unfinished == 0) return;
+    snprintf(s->scale + used, sizeof s->scale - used, "%s%d of %d files unfinished",
+             used ? "; " : "", s->of->unfinished, s->of->found);
+}
+
 static status show_line(const show *s, const experiment *e, const line *l)
 {
     claim_result c;
@@ -103,6 +112,7 @@ static status show_experiment(show *s, const experiment *e, const cells *all, co
     status done = evidence_read(&v, e, all, s->root, folder);
     s->of = &v;
     if (done == OK) done = find_scale(s, e);
+    if (done == OK) confess_unfinished(s);
     for (int i = 0; done == OK && i < e->count; i++)
         done = show_line(s, e, &e->lines[i]);
     if (done == OK) page_provenance(s->page, e, &v);

@@ -69,7 +69,7 @@ static int short_run(selftest *t, const model *on, const char *task, int64_t cal
     EXPECT(words_parse("train", sizeof line / sizeof *line, line, &w) == OK);
     if (!w) return 0;
     const recipe r = recipe_cell(w, 0, 0, 0);
-    const status s = train(&r, &priced, c, NULL, NULL);
+    const status s = train(&r, &priced, c, NULL, NULL, NULL);
     EXPECT(s == OK || s == ERR_DEVICE);
     words_free(w);
     return s == OK;

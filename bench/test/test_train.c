@@ -55,7 +55,7 @@ static status train_on(const model *on, const char *line, checkpoint *c)
     words *w = train_words("%s", line);
     if (!w) return ERR_ARG;
     recipe r = recipe_cell(w, 0, 0, 0);
-    status s = train(&r, on, c, NULL, NULL);
+    status s = train(&r, on, c, NULL, NULL, NULL);
     words_free(w);
     return s;
 }
@@ -147,13 +147,33 @@ static int64_t saved_step(const char *path)
     return step;
 }
 
+/* Steps that a result file tells of, one row each; 0 if there is no file yet. It is always whole.
+ */
+static int64_t shown_steps(selftest *t, const char *path, int finished)
+{
+    void *rows = NULL;
+    int64_t count = 0;
+    stored *f;
+    if (access(path, F_OK) != 0) return 0;
+    EXPECT(stored_open(path, &f) == OK);
+    if (!f) return 0;
+    EXPECT(stored_finished(f) == finished && stored_rows(f, TRAIN, &rows, &count) == OK);
+    for (int64_t i = 0; rows && i < count; i++)
+        EXPECT(((const train_row *)rows)[i].step == i);
+    stored_close(f);
+    free(rows);
+    return count;
+}
+
 /* `mosaic train` in a process of its own that is far from its end when it is killed, once its
- * checkpoint has moved on. Returns the step that it left. */
-static int64_t train_and_kill(selftest *t, const char *line, const char *path)
+ * checkpoint has moved on; its rows are read while it writes them. Returns the step that it left.
+ */
+static int64_t train_and_kill(selftest *t, const char *line, const char *path, const char *out)
 {
     char text[LINE], *word[WORDS] = {(char *)"mosaic", (char *)"train"};
     pid_t child;
     int state = 0;
+    int64_t shown = 0;
     snprintf(text, sizeof text, "%s", line);
     word[2 + split(text, word + 2, WORDS - 3)] = NULL;
     posix_spawn_file_actions_t actions;
@@ -163,8 +183,12 @@ static int64_t train_and_kill(selftest *t, const char *line, const char *path)
     posix_spawn_file_actions_destroy(&actions);
     EXPECT(spawned == 0);
     if (spawned != 0) return -1;
-    for (int wait = 0; wait < 10000 && saved_step(path) < 4; wait++)
+    for (int wait = 0; wait < 10000 && saved_step(path) < 7; wait++) {
+        const int64_t now = shown_steps(t, out, 0);
+        EXPECT(now >= shown);
+        shown = now;
         usleep(2000);
+    }
     EXPECT(kill(child, SIGKILL) == 0);
     EXPECT(waitpid(child, &state, 0) == child);
     EXPECT(WIFSIGNALED(state) && WTERMSIG(state) == SIGKILL);
@@ -196,17 +220,21 @@ static void check_parts(selftest *t, const char *base)
     checkpoint_free(&parts);
 }
 
-/* A run that was killed somewhere and taken up again, against one to the same step at once. */
-static void check_killed(selftest *t, const char *base)
+/* A run that was killed somewhere and taken up again, against one to the same step at once. saves:
+ * the words that say when it saves; `lost` steps of those that were seen may be lost, 0: any. */
+static void check_killed(selftest *t, const char *base, const char *saves, int64_t lost)
 {
     const char *folder = scratch_folder(t), *path = scratch_path(t, folder, "whole.h5");
     const char *other = scratch_path(t, folder, "killed.h5");
+    const char *out = scratch_path(t, folder, "rows.h5");
     char line[LINE];
     checkpoint whole, killed;
-    snprintf(line, sizeof line, "%s steps=1000000 eval_every=4 save_every=1 checkpoint=%s", base,
-             other);
-    const long long steps = train_and_kill(t, line, other) + 8;
-    EXPECT(steps >= 12);
+    snprintf(line, sizeof line, "%s steps=1000000 backend=ref eval_every=4 %s checkpoint=%s out=%s",
+             base, saves, other, out);
+    const int64_t kept = train_and_kill(t, line, other, out), shown = shown_steps(t, out, 0);
+    const long long steps = kept + 8;
+    EXPECT(kept >= 7 && shown > 0);
+    if (lost > 0) EXPECT(kept % lost == 0 && shown >= kept - lost && shown <= kept + lost);
     snprintf(line, sizeof line, "%s steps=%lld eval_every=4 threads=1 checkpoint=%s", base, steps,
              path);
     EXPECT(train_line(line, &whole) == OK && whole.finished);
@@ -232,8 +260,9 @@ void selftest_resume(selftest *t)
         "horizon=12 schedule=regbench switches=wd_groups:all eval_samples=4";
     check_parts(t, tiny);
     check_parts(t, epochs);
-    check_killed(t, tiny);
-    check_killed(t, epochs);
+    check_killed(t, tiny, "save_every=1", 1);
+    check_killed(t, epochs, "save_every=3", 3);
+    check_killed(t, tiny, "save_seconds=0.005", 0);
 }
 
 /* --- a model whose reports come late ------------------------------------------------------- */
@@ -299,9 +328,36 @@ void selftest_late_reports(selftest *t)
     on = late_model(18);
     snprintf(line, sizeof line, "%s steps=30 save_every=4 checkpoint=%s", tiny, last);
     EXPECT(train_on(&on, line, &later) == ERR_NUMERIC);
-    EXPECT(strstr(last_error(), "step 17: the gradient is not finite") != NULL);
+    EXPECT(strstr(last_error(), "step 17: the gradient is not finite: expected ") != NULL);
+    EXPECT(strstr(last_error(), "broken.h5 holds step 16") != NULL);
     EXPECT(later.step == 17 && saved_step(last) == 16);
     checkpoint_free(&later);
+}
+
+/* Update 18 reports a loss that is finite and far from all sense. */
+static status diverged_collect(struct mosaic *m, int wait, step_report *r, int *ready)
+{
+    TRY(mosaic_ref.collect(m, wait, r, ready));
+    if (*ready && r->update == 18) r->loss = 1e3;
+    return OK;
+}
+
+void selftest_divergence(selftest *t)
+{
+    const char *path = scratch_path(t, scratch_folder(t), "kept.h5");
+    char line[LINE];
+    checkpoint c;
+    model on = mosaic_ref;
+    on.collect = diverged_collect;
+    for (int kept = 0; kept < 2; kept++) {
+        snprintf(line, sizeof line, "%s steps=30%s%s", tiny,
+                 kept ? " save_every=5 checkpoint=" : "", kept ? path : "");
+        EXPECT(train_on(&on, line, &c) == ERR_NUMERIC && c.step == 17 && c.trains == 17);
+        EXPECT(strstr(last_error(), "step 17: the loss is 1e+03, that of chance ") != NULL);
+        EXPECT(strstr(last_error(), kept ? "kept.h5 holds step 15" : "no checkpoint=") != NULL);
+        checkpoint_free(&c);
+    }
+    EXPECT(saved_step(path) == 15);
 }
 
 /* Copy a file, cut to `size` bytes and with byte `flip` inverted (-1: none). */

@@ -58,6 +58,7 @@ recipe recipe_cell(const words *w, int64_t i, int64_t j, int64_t k)
         .steps = word_int(w, "steps"),
         .log_every = word_int(w, "log_every"),
         .save_every = word_int(w, "save_every"),
+        .save_seconds = word_real(w, "save_seconds"),
         .eval_every = word_int(w, "eval_every"),
         .eval_samples = word_int(w, "eval_samples"),
         .profile = word_int(w, "profile"),

@@ -18,9 +18,10 @@ typedef struct recipe {
     const char *task, *method, *backend;
     const char *checkpoint, *best; /* NULL: none */
     int64_t layers, seed, batch, steps;
-    int64_t log_every, save_every; /* save_every, eval_every 0: only at the end     */
-    int64_t eval_every, eval_samples, profile;
-    int64_t tests, test_samples; /* lengths to test at: recipe_test               */
+    int64_t log_every, save_every; /* save_every 0: by the clock                    */
+    double save_seconds;
+    int64_t eval_every, eval_samples, profile; /* eval_every 0: only at the end     */
+    int64_t tests, test_samples;               /* lengths to test at: recipe_test               */
     int greedy, threads;
     optimizer adam; /* lr: the peak                                  */
     double lr_min;

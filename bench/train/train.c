@@ -10,9 +10,12 @@
  * parts (prefetch.c), whose gradients add up to that of the batch. Tokens are those of samples,
  * never padding.
  *
- * Order within a step: gradient, update, row of /train, evaluation if due, checkpoint if due. The
- * model is given steps ahead of their reports; before anything reads it, every step that was begun
- * has been reported, so that no file holds a step that was not finite.
+ * Order within a step: gradient, update, row of /train, evaluation if due, checkpoint if due, rows
+ * to the result file if due. The model is given steps ahead of their reports; before anything reads
+ * it, every step that was begun has been reported, so that no file holds a step that was not
+ * finite.
+ *
+ * What is due by the clock reads the model and changes nothing of it: no number depends on when.
  */
 #include "train.h"
 
@@ -36,6 +39,7 @@ typedef struct trainer {
     int64_t longest; /* positions of any sample that the model will see */
     prefetch *queue;
     checkpoint *c;
+    results *out;
     eval_sink *sink;
     void *user;
     int64_t begun;               /* steps given to the model; c->step are reported          */
@@ -43,9 +47,19 @@ typedef struct trainer {
     double start[MOST_STEPS];    /* seconds_now when they began                             */
     double last;                 /* seconds_now at the last report                          */
     double loss;                 /* of the last step, for the eyes                          */
-    int64_t tokens;              /* read since this program started                         */
+    int64_t tokens;              /* read since this program started, in so many             */
+    double seconds;              /* seconds of steps                                        */
     int64_t timed, timed_tokens; /* steps whose stages were timed, and what they read       */
+    int64_t kept;                /* step of the checkpoint on the disk, -1: none            */
+    double saved;                /* seconds_now when it was begun                           */
+    double save_next, show_next; /* ... when they are due                                   */
+    int64_t shown[3];            /* rows of /train, /eval and /stage that `out` has         */
 } trainer;
+
+/* What costs time is done at most so often, and takes at most 1/SELDOM of the time. */
+enum { SHOW_SECONDS = 5, SELDOM = 50 };
+/* A loss that is so many times that of chance, ln V, comes back from nowhere. */
+enum { DIVERGED = 20 };
 
 static volatile sig_atomic_t interrupted;
 
@@ -102,10 +116,53 @@ static status evaluate_on(trainer *t, const dataset *d, int64_t samples, int gre
     return OK;
 }
 
-/* Write the checkpoint to a path of the recipe. */
-static status save(const trainer *t, const char *path)
+/* When something that was begun then and is at an end now is due again. */
+static double next_time(double begun, double least)
 {
-    return path ? checkpoint_write(path, t->c, t->r, t->on, t->m) : OK;
+    const double now = seconds_now(), seldom = SELDOM * (now - begun);
+    return now + (seldom > least ? seldom : least);
+}
+
+static status save(trainer *t)
+{
+    const double begun = seconds_now();
+    if (!t->r->checkpoint) return OK;
+    TRY(checkpoint_write(t->r->checkpoint, t->c, t->r, t->on, t->m));
+    t->kept = t->c->step;
+    t->saved = begun;
+    t->save_next = next_time(begun, t->r->save_seconds);
+    return OK;
+}
+
+/* Give the rows of a table that are new to the result file. */
+static status tell_rows(trainer *t, table of, int64_t *told, const void *rows, int64_t count)
+{
+    for (; *told < count; (*told)++)
+        TRY(results_append(t->out, of, (const char *)rows + (size_t)*told * table_row_size(of)));
+    return OK;
+}
+
+static status tell(trainer *t)
+{
+    const checkpoint *c = t->c;
+    TRY(tell_rows(t, TRAIN, &t->shown[0], c->train, c->trains));
+    TRY(tell_rows(t, EVAL, &t->shown[1], c->eval, c->evals));
+    return tell_rows(t, STAGE_TIMES, &t->shown[2], c->stage, c->stages);
+}
+
+static double show_seconds(const recipe *r)
+{
+    return r->save_seconds < SHOW_SECONDS ? r->save_seconds : SHOW_SECONDS;
+}
+
+/* Let the result file be seen as it is. */
+static status show(trainer *t)
+{
+    const double begun = seconds_now();
+    TRY(tell(t));
+    TRY(results_save(t->out, 1));
+    t->show_next = next_time(begun, show_seconds(t->r));
+    return OK;
 }
 
 static status validate(trainer *t)
@@ -114,7 +171,7 @@ static status validate(trainer *t)
     TRY(evaluate_on(t, t->validation, t->r->eval_samples, 0, &ce));
     if (!(ce < t->c->best)) return OK;
     t->c->best = ce;
-    return save(t, t->r->best);
+    return t->r->best ? checkpoint_write(t->r->best, t->c, t->r, t->on, t->m) : OK;
 }
 
 static status test_shards(trainer *t)
@@ -202,22 +259,43 @@ static status begin_step(trainer *t)
     return OK;
 }
 
+/* A step that ends the run, and what is left of it. */
+static status broken(const trainer *t, const char *what)
+{
+    const char *path = t->r->checkpoint;
+    char left[256] = "no checkpoint= was to be kept";
+    if (path && t->kept >= 0)
+        snprintf(left, sizeof left, "%.200s holds step %lld", path, (long long)t->kept);
+    return fail(ERR_NUMERIC, "train: step %lld: %s: expected a smaller lr= or a clip=; %s",
+                (long long)t->c->step, what, left);
+}
+
+static status check_step(const trainer *t, const step_report *report)
+{
+    char what[96];
+    const double chance = log((double)t->config.V);
+    if (!report->finite)
+        return broken(t, isfinite(report->loss) ? "the gradient is not finite"
+                                                : "the loss is not finite");
+    if (report->loss <= DIVERGED * chance) return OK;
+    snprintf(what, sizeof what, "the loss is %.3g, that of chance %.3g", report->loss, chance);
+    return broken(t, what);
+}
+
 /* Write down what became of the oldest step that is under way. */
 static status end_step(trainer *t, const step_report *report)
 {
     checkpoint *c = t->c;
     train_row *row = &t->ahead[c->step % MOST_STEPS];
     const double begun = t->start[c->step % MOST_STEPS], now = seconds_now();
-    if (!report->finite)
-        return fail(ERR_NUMERIC,
-                    "train: step %lld: the %s is not finite: try a smaller lr= or a clip=",
-                    (long long)c->step, isfinite(report->loss) ? "gradient" : "loss");
+    TRY(check_step(t, report));
     row->loss = report->loss;
     row->grad_norm = report->grad_norm;
     row->seconds = now - (t->last > begun ? t->last : begun);
     t->last = now;
     t->loss = row->loss;
     t->tokens += row->tokens;
+    t->seconds += row->seconds;
     if (c->step % t->r->log_every == 0 || c->step + 1 == t->r->steps)
         TRY(checkpoint_log_train(c, row));
     if (t->timed > 0) t->timed_tokens += row->tokens;
@@ -240,6 +318,13 @@ static status end_steps(trainer *t, int64_t most)
 static int due(const trainer *t, int64_t every)
 {
     return t->begun < t->r->steps && every > 0 && t->begun % every == 0;
+}
+
+static int save_due(const trainer *t)
+{
+    const recipe *r = t->r;
+    if (r->save_every > 0) return due(t, r->save_every);
+    return r->checkpoint && t->begun < r->steps && seconds_now() >= t->save_next;
 }
 
 /* Time the stages of the last steps. */
@@ -282,25 +367,33 @@ static status profile_end(trainer *t)
     return OK;
 }
 
+/* What is due after a step was begun. */
+static status after_step(trainer *t, progress *bar)
+{
+    const int seen = due(t, t->r->eval_every), kept = save_due(t);
+    char note[64];
+    TRY(end_steps(t, seen || kept ? 0 : MOST_STEPS - 1));
+    snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
+             (double)t->tokens / t->seconds);
+    progress_step(bar, t->c->step - bar->first, t->c->step > bar->first ? note : NULL);
+    if (seen) TRY(validate(t));
+    if (kept) TRY(save(t));
+    return kept || seconds_now() >= t->show_next ? show(t) : OK;
+}
+
 static status loop(trainer *t)
 {
     const recipe *r = t->r;
-    const int64_t first = t->c->step;
-    char what[96], note[64];
+    char what[96];
     progress bar;
     status s = OK;
-    snprintf(what, sizeof what, "train %s %s", r->task, r->method);
-    progress_start(&bar, what, r->steps - first);
-    t->begun = first;
+    snprintf(what, sizeof what, "train %s %s on %s", r->task, r->method, t->on->name);
+    progress_start(&bar, what, r->steps - t->c->step);
+    bar.first = t->begun = t->c->step;
     while (s == OK && t->begun < r->steps && !interrupted) {
-        if ((s = profile_begin(t)) != OK || (s = begin_step(t)) != OK) break;
-        const int seen = due(t, r->eval_every), kept = due(t, r->save_every);
-        if ((s = end_steps(t, seen || kept ? 0 : MOST_STEPS - 1)) != OK) break;
-        snprintf(note, sizeof note, "loss %.4f, %.3g tokens/s", t->loss,
-                 (double)t->tokens / (seconds_now() - bar.start));
-        progress_step(&bar, t->c->step - first, t->c->step > first ? note : NULL);
-        if (seen) s = validate(t);
-        if (s == OK && kept) s = save(t, r->checkpoint);
+        s = profile_begin(t);
+        if (s == OK) s = begin_step(t);
+        if (s == OK) s = after_step(t, &bar);
     }
     if (s == OK) s = end_steps(t, 0);
     if (s == OK) s = profile_end(t);
@@ -319,10 +412,12 @@ static status begin(trainer *t)
                       .longest = t->longest,
                       .data_hash = t->data->hash,
                       .tokenizer_hash = t->data->tokenizer_hash};
+    t->kept = -1;
+    t->show_next = seconds_now() + show_seconds(t->r);
     if (t->r->best) TRY(seal_probe(t->r->best, "checkpoint"));
     if (!path || access(path, F_OK) != 0) {
         if (t->r->eval_every > 0) TRY(validate(t));
-        return save(t, path);
+        return save(t);
     }
     checkpoint read;
     TRY(checkpoint_read(path, &read, &old));
@@ -343,6 +438,9 @@ static status begin(trainer *t)
         *c = read;
     else
         checkpoint_free(&read);
+    t->kept = c->step;
+    t->saved = seconds_now();
+    t->save_next = t->saved + t->r->save_seconds;
     for (int64_t i = 0; s == OK && t->sink && i < c->evals; i++)
         s = t->sink(t->user, &c->eval[i]);
     return s;
@@ -379,6 +477,16 @@ static status open_data(trainer *t)
     return open_tests(t);
 }
 
+/* What the result file says of the data. */
+static status tell_data(const trainer *t)
+{
+    char hash[24];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)t->data->hash);
+    TRY(results_attribute(t->out, "data_hash", hash));
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)t->data->tokenizer_hash);
+    return results_attribute(t->out, "tokenizer_hash", hash);
+}
+
 static status run(trainer *t)
 {
     const recipe *r = t->r;
@@ -387,6 +495,7 @@ static status run(trainer *t)
         return fail(ERR_ARG, "profile=%lld: backend=%s times no stages: expected a GPU",
                     (long long)r->profile, t->on->name);
     TRY(open_data(t));
+    TRY(tell_data(t));
     TRY(recipe_config(r, t->data->vocab, t->longest, &t->config));
     t->where = recipe_placement(r->w, t->on);
     t->where.micro = word_int(r->w, "micro");
@@ -402,19 +511,25 @@ static status run(trainer *t)
                                 .user = t};
     TRY(prefetch_open(t->data, &plan, &t->queue));
     TRY(loop(t));
-    if (t->c->step == r->steps) {
-        TRY(validate(t));
-        TRY(test(t));
-        t->c->finished = 1;
-    }
-    return save(t, r->checkpoint);
+    if (t->c->step < r->steps) return save(t);
+    /* whoever ends the evaluations loses moments of training */
+    if (seconds_now() - t->saved > show_seconds(r)) TRY(save(t));
+    TRY(validate(t));
+    TRY(test(t));
+    t->c->finished = 1;
+    return save(t);
 }
 
-status train(const recipe *r, const model *on, checkpoint *c, eval_sink *sink, void *user)
+status train(const recipe *r, const model *on, checkpoint *c, results *out, eval_sink *sink,
+             void *user)
 {
-    trainer t = {.r = r, .on = on, .c = c, .sink = sink, .user = user};
+    trainer t = {.r = r, .on = on, .c = c, .out = out, .sink = sink, .user = user};
     *c = (checkpoint){0};
     status s = run(&t);
+    if (s == OK || s == ERR_NUMERIC) {
+        const status told = tell(&t);
+        if (s == OK) s = told;
+    }
     prefetch_close(t.queue);
     if (t.m) on->destroy(t.m);
     dataset_close(t.data);
@@ -437,20 +552,9 @@ static status print_row(void *user, const eval_row *row)
 static status train_cell(const recipe *r, results *out, int *header)
 {
     checkpoint c;
-    char hash[24];
     const model *on;
     TRY(model_find(r->backend, &on));
-    status s = train(r, on, &c, print_row, header);
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.data_hash);
-    for (int64_t i = 0; s == OK && i < c.trains; i++)
-        s = results_append(out, TRAIN, &c.train[i]);
-    for (int64_t i = 0; s == OK && i < c.evals; i++)
-        s = results_append(out, EVAL, &c.eval[i]);
-    for (int64_t i = 0; s == OK && i < c.stages; i++)
-        s = results_append(out, STAGE_TIMES, &c.stage[i]);
-    if (s == OK) s = results_attribute(out, "data_hash", hash);
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)c.tokenizer_hash);
-    if (s == OK) s = results_attribute(out, "tokenizer_hash", hash);
+    const status s = train(r, on, &c, out, print_row, header);
     checkpoint_free(&c);
     return s;
 }
@@ -480,15 +584,17 @@ int verb_train(const words *w)
     signal(SIGTERM, interrupt);
     status s = results_create(&out, word_text(w, "out"), w);
     if (s == OK) s = train_cells(w, out);
-    status closed = results_close(out, s == OK && !interrupted); /* nothing half-written is left */
+    const int stopped = interrupted, code = s != OK && !stopped ? status_exit(s) : EXIT_GOOD;
+    if (stopped || s == ERR_NUMERIC) (void)results_save(out, 0); /* the steps so far are true */
+    const status closed = results_close(out, s == OK && !stopped);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
-    if (interrupted) {
+    if (stopped) {
         const char *path = word_text(w, "checkpoint");
         fprintf(stderr, "mosaic: train: interrupted%s%s\n",
                 *path ? "; the same line goes on from " : "", path);
-        raise(interrupted);
+        raise(stopped);
         return EXIT_SYSTEM;
     }
-    return status_exit(s == OK ? closed : s);
+    return s != OK ? code : status_exit(closed);
 }
