@@ -44,12 +44,12 @@ static const char *const verbs[][5] = {
 };
 
 static const char *const columns[][4] = {
-#define CHECK_COLUMN(name, type, unit, meaning) {"check", #name, unit, meaning},
-#define TIME_COLUMN(name, type, unit, meaning) {"time", #name, unit, meaning},
-#define TRAIN_COLUMN(name, type, unit, meaning) {"train", #name, unit, meaning},
-#define EVAL_COLUMN(name, type, unit, meaning) {"eval", #name, unit, meaning},
-#define ROW_COLUMN(name, type, unit, meaning) {"row", #name, unit, meaning},
-#define STAGE_COLUMN(name, type, unit, meaning) {"stage", #name, unit, meaning},
+#define CHECK_COLUMN(name, type, role, unit, meaning) {"check", #name, unit, meaning},
+#define TIME_COLUMN(name, type, role, unit, meaning) {"time", #name, unit, meaning},
+#define TRAIN_COLUMN(name, type, role, unit, meaning) {"train", #name, unit, meaning},
+#define EVAL_COLUMN(name, type, role, unit, meaning) {"eval", #name, unit, meaning},
+#define ROW_COLUMN(name, type, role, unit, meaning) {"row", #name, unit, meaning},
+#define STAGE_COLUMN(name, type, role, unit, meaning) {"stage", #name, unit, meaning},
 #include "store/columns.def"
 };
 

@@ -71,6 +71,12 @@ int64_t word_count(const words *w, const char *name);
 const char *word_text_at(const words *w, const char *name, int64_t i);
 int64_t word_int_at(const words *w, const char *name, int64_t i);
 double word_real_at(const words *w, const char *name, int64_t i);
+/* 1 if a key has the values that it has when it is not given. */
+int word_is_default(const words *w, const char *name);
+/* What a key of a verb is when it is not given; NULL if the verb has none of this name. */
+const char *key_fallback(const char *verb, const char *name);
+/* The i-th key of a verb; NULL past the end. */
+const char *key_name(const char *verb, int i);
 /* 1 if text is among the values of a key. */
 int word_chooses(const words *w, const char *name, const char *text);
 /* All values of a key in the spelling that is compared and stored, by commas: numbers in full. */

@@ -396,6 +396,43 @@ double word_real(const words *w, const char *name)
     return word_real_at(w, name, 0);
 }
 
+int word_is_default(const words *w, const char *name)
+{
+    const word *entry = need(w, name);
+    const char *fallback = entry->key->fallback;
+    double number;
+    if (!entry->given || (entry->count == 0 && *fallback == '\0')) return 1;
+    if (entry->count != 1) return 0;
+    if (is_number(entry->key->kind))
+        return parse_real(fallback, &number) && number == entry->items[0].number;
+    return strcmp(fallback, entry->items[0].text) == 0;
+}
+
+/* The i-th row of a verb; NULL past the end. */
+static const key_row *verb_key(const char *verb, int i)
+{
+    int at = 0;
+    while (at < TABLE_ROWS && !(table[at].is_verb && strcmp(table[at].verb, verb) == 0))
+        at++;
+    for (at++; at < TABLE_ROWS && !table[at].is_verb; at++)
+        if (i-- == 0) return &table[at].key;
+    return NULL;
+}
+
+const char *key_name(const char *verb, int i)
+{
+    const key_row *k = verb_key(verb, i);
+    return k ? k->name : NULL;
+}
+
+const char *key_fallback(const char *verb, const char *name)
+{
+    const key_row *k;
+    for (int i = 0; (k = verb_key(verb, i)); i++)
+        if (strcmp(k->name, name) == 0) return k->fallback;
+    return NULL;
+}
+
 void word_value(const words *w, const char *name, char *text, size_t size)
 {
     const word *entry = need(w, name);

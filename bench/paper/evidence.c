@@ -24,8 +24,7 @@ static status list_files(evidence *v, const experiment *e, const cells *all, con
     for (int i = 0; i < all->count; i++)
         room += all->cell[i].of == e;
     v->path = calloc((size_t)room + 1, sizeof *v->path);
-    v->origin = calloc((size_t)room + 1, sizeof *v->origin);
-    if (!v->path || !v->origin) return fail(ERR_MEMORY, "show: out of memory");
+    if (!v->path) return fail(ERR_MEMORY, "show: out of memory");
     for (int i = 0; i < all->count; i++)
         if (all->cell[i].of == e) v->path[v->files++] = strdup(all->cell[i].result);
     for (int i = 0; i < e->count; i++) {
@@ -39,43 +38,60 @@ static status list_files(evidence *v, const experiment *e, const cells *all, con
     return OK;
 }
 
-static status read_origin(origin *o, const stored *f)
+static status read_origin(origin *o, const stored *f, int64_t i, const char *path)
 {
-    o->copy = stored_number(f, "copy_cuda");
-    TRY(stored_text(f, "commit", o->commit, sizeof o->commit));
-    TRY(stored_text(f, "created", o->created, sizeof o->created));
-    TRY(stored_text(f, "compiler", o->compiler, sizeof o->compiler));
-    TRY(stored_text(f, "cpu", o->cpu, sizeof o->cpu));
-    TRY(stored_text(f, "device", o->device, sizeof o->device));
-    return stored_text(f, "device_driver", o->driver, sizeof o->driver);
+    o->path = path;
+    o->copy = stored_origin_number(f, i, "copy_cuda");
+    TRY(stored_origin_text(f, i, "commit", o->commit, sizeof o->commit));
+    TRY(stored_origin_text(f, i, "created", o->created, sizeof o->created));
+    TRY(stored_origin_text(f, i, "sources", o->sources, sizeof o->sources));
+    TRY(stored_origin_text(f, i, "compiler", o->compiler, sizeof o->compiler));
+    TRY(stored_origin_text(f, i, "cpu", o->cpu, sizeof o->cpu));
+    TRY(stored_origin_text(f, i, "device", o->device, sizeof o->device));
+    return stored_origin_text(f, i, "device_driver", o->driver, sizeof o->driver);
 }
 
-static status append_rows(source *s, const stored *f)
+/* The rows of a table, each with its origin; first: the number of the first origin of the file. */
+static status append_rows(evidence *v, source *s, const stored *f, int first, int64_t origins)
 {
     const size_t size = table_row_size(s->of);
     void *rows;
-    int64_t count;
+    int64_t count, at = 0;
     TRY(stored_rows(f, s->of, &rows, &count));
     char *more = realloc(s->rows, (size_t)(s->count + count + 1) * size);
-    if (more) {
-        s->rows = more;
+    if (more) s->rows = more;
+    int *from =
+        more ? realloc(v->from[s->of], (size_t)(s->count + count + 1) * sizeof *from) : NULL;
+    if (from) {
+        v->from[s->of] = from;
         if (count > 0) memcpy(more + (size_t)s->count * size, rows, (size_t)count * size);
+        for (int64_t i = 0; i < origins; i++)
+            for (int64_t n = stored_origin_rows(f, i, s->of, count); n > 0 && at < count; n--)
+                from[s->count + at++] = first + (int)i;
         s->count += count;
     }
     free(rows);
-    return more ? OK : fail(ERR_MEMORY, "show: out of memory");
+    if (!from) return fail(ERR_MEMORY, "show: out of memory");
+    return at == count ? OK : fail(ERR_DATA, "%s: /sources is damaged", v->origin[first].path);
 }
 
 static status read_file(evidence *v, const char *path, const int *wanted)
 {
     stored *f;
+    int64_t origins = 0;
     TRY(stored_open(path, &f));
-    origin *o = &v->origin[v->found++];
-    o->path = path;
     v->unfinished += !stored_finished(f);
-    status s = read_origin(o, f);
+    const int first = v->origins;
+    status s = stored_origins(f, &origins);
+    origin *more =
+        s == OK ? realloc(v->origin, (size_t)(first + origins + 1) * sizeof *more) : NULL;
+    if (s == OK && !more) s = fail(ERR_MEMORY, "show: out of memory");
+    if (more) v->origin = more;
+    for (int64_t i = 0; s == OK && i < origins; i++)
+        s = read_origin(&v->origin[v->origins++], f, i, path);
     for (int t = 0; s == OK && t < TABLES; t++)
-        if (wanted[t]) s = append_rows(&v->rows[t], f);
+        if (wanted[t]) s = append_rows(v, &v->rows[t], f, first, origins);
+    v->found += s == OK;
     stored_close(f);
     return s;
 }
@@ -92,6 +108,10 @@ status evidence_read(evidence *v, const experiment *e, const cells *all, const c
     status s = list_files(v, e, all, root, folder);
     for (int i = 0; s == OK && i < v->files; i++)
         if (access(v->path[i], R_OK) == 0) s = read_file(v, v->path[i], wanted);
+    for (int t = 0; t < TABLES; t++) {
+        v->rows[t].from = v->from[t];
+        v->rows[t].origin = v->origin;
+    }
     return s;
 }
 
@@ -101,6 +121,8 @@ void evidence_free(evidence *v)
         free(v->path[i]);
     for (int t = 0; t < TABLES; t++)
         free(v->rows[t].rows);
+    for (int t = 0; t < TABLES; t++)
+        free(v->from[t]);
     free(v->path);
     free(v->origin);
     *v = (evidence){0};

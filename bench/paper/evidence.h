@@ -10,18 +10,13 @@
 #include "experiment.h"
 #include "pivot.h"
 
-/* What made a file; "" if it does not say. */
-typedef struct origin {
-    const char *path;
-    char commit[60], created[60], compiler[200], cpu[200], device[200], driver[60];
-    double copy; /* bandwidth of the device in B/s; NaN if not measured */
-} origin;
-
 typedef struct evidence {
-    char **path; /* of all files */
-    int files, found;
-    int unfinished;      /* of those found: of programs that are running, or were ended */
-    origin *origin;      /* of the `found` ones that are there, in order */
+    char **path;      /* of all files */
+    int files, found; /* found: those that are there                                           */
+    int unfinished;   /* of those found: of programs that are running, or were ended           */
+    origin *origin;   /* in order of the files; a merged one has those of its sources           */
+    int origins;
+    int *from[TABLES];   /* of each row, its origin                                             */
     source rows[TABLES]; /* all their rows, file after file: of the tables that lines speak of */
 } evidence;
 

@@ -41,9 +41,10 @@ static void add_blocks(buffer *b, const pivot *p, const key *const *series, int 
         for (int j = 0; j < n; j++) {
             const double x = xs[j]->count ? xs[j]->part[0].number : NAN;
             const point *at = level ? level : pivot_find(p, series[i], xs[j]);
-            if (at && isfinite(at->value))
-                buffer_add(b, "%.9g\t%.9g\t%.9g\n", x, at->value,
-                           level || isnan(at->sd) ? 0 : at->sd);
+            if (!at || !isfinite(at->value)) continue;
+            buffer_add(b, "%.9g\t%.9g\t%.9g", x, at->value, level || isnan(at->sd) ? 0 : at->sd);
+            if (at->n > 1 && !isnan(at->sd)) buffer_add(b, "\t%lld", (long long)at->n);
+            buffer_add(b, "\n");
         }
     }
     buffer_add(b, "\n");

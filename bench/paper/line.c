@@ -23,7 +23,9 @@ status line_pivot(const show *s, const line *l, const char *rows, const char *co
     const source *from;
     *p = (pivot){0};
     TRY(line_source(s, l, &from));
-    return pivot_make(p, from, keep, rows, cols, value_of);
+    const status made = pivot_make(p, from, keep, rows, cols, value_of);
+    if (made != ERR_DATA) return made;
+    return fail(made, "%s:%d: %s", s->p->path, l->number, last_error());
 }
 
 void line_label(const line *l, const key *k, char *label, size_t size)

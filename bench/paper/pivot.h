@@ -7,18 +7,31 @@
  *                                    numbers)
  *
  * Derived columns: percent_copy, gb_per_s, ns_per_element, ms, work_per_s, gflops of time; checks
- * (1), passed, marginal, failed (1 or 0) and percent_tol of check. A value is averaged unless it is
- * col:sum or col:max.
+ * (1), passed, marginal, failed (1 or 0) and percent_tol of check; the words of the column `config`
+ * (lr, batch, switches, ...). A value is averaged unless it is col:sum or col:max.
+ *
+ * An average runs over seeds and over nothing else: rows of a group that differ in another column
+ * that says what they are (columns.def), in their build, or, where it decides the numbers, in the
+ * device, are refused with what differs. Sums and maxima may run over anything of one origin.
  */
 #ifndef MOSAIC_PIVOT_H
 #define MOSAIC_PIVOT_H
 
 #include "store/results.h"
 
+/* What made rows; "" if their file does not say. */
+typedef struct origin {
+    const char *path;
+    char commit[200], created[60], sources[80], compiler[200], cpu[200], device[200], driver[60];
+    double copy; /* bandwidth of the device in B/s; NaN if not measured */
+} origin;
+
 typedef struct source {
     table of;
     char *rows; /* count rows of table_row_size(of) */
     int64_t count;
+    const int *from; /* of each row, its origin; NULL: they have one */
+    const origin *origin;
 } source;
 
 /* What a row has in a column: a name or a number. */
@@ -39,7 +52,7 @@ typedef struct key {
 /* The rows of one group: a mean (and its standard deviation if n > 1), a sum or a maximum. */
 typedef struct point {
     key row, col;
-    int64_t n;
+    int64_t n, last; /* rows, and the number of the last one */
     double sum, most;
     double centre, squares; /* mean of the n values, and sum of squares about it (Welford 1962) */
     double value, sd;       /* what was asked for; NaN unless it is a mean */
@@ -51,11 +64,17 @@ typedef struct pivot {
 } pivot;
 
 /* Group the rows kept by `keep` by the columns `rows` and `cols` ("a+b" joins columns, "" is one
- * group) and average the column `value_of` (or col:sum, col:max). ERR_DATA names an unknown column.
+ * group) and average the column `value_of` (or col:sum, col:max). ERR_DATA names an unknown column,
+ * or what differs in a group.
  */
 status pivot_make(pivot *p, const source *s, const char *keep, const char *rows, const char *cols,
                   const char *value_of);
 void pivot_free(pivot *p);
+/* The device of rows, or else the CPU. */
+const char *origin_device(const origin *o);
+/* OK if rows i and j may share a number: one build made them and, where the machine decides, one
+ * device. ERR_DATA says what differs. */
+status source_same_origin(const source *s, int64_t i, int64_t j);
 const point *pivot_find(const pivot *p, const key *row, const key *col);
 /* Distinct row or col keys in order of first appearance, numbers ascending if all are single
  * numbers. Returns how many (at most `room`). */

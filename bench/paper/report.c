@@ -103,10 +103,13 @@ void page_figure(page *pg, const show *s, const char *id, const char *title)
                id, id, id);
 }
 
-static void add_number(buffer *b, double x)
+/* A number, and of how many seeds it is the mean. */
+static void add_number(buffer *b, double x, int64_t n)
 {
     if (isnan(x))
         buffer_add(b, "<td>–</td>");
+    else if (n > 1)
+        buffer_add(b, "<td>%.4g (n = %lld)</td>", x, (long long)n);
     else
         buffer_add(b, "<td>%.4g</td>", x);
 }
@@ -116,8 +119,8 @@ void page_claim(page *pg, const claim_result *c)
     buffer_add(&pg->claims, "<tr><td>");
     add_escaped(&pg->claims, c->text);
     buffer_add(&pg->claims, "</td>");
-    add_number(&pg->claims, c->paper);
-    add_number(&pg->claims, c->ours);
+    add_number(&pg->claims, c->paper, 1);
+    add_number(&pg->claims, c->ours, c->n);
     buffer_add(&pg->claims, "<td class=\"%s\">%s</td></tr>\n", c->verdict, c->verdict);
 }
 
@@ -125,12 +128,12 @@ void page_claim(page *pg, const claim_result *c)
  * at: offset of the text in an origin. */
 static void add_origin(buffer *b, const evidence *v, size_t at)
 {
-    const char *first = v->found ? (const char *)&v->origin[0] + at : "";
+    const char *first = v->origins ? (const char *)&v->origin[0] + at : "";
     int mixed = 0;
-    for (int i = 1; i < v->found; i++)
+    for (int i = 1; i < v->origins; i++)
         mixed |= strcmp(first, (const char *)&v->origin[i] + at) != 0;
     buffer_add(b, "<td>");
-    if (v->found) add_escaped(b, *first ? first : "–");
+    if (v->origins) add_escaped(b, *first ? first : "–");
     buffer_add(b, "%s</td>", mixed ? " and others" : "");
 }
 

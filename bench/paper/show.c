@@ -12,6 +12,15 @@
 
 enum { MAX_KEYS = 256 };
 
+/* Two points that are compared have one origin. */
+static status same_origin(const show *s, const line *l, const pivot *a, const pivot *b)
+{
+    const source *from;
+    TRY(line_source(s, l, &from));
+    if (source_same_origin(from, a->points[0].last, b->points[0].last) == OK) return OK;
+    return fail(ERR_DATA, "%s:%d: versus=: %s", s->p->path, l->number, last_error());
+}
+
 status show_claim(const show *s, const line *l, claim_result *c)
 {
     const char *at = line_value(l, "at", ""), *sign = line_value(l, "sign", "");
@@ -25,11 +34,12 @@ status show_claim(const show *s, const line *l, claim_result *c)
     if (*at && strcmp(at, s->p->profile) != 0) return OK;
     status done = line_pivot(s, l, "", "", cell_name, line_value(l, "keep", ""), &p);
     int there = done == OK && p.count;
-    if (there) c->ours = p.points[0].value;
+    if (there) c->ours = p.points[0].value, c->n = p.points[0].n;
     if (done == OK && *line_value(l, "versus", "")) {
         done = line_pivot(s, l, "", "", cell_name, line_value(l, "versus", ""), &other);
         there &= done == OK && other.count;
         c->ours -= there ? other.points[0].value : NAN;
+        if (there) done = same_origin(s, l, &p, &other);
     }
     if (there) {
         int agrees =
@@ -39,11 +49,6 @@ status show_claim(const show *s, const line *l, claim_result *c)
     pivot_free(&p);
     pivot_free(&other);
     return done;
-}
-
-static const char *device_of(const origin *o)
-{
-    return *o->device ? o->device : o->cpu;
 }
 
 /* What the tables of an experiment must confess: the scale of the profile; of measurements the
@@ -56,17 +61,17 @@ static status find_scale(show *s, const experiment *e)
     for (int i = 0; i < e->count; i++)
         runs |= e->lines[i].kind == LINE_RUN;
     snprintf(s->scale, sizeof s->scale, "%s", runs && s->p->scale ? s->p->scale : "");
-    if (*s->scale || v->found == 0) return OK;
-    for (int i = 1; i < v->found; i++) {
+    if (*s->scale || v->origins == 0) return OK;
+    for (int i = 1; i < v->origins; i++) {
         const origin *one = &v->origin[i];
-        if (strcmp(device_of(first), device_of(one)) != 0)
+        if (strcmp(origin_device(first), origin_device(one)) != 0)
             return fail(ERR_DATA, "%s: measured on %s: expected %s, as in the rest of %s",
-                        one->path, device_of(one), device_of(first), e->id);
+                        one->path, origin_device(one), origin_device(first), e->id);
         others |=
             strcmp(first->driver, one->driver) != 0 || strcmp(first->commit, one->commit) != 0;
     }
     used = snprintf(s->scale, sizeof s->scale, "measured on %s%s%s%s, commit %.7s%s%s, %.10s",
-                    device_of(first), *first->driver ? " (" : "", first->driver,
+                    origin_device(first), *first->driver ? " (" : "", first->driver,
                     *first->driver ? ")" : "", first->commit,
                     strstr(first->commit, "-dirty") ? "-dirty" : "", others ? " and others" : "",
                     first->created);

@@ -5,16 +5,16 @@
  *   table ID title="..." from=T keep=... rows=COL[+COL] cols=COL cell=COL [format=%.3f] [unit=TEXT]
  *       [folded=1: the page shows it on demand] [labels=plain: a gradient has the name of its
  *       operation]
- *       ID.tsv ID.md ID.tex; a cell is the mean, and mean ± sd where it averages several rows.
+ *       ID.tsv ID.md ID.tex; a cell is the mean, and mean ± sd (n = seeds) of several seeds.
  *       cell=COL:sum,COL:max,... heads=TEXT,TEXT,... instead of cols: a column for each
  *   figure ID title="..." from=T keep=... x=COL y=COL series=COL[+COL]
  *       [style=lines|points|linespoints] [log=x|y|xy] [xlabel=...] [ylabel=...]
  *       [key=right|left|outside] [labels=plain]
  *       [levels=1: a series known at one x only, such as a baseline, is drawn across]
- *       ID.tsv (one block a series), ID.gp, ID.svg, ID.png
+ *       ID.tsv (one block a series: x, mean, sd and, of several seeds, n), ID.gp, ID.svg, ID.png
  *   claim "text" paper=NUMBER [at=PROFILE] from=T keep=... cell=COL [versus=KEEP] [tol=NUMBER]
  *       ours is the mean of cell; with versus= the difference to the mean under the other keep,
- *       and the claim is that it is negative (sign=-) or positive (sign=+)
+ *       and the claim is that it is negative (sign=-) or positive (sign=+); both of one origin
  *
  * Everything is a function of the result files: showing twice writes the same bytes.
  */
@@ -55,6 +55,7 @@ status show_figure(const show *s, const experiment *e, const line *l);
 typedef struct claim_result {
     const char *text;
     double paper, ours;
+    int64_t n; /* seeds that ours is the mean of */
     const char *verdict;
 } claim_result;
 status show_claim(const show *s, const line *l, claim_result *c);

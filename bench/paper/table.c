@@ -68,9 +68,12 @@ static void format_point(char *text, size_t size, const char *format, const poin
     sscanf(format, "%%.%d%c", &digits, &kind);
     int used = kind == 'g' ? snprintf(text, size, "%.*g", digits, v)
                            : snprintf(text, size, "%.*f", digits, v);
-    if (at->n > 1 && at->sd > 0 && used > 0 && (size_t)used < size)
-        snprintf(text + used, size - (size_t)used, kind == 'g' ? " ± %.*g" : " ± %.*f", digits,
-                 at->sd);
+    if (isnan(at->sd) || used < 0 || (size_t)used >= size) return;
+    if (at->sd > 0)
+        used += snprintf(text + used, size - (size_t)used, kind == 'g' ? " ± %.*g" : " ± %.*f",
+                         digits, at->sd);
+    if ((size_t)used < size)
+        snprintf(text + used, size - (size_t)used, " (n = %lld)", (long long)at->n);
 }
 
 /* The four forms of one table differ in what stands around cells. */

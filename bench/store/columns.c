@@ -4,10 +4,13 @@
  */
 #include "columns.h"
 
+#include <stdio.h>
 #include <string.h>
 
-#define COLUMN(row, name, type, unit, meaning)                                                     \
-    {#name, unit, meaning, COL_##type, offsetof(row, name)},
+#include "rng.h"
+
+#define COLUMN(row, name, type, role, unit, meaning)                                               \
+    {#name, unit, meaning, COL_##type, ROLE_##role, offsetof(row, name)},
 #define CHECK_COLUMN(...) COLUMN(check_row, __VA_ARGS__)
 static const column check_columns[] = {
 #include "columns.def"
@@ -71,4 +74,27 @@ const column *table_columns(table t, int *count)
 {
     *count = shapes[t].count;
     return shapes[t].columns;
+}
+
+int column_is_text(const column *c)
+{
+    return c->type == COL_NAME || c->type == COL_WORDS;
+}
+
+size_t column_size(const column *c)
+{
+    return c->type == COL_NAME    ? sizeof(NAME_)
+           : c->type == COL_WORDS ? sizeof(WORDS_)
+           : c->type == COL_I64   ? sizeof(I64_)
+                                  : sizeof(F64_);
+}
+
+void words_put(WORDS_ to, const char *text)
+{
+    const size_t size = sizeof(WORDS_), count = strlen(text), hash = 18;
+    memset(to, 0, size);
+    memcpy(to, text, count < size ? count : size - 1);
+    if (count >= size)
+        snprintf(to + size - hash, hash, "+%016llx",
+                 (unsigned long long)fnv1a(FNV_OFFSET, text, count));
 }

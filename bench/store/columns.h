@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 typedef char NAME_[40];
+typedef char WORDS_[256];
 typedef int64_t I64_;
 typedef double F64_;
-#define FIELD(name, type, unit, meaning) type##_ name;
+#define FIELD(name, type, role, unit, meaning) type##_ name;
 typedef struct check_row {
 #define CHECK_COLUMN FIELD
 #include "columns.def"
@@ -41,10 +42,12 @@ typedef struct stage_row {
 
 typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, STAGE_TIMES, TABLES } table;
 
-typedef enum column_type { COL_NAME, COL_I64, COL_F64 } column_type;
+typedef enum column_type { COL_NAME, COL_WORDS, COL_I64, COL_F64 } column_type;
+typedef enum column_role { ROLE_KEY, ROLE_SEED, ROLE_EACH, ROLE_FOUND } column_role;
 typedef struct column {
     const char *name, *unit, *meaning;
     column_type type;
+    column_role role;
     size_t offset; /* in the row */
 } column;
 
@@ -52,5 +55,9 @@ const char *table_name(table t);
 table table_find(const char *name); /* TABLES if there is none of this name */
 size_t table_row_size(table t);
 const column *table_columns(table t, int *count);
+int column_is_text(const column *c);
+size_t column_size(const column *c); /* bytes in the row */
+/* A text in a column of WORDS; one that is too long ends in a hash of the whole. */
+void words_put(WORDS_ to, const char *text);
 
 #endif

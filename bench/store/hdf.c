@@ -36,14 +36,16 @@ static hid_t row_type(table t)
 {
     int count;
     const column *c = table_columns(t, &count);
-    hid_t text = H5Tcopy(H5T_C_S1), type = H5Tcreate(H5T_COMPOUND, table_row_size(t));
-    H5Tset_size(text, sizeof(NAME_));
-    for (int i = 0; i < count; i++)
+    hid_t type = H5Tcreate(H5T_COMPOUND, table_row_size(t));
+    for (int i = 0; i < count; i++) {
+        hid_t text = H5Tcopy(H5T_C_S1);
+        H5Tset_size(text, column_size(&c[i]));
         H5Tinsert(type, c[i].name, c[i].offset,
-                  c[i].type == COL_NAME  ? text
+                  column_is_text(&c[i])  ? text
                   : c[i].type == COL_I64 ? H5T_NATIVE_INT64
                                          : H5T_NATIVE_DOUBLE);
-    H5Tclose(text);
+        H5Tclose(text);
+    }
     return type;
 }
 
@@ -161,6 +163,20 @@ status hdf_get_text(hid_t where, const char *name, char **text)
     return s;
 }
 
+status hdf_text(hid_t where, const char *name, char *value, size_t size)
+{
+    char *text;
+    double number;
+    *value = '\0';
+    TRY(hdf_get_text(where, name, &text));
+    if (text)
+        snprintf(value, size, "%s", text);
+    else if (hdf_get_number(where, name, H5T_NATIVE_DOUBLE, &number))
+        snprintf(value, size, "%.17g", number);
+    free(text);
+    return OK;
+}
+
 /* A dataset and its extent, opened; 0 if there is none, and nothing is open. */
 static int open_dataset(hid_t where, const char *path, hid_t *set, hid_t *space)
 {
@@ -203,14 +219,14 @@ int hdf_get(hid_t where, const char *path, hid_t type, int64_t count, void *to)
     return good;
 }
 
-/* A name that fills its column ends there. */
-static void end_names(table t, char *rows, int64_t count)
+/* A text that fills its column ends there. */
+static void end_texts(table t, char *rows, int64_t count)
 {
     int columns;
     const column *c = table_columns(t, &columns);
     for (int64_t i = 0; i < count; i++, rows += table_row_size(t))
         for (int j = 0; j < columns; j++)
-            if (c[j].type == COL_NAME) rows[c[j].offset + sizeof(NAME_) - 1] = '\0';
+            if (column_is_text(&c[j])) rows[c[j].offset + column_size(&c[j]) - 1] = '\0';
 }
 
 status hdf_get_rows(hid_t where, const char *file, table t, void **rows, int64_t *count)
@@ -232,7 +248,7 @@ status hdf_get_rows(hid_t where, const char *file, table t, void **rows, int64_t
         free(all);
         return fail(ERR_DATA, "%s: table /%s is damaged", file, table_name(t));
     }
-    end_names(t, all, (int64_t)n);
+    end_texts(t, all, (int64_t)n);
     *rows = all;
     *count = (int64_t)n;
     return OK;

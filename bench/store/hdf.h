@@ -40,6 +40,8 @@ int hdf_has(hid_t where, const char *path);
 int hdf_get_number(hid_t where, const char *name, hid_t type, void *value);
 /* A scalar attribute that is a text, NULL if there is none; the caller frees it. ERR_MEMORY. */
 status hdf_get_text(hid_t where, const char *name, char **text);
+/* One that is a text, or a number in full; "" if there is none. ERR_MEMORY. */
+status hdf_text(hid_t where, const char *name, char *value, size_t size);
 /* The extents of a dataset of this rank. */
 int hdf_shape(hid_t where, const char *path, int rank, hsize_t *shape);
 /* How many values a dataset has; -1 if there is none. */
@@ -60,5 +62,11 @@ struct stored {
     hid_t file;
     char path[PATH_MAX];
 };
+
+/* What origin i of a file says is an attribute of this object; H5Oclose closes. */
+hid_t stored_origin(const struct stored *f, int64_t i);
+/* Where a merged file keeps what source i said, and the attribute that counts its rows. */
+void hdf_source_name(int64_t i, char name[64]);
+void hdf_count_name(table t, char name[64]);
 
 #endif

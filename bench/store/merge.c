@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * merge.c — verb merge: many result files into one. The tables are joined in the order of the
- * files; the provenance of every source is kept as the attributes of /sources/<i>.
+ * files; the provenance of every source and the number of its rows are kept as the attributes of
+ * /sources/<i>, so that every row has an origin.
  */
 #include <dirent.h>
 #include <limits.h>
@@ -43,9 +44,10 @@ status results_merge(const char *const *paths, int64_t count, const char *out, c
         stored *f;
         s = stored_open(paths[i], &f);
         if (s == OK) s = merge_rows(r, f);
-        if (s == OK) s = results_source(r, f, i);
+        if (s == OK) s = results_source(r, f);
         stored_close(f);
     }
+    if (s == OK) s = results_summary(r);
     status closed = results_close(r, s == OK);
     return s != OK ? s : closed;
 }

@@ -20,7 +20,8 @@ struct results {
     int saved; /* what lies under its name is ours */
     char *rows[TABLES];
     int64_t count[TABLES], room[TABLES];
-    double **samples; /* of each row of TIME, or NULL */
+    int64_t sources, sourced[TABLES]; /* merged: files so far, and rows whose origin is noted */
+    double **samples;                 /* of each row of TIME, or NULL */
     int64_t *widths;
 };
 
@@ -173,6 +174,8 @@ status results_close(results *r, int keep)
     return s;
 }
 
+/* --- origins ---------------------------------------------------------------------------------- */
+
 /* One attribute, as text or number, from one object to another. */
 static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *info, void *to)
 {
@@ -187,30 +190,92 @@ static herr_t copy_attribute(hid_t from, const char *name, const H5A_info_t *inf
     return good ? 0 : -1;
 }
 
-/* What a source says of build and machine: the command stays that of the whole. */
-static herr_t copy_machine(hid_t from, const char *name, const H5A_info_t *info, void *to)
+/* The group of the next source, with the attributes of `from` and counts of rows. */
+static int put_source(results *r, hid_t from, const int64_t *rows)
 {
-    if (strcmp(name, "command") == 0 || strcmp(name, "key") == 0) return 0;
-    return copy_attribute(from, name, info, to);
-}
-
-status results_source(results *r, const stored *f, int64_t i)
-{
-    hid_t group;
     char name[64];
-    snprintf(name, sizeof name, "/sources/%lld", (long long)i);
     hid_t lcpl = H5Pcreate(H5P_LINK_CREATE), gcpl = H5Pcreate(H5P_GROUP_CREATE);
     H5Pset_create_intermediate_group(lcpl, 1);
     H5Pset_attr_phase_change(gcpl, 0, 0);
-    group = H5Gcreate2(r->to.file, name, lcpl, gcpl, H5P_DEFAULT);
+    hdf_source_name(r->sources++, name);
+    hid_t group = H5Gcreate2(r->to.file, name, lcpl, gcpl, H5P_DEFAULT);
     int good = group >= 0 &&
-               H5Aiterate2(f->file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
-    if (good && i == 0)
-        good =
-            H5Aiterate2(f->file, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_machine, &r->to.file) >= 0;
-    if (good && !stored_finished(f)) good = mark_unfinished(r->to.file);
+               H5Aiterate2(from, H5_INDEX_NAME, H5_ITER_INC, NULL, copy_attribute, &group) >= 0;
+    for (int t = 0; good && t < TABLES; t++) {
+        hdf_count_name((table)t, name);
+        good = hdf_put_attribute(group, name, H5T_NATIVE_INT64, &rows[t]);
+    }
     if (group >= 0) H5Gclose(group);
     H5Pclose(lcpl);
     H5Pclose(gcpl);
+    return good;
+}
+
+status results_source(results *r, const stored *f)
+{
+    int64_t origins, rows[TABLES], new[TABLES];
+    int good = 1;
+    TRY(stored_origins(f, &origins));
+    for (int t = 0; t < TABLES; t++) {
+        new[t] = r->count[t] - r->sourced[t];
+        r->sourced[t] = r->count[t];
+    }
+    for (int64_t i = 0; good && i < origins; i++) {
+        hid_t from = stored_origin(f, i);
+        for (int t = 0; t < TABLES; t++)
+            rows[t] = stored_origin_rows(f, i, (table)t, new[t]);
+        good = from >= 0 && put_source(r, from, rows);
+        if (from >= 0) H5Oclose(from);
+    }
+    if (good && !stored_finished(f)) good = mark_unfinished(r->to.file);
     return good ? OK : fail(ERR_MEMORY, "%s: provenance of %s: out of memory", r->to.path, f->path);
+}
+
+/* What source i says of a name, as text; "none" if nothing. */
+static int source_says(const results *r, int64_t i, const char *name, char *text, size_t size)
+{
+    char path[64];
+    hdf_source_name(i, path);
+    hid_t group = H5Gopen2(r->to.file, path, H5P_DEFAULT);
+    int good = group >= 0 && hdf_text(group, name, text, size) == OK;
+    if (group >= 0) H5Gclose(group);
+    if (good && *text == '\0') snprintf(text, size, "none");
+    return good;
+}
+
+/* An attribute of / for one of a source: as it is if all say the same, else the different texts. */
+static herr_t sum_up(hid_t from, const char *name, const H5A_info_t *info, void *user)
+{
+    enum { MOST_TEXTS = 4 };
+    results *r = user;
+    char all[1000] = "", text[200];
+    int texts = 0, more = 0;
+    if (strncmp(name, "rows_", 5) == 0 || strcmp(name, "command") == 0 ||
+        strcmp(name, "key") == 0 || strcmp(name, UNFINISHED) == 0)
+        return 0;
+    for (int64_t i = 0; i < r->sources; i++) {
+        if (!source_says(r, i, name, text, sizeof text)) return -1;
+        if (texts > 0 && strstr(all, text)) continue;
+        const size_t used = strlen(all);
+        if (texts++ < MOST_TEXTS)
+            snprintf(all + used, sizeof all - used, "%s%s", used ? "; " : "", text);
+        else
+            more = 1;
+    }
+    if (texts == 1) return copy_attribute(from, name, info, &r->to.file);
+    if (more) snprintf(all + strlen(all), sizeof all - strlen(all), "; ...");
+    return hdf_put_text(r->to.file, name, all) ? 0 : -1;
+}
+
+status results_summary(results *r)
+{
+    char path[64];
+    int good = 1;
+    for (int64_t i = 0; good && i < r->sources; i++) {
+        hdf_source_name(i, path);
+        hid_t group = H5Gopen2(r->to.file, path, H5P_DEFAULT);
+        good = group >= 0 && H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_INC, NULL, sum_up, r) >= 0;
+        if (group >= 0) H5Gclose(group);
+    }
+    return good ? OK : fail(ERR_MEMORY, "%s: provenance: out of memory", r->to.path);
 }

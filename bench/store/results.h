@@ -45,13 +45,27 @@ double stored_number(const stored *f, const char *name);
 /* The raw samples, [rows][width]; the caller frees them. */
 status stored_samples(const stored *f, double **samples, int64_t *rows, int64_t *width);
 
-/* Copy the attributes of a result file to /sources/<i> of r; those of source 0 but for its command
- * also to /, so that a merged file tells the machine its numbers come from. */
-status results_source(results *r, const stored *f, int64_t i);
+/* A merged file has an origin for each file that it was made of, another file is one: what was said
+ * of its making, and how many rows it brought, in order. A file that was merged before there were
+ * counts is one origin if all of it was made on one machine; else ERR_DATA. */
+status stored_origins(const stored *f, int64_t *count);
+/* Of origin i what stored_text and stored_number tell of a file. */
+status stored_origin_text(const stored *f, int64_t i, const char *name, char *value, size_t size);
+double stored_origin_number(const stored *f, int64_t i, const char *name);
+/* How many of `rows` rows of a table are of origin i. */
+int64_t stored_origin_rows(const stored *f, int64_t i, table t, int64_t rows);
+
+/* Note where the rows appended since the last call come from: the origins of f become attributes of
+ * /sources/<n>, with counts rows_<table>. */
+status results_source(results *r, const stored *f);
+/* After the last source: / says what all of them say, and of what they differ in what each says. */
+status results_summary(results *r);
 /* All tables and samples of `count` files, in order, in one file (merge.c). */
 status results_merge(const char *const *paths, int64_t count, const char *out, const words *w);
 
 /* Print a row as TSV on stdout (print.c); header first when `header`. */
 void results_print(table t, const void *row, int header);
+/* The same with a last column `origin`, which is NULL where all rows have one. */
+void results_print_origin(table t, const void *row, int header, const char *origin);
 
 #endif

@@ -63,22 +63,119 @@ status stored_rows(const stored *f, table t, void **rows, int64_t *count)
 
 status stored_text(const stored *f, const char *name, char *value, size_t size)
 {
-    char *text;
-    const double number = stored_number(f, name);
-    *value = '\0';
-    TRY(hdf_get_text(f->file, name, &text));
-    if (text)
-        snprintf(value, size, "%s", text);
-    else if (!isnan(number))
-        snprintf(value, size, "%.17g", number);
-    free(text);
-    return OK;
+    return hdf_text(f->file, name, value, size);
 }
 
 double stored_number(const stored *f, const char *name)
 {
     double number;
     return hdf_get_number(f->file, name, H5T_NATIVE_DOUBLE, &number) ? number : NAN;
+}
+
+/* --- origins --------------------------------------------------------------------------------- */
+
+void hdf_source_name(int64_t i, char name[64])
+{
+    snprintf(name, 64, "sources/%lld", (long long)i);
+}
+
+void hdf_count_name(table t, char name[64])
+{
+    snprintf(name, 64, "rows_%s", table_name(t));
+}
+
+/* How many files a merged one was made of; 0 of another. */
+static int64_t count_sources(const stored *f)
+{
+    char name[64];
+    int64_t count = 0;
+    for (hdf_source_name(0, name); hdf_has(f->file, name); hdf_source_name(count, name))
+        count++;
+    return count;
+}
+
+/* Does a merged file count the rows of its sources? */
+static int has_counts(const stored *f)
+{
+    char name[64];
+    hdf_source_name(0, name);
+    hid_t group = hdf_has(f->file, name) ? H5Gopen2(f->file, name, H5P_DEFAULT) : -1;
+    if (group < 0) return 0;
+    hdf_count_name(CHECK, name);
+    const int there = H5Aexists(group, name) > 0;
+    H5Gclose(group);
+    return there;
+}
+
+hid_t stored_origin(const stored *f, int64_t i)
+{
+    char name[64];
+    if (!has_counts(f)) return H5Oopen(f->file, "/", H5P_DEFAULT);
+    hdf_source_name(i, name);
+    return H5Oopen(f->file, name, H5P_DEFAULT);
+}
+
+static status source_text(const stored *f, int64_t i, const char *name, char *value, size_t size)
+{
+    char path[64];
+    hdf_source_name(i, path);
+    hid_t from = H5Oopen(f->file, path, H5P_DEFAULT);
+    if (from < 0) return fail(ERR_DATA, "%s: /%s is damaged", f->path, path);
+    status s = hdf_text(from, name, value, size);
+    H5Oclose(from);
+    return s;
+}
+
+/* Was all of a file without counts made on one machine? */
+static status one_machine(const stored *f, int64_t sources)
+{
+    static const char *const names[] = {"device", "cpu"};
+    char first[200], other[200];
+    for (int64_t i = 1; i < sources; i++)
+        for (size_t j = 0; j < sizeof names / sizeof *names; j++) {
+            TRY(source_text(f, 0, names[j], first, sizeof first));
+            TRY(source_text(f, i, names[j], other, sizeof other));
+            if (strcmp(first, other) != 0)
+                return fail(ERR_DATA,
+                            "%s: does not say which rows are of \"%s\" and which of \"%s\": "
+                            "expected its files, merged anew",
+                            f->path, first, other);
+        }
+    return OK;
+}
+
+status stored_origins(const stored *f, int64_t *count)
+{
+    const int64_t sources = count_sources(f);
+    *count = has_counts(f) ? sources : 1;
+    return sources == 0 || *count == sources ? OK : one_machine(f, sources);
+}
+
+status stored_origin_text(const stored *f, int64_t i, const char *name, char *value, size_t size)
+{
+    hid_t from = stored_origin(f, i);
+    if (from < 0) return fail(ERR_DATA, "%s: /sources is damaged", f->path);
+    status s = hdf_text(from, name, value, size);
+    H5Oclose(from);
+    return s;
+}
+
+double stored_origin_number(const stored *f, int64_t i, const char *name)
+{
+    double number = NAN;
+    hid_t from = stored_origin(f, i);
+    if (from >= 0 && !hdf_get_number(from, name, H5T_NATIVE_DOUBLE, &number)) number = NAN;
+    if (from >= 0) H5Oclose(from);
+    return number;
+}
+
+int64_t stored_origin_rows(const stored *f, int64_t i, table t, int64_t rows)
+{
+    char name[64];
+    if (!has_counts(f)) return rows;
+    hdf_count_name(t, name);
+    const double count = stored_origin_number(f, i, name);
+    return count >= 0 && count <= (double)rows ? (int64_t)count : 0;
 }
 
 status stored_samples(const stored *f, double **samples, int64_t *rows, int64_t *width)

@@ -76,7 +76,7 @@ void selftest_pivot(selftest *t)
         {.method = "softmax", .metric = "ce", .layers = 12, .seed = 2, .value = 4},
         {.method = "biweight", .metric = "ce", .layers = 2, .seed = 1, .value = 1},
         {.method = "biweight", .metric = "exact", .layers = 2, .seed = 1, .value = 9}};
-    source s = {EVAL, (char *)rows, 4};
+    source s = {.of = EVAL, .rows = (char *)rows, .count = 4};
     pivot p;
     const key *keys[8];
     EXPECT(pivot_make(&p, &s, "metric:ce", "method", "layers", "value") == OK);
@@ -87,8 +87,8 @@ void selftest_pivot(selftest *t)
     EXPECT(pivot_keys(&p, 0, keys, 8) == 2 && keys[0]->part[0].number == 2);
     EXPECT(pivot_keys(&p, 1, keys, 8) == 2 && strcmp(keys[0]->part[0].name, "softmax") == 0);
     pivot_free(&p);
-    EXPECT(pivot_make(&p, &s, "metric:ce|exact,layers:2", "", "", "value") == OK);
-    EXPECT(p.count == 1 && p.points[0].value == 5);
+    EXPECT(pivot_make(&p, &s, "metric:ce|exact,layers:2", "metric", "", "value") == OK);
+    EXPECT(p.count == 2 && p.points[1].value == 9);
     pivot_free(&p);
     EXPECT(pivot_make(&p, &s, "metric:ce", "method", "", "value:sum") == OK && p.count == 2);
     if (p.count == 2) EXPECT(p.points[0].value == 6 && isnan(p.points[0].sd));
@@ -109,18 +109,112 @@ void selftest_pivot(selftest *t)
     check_row checks[] = {{.verdict = "PASS", .error = 1, .tol = 4},
                           {.verdict = "FAIL", .error = 3, .tol = 2},
                           {.verdict = "PASS"}};
-    source c = {CHECK, (char *)checks, 3};
+    source c = {.of = CHECK, .rows = (char *)checks, .count = 3};
     EXPECT(pivot_make(&p, &c, "", "", "", "passed:sum") == OK && p.points[0].value == 2);
     pivot_free(&p);
     EXPECT(pivot_make(&p, &c, "", "", "", "percent_tol:max") == OK && p.points[0].value == 150);
     pivot_free(&p);
 }
 
+/* Two rows of a table, alike but for one column and, maybe, the seed: what their mean says. */
+static status mean_of_two(table of, const column *differs, int seeds)
+{
+    _Alignas(double) char rows[2 * 1024] = {0};
+    int count;
+    const column *c = table_columns(of, &count);
+    const size_t size = table_row_size(of);
+    for (int k = 0; k < count; k++)
+        if ((c[k].role == ROLE_SEED && seeds) || &c[k] == differs) rows[size + c[k].offset] = 1;
+    source s = {.of = of, .rows = rows, .count = 2};
+    pivot p;
+    const char *found = of == CHECK   ? "error"
+                        : of == TIME  ? "median"
+                        : of == TRAIN ? "loss"
+                                      : "value";
+    const status made = pivot_make(&p, &s, "", "", "", of == STAGE_TIMES ? "seconds" : found);
+    pivot_free(&p);
+    return made;
+}
+
+/* Means run over seeds: whatever else rows differ in is refused by its name. */
+void selftest_pivot_means(selftest *t)
+{
+    for (int of = 0; of < TABLES; of++) {
+        int count, seeded = 0;
+        const column *c = table_columns((table)of, &count);
+        for (int k = 0; k < count; k++)
+            seeded |= c[k].role == ROLE_SEED;
+        EXPECT(mean_of_two((table)of, NULL, 0) == ERR_DATA && strstr(last_error(), "twice"));
+        if (seeded) EXPECT(mean_of_two((table)of, NULL, 1) == OK);
+        for (int k = 0; k < count; k++) {
+            const int told = c[k].role == ROLE_KEY;
+            const status with = mean_of_two((table)of, &c[k], 1);
+            if (told)
+                selftest_expect(t, with == ERR_DATA && strstr(last_error(), c[k].name), c[k].name,
+                                k, last_error());
+            if (!told && seeded) EXPECT(with == OK);
+            if (c[k].role == ROLE_EACH) EXPECT(mean_of_two((table)of, &c[k], 0) == ERR_DATA);
+        }
+    }
+}
+
+/* The words of a configuration are columns, and tell rows apart. */
+void selftest_pivot_config(selftest *t)
+{
+    eval_row rows[] = {{.method = "softmax", .seed = 1, .value = 1, .config = "batch=8 lr=0.1"},
+                       {.method = "softmax", .seed = 2, .value = 3, .config = "batch=8 lr=0.1"},
+                       {.method = "softmax", .seed = 1, .value = 5, .config = "batch=8"}};
+    source s = {.of = EVAL, .rows = (char *)rows, .count = 3};
+    pivot p;
+    EXPECT(pivot_make(&p, &s, "", "method", "", "value") == ERR_DATA);
+    EXPECT(strstr(last_error(), "lr (0.1 and 5e-3)"));
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "", "method", "lr", "value") == OK && p.count == 2);
+    EXPECT(p.count == 2 && find_point(&p, "softmax", "0.1")->value == 2);
+    EXPECT(p.count == 2 && find_point(&p, "softmax", "0.005")->value == 5);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "lr:0.1", "", "", "value") == OK && p.points[0].n == 2);
+    pivot_free(&p);
+    EXPECT(pivot_make(&p, &s, "", "", "config", "value") == ERR_DATA);
+    pivot_free(&p);
+}
+
+/* Two machines may train the seeds of a mean, which have the same bits there; a time, a model of a
+ * device or a sum is of one machine, and everything is of one build. */
+void selftest_pivot_origins(selftest *t)
+{
+    const origin origins[] = {{.path = "a", .sources = "1", .cpu = "x"},
+                              {.path = "b", .sources = "1", .cpu = "y"},
+                              {.path = "c", .sources = "2", .cpu = "x"},
+                              {.path = "d", .sources = "1", .cpu = "x", .device = "z"}};
+    eval_row rows[] = {{.seed = 1, .backend = "ref"}, {.seed = 2, .backend = "ref"}};
+    time_row times[] = {{.seed = 1}, {.seed = 2}};
+    const struct {
+        int from[2];
+        status ref, other;
+    } cases[] = {{{0, 0}, OK, OK},
+                 {{0, 1}, OK, ERR_DATA},
+                 {{0, 2}, ERR_DATA, ERR_DATA},
+                 {{0, 3}, OK, ERR_DATA}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        source s = {EVAL, (char *)rows, 2, cases[i].from, origins};
+        source c = {TIME, (char *)times, 2, cases[i].from, origins};
+        pivot p;
+        EXPECT(pivot_make(&p, &s, "", "", "", "value") == cases[i].ref);
+        pivot_free(&p);
+        EXPECT(pivot_make(&p, &c, "", "", "", "median") == cases[i].other);
+        pivot_free(&p);
+        EXPECT(pivot_make(&p, &c, "", "", "", "median:max") == cases[i].other);
+        pivot_free(&p);
+    }
+}
+
 /* Numbers that differ in their last digits only: the sum of squares less n mean^2 has lost them. */
 void selftest_pivot_spread(selftest *t)
 {
-    eval_row rows[3] = {{.value = 1e9}, {.value = 1e9 + 1}, {.value = 1e9 + 2}};
-    source s = {EVAL, (char *)rows, 3};
+    eval_row rows[3] = {
+        {.seed = 1, .value = 1e9}, {.seed = 2, .value = 1e9 + 1}, {.seed = 3, .value = 1e9 + 2}};
+    source s = {.of = EVAL, .rows = (char *)rows, .count = 3};
     pivot p;
     for (int i = 0; i < 2; i++) {
         EXPECT(pivot_make(&p, &s, "", "", "", "value") == OK && p.count == 1);
@@ -142,7 +236,7 @@ void selftest_pivot_spread(selftest *t)
 static const char *label_of(const void *row, table of, const char *columns, int plain)
 {
     static char label[200];
-    source s = {of, (char *)(uintptr_t)row, 1};
+    source s = {.of = of, .rows = (char *)(uintptr_t)row, .count = 1};
     pivot p;
     *label = '\0';
     if (pivot_make(&p, &s, "", columns, "", of == TIME ? "median" : "value") == OK)

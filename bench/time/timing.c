@@ -7,6 +7,21 @@
 #include <math.h>
 #include <stdio.h>
 
+/* The words that decide a time and have no column. */
+static void fill_config(time_row *row, const words *w)
+{
+    static const char *const names[] = {"beta", "dalpha"};
+    char text[100] = "", value[64];
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (word_is_default(w, names[i])) continue;
+        word_value(w, names[i], value, sizeof value);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%.30s", used ? " " : "",
+                                 names[i], value);
+    }
+    words_put(row->config, text);
+}
+
 status timing_emit(timing *t, time_row *row, int64_t count)
 {
     summary s;
@@ -19,6 +34,7 @@ status timing_emit(timing *t, time_row *row, int64_t count)
         row->q3 = s.q3;
         row->min = s.min;
     }
+    fill_config(row, t->w);
     results_print(TIME, row, t->printed++ == 0);
     fflush(stdout);
     TRY(results_append(t->r, TIME, row));

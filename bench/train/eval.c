@@ -34,6 +34,7 @@ static status on_dataset(evaluator *e, const dataset *d)
     int decoded = word_int(e->w, "greedy") && e->p.on; /* baselines decode nothing */
     if (word_int(e->w, "greedy") && !d->task->greedy)
         return fail(ERR_ARG, "greedy=1: task %s decodes nothing", d->task->name);
+    if (!e->p.on) data_columns(e->w, d->hash, e->p.config);
     for (int greedy = 0; greedy <= decoded; greedy++) {
         evaluation how = {.rows = word_int(e->w, "rows"), .greedy = greedy};
         TRY(evaluate(&e->p, d, &how, &all));
@@ -117,6 +118,7 @@ static status with_model(evaluator *e, const recipe *r, const checkpoint *c, con
     e->p.width = config.d;
     e->p.seed = r->seed;
     e->p.step = c->step;
+    recipe_columns(r, e->w, e->p.on, c->data_hash, e->p.config);
     return on_shards(e, c, path);
 }
 

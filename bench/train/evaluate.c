@@ -287,6 +287,7 @@ status evaluate_rows(const predictor *p, const dataset *d, const evaluation *e, 
         snprintf(row.task, sizeof row.task, "%s", d->task->name);
         snprintf(row.method, sizeof row.method, "%s", p->name);
         snprintf(row.backend, sizeof row.backend, "%s", p->where);
+        words_put(row.config, p->config);
         snprintf(row.split, sizeof row.split, "%s", split_name(d->options.split));
         snprintf(row.decoding, sizeof row.decoding, "%s", e->greedy ? "greedy" : "teacher");
         snprintf(row.metric, sizeof row.metric, "%s", m->name);

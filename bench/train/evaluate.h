@@ -19,6 +19,7 @@ typedef struct predictor {
     struct mosaic *m;
     int order; /* baseline: ORACLE, CHANCE, or n of the n-gram                */
     int64_t layers, width, seed, step;
+    WORDS_ config; /* column `config` */
 } predictor;
 
 enum { ORACLE = -1, CHANCE = 0 };

@@ -26,6 +26,8 @@ static const struct row {
 #undef OPTION
 };
 
+enum { CONFIG_TEXT = 8192 };
+
 /* A text that may be missing. */
 static const char *text_or_null(const words *w, const char *name)
 {
@@ -99,6 +101,72 @@ void recipe_value(const recipe *r, const char *name, char text[RECIPE_TEXT])
         snprintf(text, RECIPE_TEXT, "%s", r->method);
     else
         word_value(r->w, name, text, RECIPE_TEXT);
+}
+
+/* Append " key=value"; a number as short as it can be. */
+static void add_word(char *text, const char *name, const char *value)
+{
+    const size_t used = strlen(text);
+    double number;
+    char brief[64];
+    if (parse_real(value, &number)) {
+        snprintf(brief, sizeof brief, "%.15g", number);
+        double again;
+        if (parse_real(brief, &again) && again == number) value = brief;
+    }
+    snprintf(text + used, CONFIG_TEXT - used, "%s%s=%s", used ? " " : "", name, value);
+}
+
+static void add_hash(char *text, uint64_t hash)
+{
+    char value[24];
+    snprintf(value, sizeof value, "%016llx", (unsigned long long)hash);
+    const size_t used = strlen(text);
+    snprintf(text + used, CONFIG_TEXT - used, "%sdata_hash=%s", used ? " " : "", value);
+}
+
+void recipe_columns(const recipe *r, const words *where, const model *on, uint64_t data_hash,
+                    WORDS_ config)
+{
+    char text[CONFIG_TEXT] = "", value[RECIPE_TEXT];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *name = keys[i].name;
+        const int own = strcmp(name, "task") == 0 || strcmp(name, "method") == 0 ||
+                        strcmp(name, "width") == 0 || strcmp(name, "layers") == 0 ||
+                        strcmp(name, "seed") == 0;
+        const int resolved = strcmp(name, "horizon") == 0; /* never what was not given */
+        if (!keys[i].identity || own || (!resolved && word_is_default(r->w, name))) continue;
+        recipe_value(r, name, value);
+        add_word(text, name, value);
+    }
+    if (recipe_placement(where, on).type != F64) add_word(text, "type", word_text(where, "type"));
+    add_hash(text, data_hash);
+    words_put(config, text);
+}
+
+void data_columns(const words *w, uint64_t data_hash, WORDS_ config)
+{
+    static const struct {
+        const char *name;
+        int path;
+    } options[] = {
+#define OPTION(key, field, kind, fallback, bound, help) {#key, kind == PATH},
+#include "options.def"
+#undef OPTION
+    };
+    char text[CONFIG_TEXT] = "", value[RECIPE_TEXT];
+    int reads = 0;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        const char *name = options[i].name;
+        if (word_is_default(w, name) || strcmp(name, "data_seed") == 0) continue; /* column seed */
+        word_value(w, name, value, sizeof value);
+        if (options[i].path)
+            reads = 1;
+        else
+            add_word(text, name, value);
+    }
+    if (reads) add_hash(text, data_hash);
+    words_put(config, text);
 }
 
 status recipe_same(const recipe *r, const recipe *old)

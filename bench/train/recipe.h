@@ -8,6 +8,7 @@
 #define MOSAIC_RECIPE_H
 
 #include "mosaic.h"
+#include "store/columns.h"
 #include "task.h"
 #include "verb.h"
 
@@ -38,6 +39,12 @@ const char *recipe_key(int i);
 /* Value of such a key in the one spelling that is compared and stored. */
 enum { RECIPE_TEXT = 4096 };
 void recipe_value(const recipe *r, const char *name, char text[RECIPE_TEXT]);
+/* "key=value ..." of those that are no default and have no column of their own: column `config`.
+ * on: where it runs; data_hash: of what it learns from. */
+void recipe_columns(const recipe *r, const words *where, const model *on, uint64_t data_hash,
+                    WORDS_ config);
+/* The same of the words about data alone: of a baseline, whose data is data_hash if it was read. */
+void data_columns(const words *w, uint64_t data_hash, WORDS_ config);
 /* OK if `old` (of a checkpoint) and `r` describe the same run, but for where its files lie and
  * where it is computed; else ERR_ARG naming the key. */
 status recipe_same(const recipe *r, const recipe *old);

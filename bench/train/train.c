@@ -49,6 +49,7 @@ typedef struct trainer {
     double loss;                 /* of the last step, for the eyes                          */
     int64_t tokens;              /* read since this program started, in so many             */
     double seconds;              /* seconds of steps                                        */
+    WORDS_ config_words;         /* column `config`                                         */
     int64_t timed, timed_tokens; /* steps whose stages were timed, and what they read       */
     int64_t kept;                /* step of the checkpoint on the disk, -1: none            */
     double saved;                /* seconds_now when it was begun                           */
@@ -89,14 +90,16 @@ static status log_eval(void *user, const eval_row *row)
 
 static predictor predictor_of(const trainer *t)
 {
-    return (predictor){.name = t->r->method,
-                       .where = t->on->name,
-                       .on = t->on,
-                       .m = t->m,
-                       .layers = t->r->layers,
-                       .width = t->config.d,
-                       .seed = t->r->seed,
-                       .step = t->c->step};
+    predictor p = {.name = t->r->method,
+                   .where = t->on->name,
+                   .on = t->on,
+                   .m = t->m,
+                   .layers = t->r->layers,
+                   .width = t->config.d,
+                   .seed = t->r->seed,
+                   .step = t->c->step};
+    words_put(p.config, t->config_words);
+    return p;
 }
 
 /* Evaluate on one dataset, teacher-forced and, if asked, greedily. *ce: the cross-entropy. */
@@ -255,6 +258,7 @@ static status begin_step(trainer *t)
     snprintf(row->task, sizeof row->task, "%s", r->task);
     snprintf(row->method, sizeof row->method, "%s", r->method);
     snprintf(row->backend, sizeof row->backend, "%s", t->on->name);
+    words_put(row->config, t->config_words);
     t->begun++;
     return OK;
 }
@@ -361,6 +365,7 @@ static status profile_end(trainer *t)
         snprintf(row->task, sizeof row->task, "%s", t->r->task);
         snprintf(row->method, sizeof row->method, "%s", t->r->method);
         snprintf(row->backend, sizeof row->backend, "%s", t->on->name);
+        words_put(row->config, t->config_words);
         snprintf(row->type, sizeof row->type, "%s", word_text(t->r->w, "type"));
         snprintf(row->stage, sizeof row->stage, "%s", time.name);
     }
@@ -497,6 +502,7 @@ static status run(trainer *t)
     TRY(open_data(t));
     TRY(tell_data(t));
     TRY(recipe_config(r, t->data->vocab, t->longest, &t->config));
+    recipe_columns(r, r->w, t->on, t->data->hash, t->config_words);
     t->where = recipe_placement(r->w, t->on);
     t->where.micro = word_int(r->w, "micro");
     TRY(t->on->create(&t->m, &t->config, &t->where));
