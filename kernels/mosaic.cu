@@ -6,6 +6,9 @@
  * the stream; what became of it is written by the device, copied to pinned memory behind it, and
  * read when an event says that it is there. That a step is not finite is decided on the device: the
  * update then reads a norm that is NaN, and changes nothing.
+ *
+ * A part of a step of two layers is some 200 launches, half a millisecond of the host. They are not
+ * captured in a graph: a graph is of one shape, and parts cut by length hardly ever have one twice.
  */
 #include "mosaic.cuh"
 
@@ -265,17 +268,13 @@ static status check_ids(const mosaic *m, const int32_t *ids, int64_t count, int 
     return OK;
 }
 
-/* Is row r of a batch (B T) scored in training? */
-static bool is_scored(const mosaic *m, const batch *b, int64_t r)
-{
-    return r % b->T >= m->c.skip_tokens && b->targets[r] >= 0;
-}
-
+/* Targets that are scored in training. */
 static int64_t count_scored(const mosaic *m, const batch *b)
 {
     int64_t scored = 0;
-    for (int64_t r = 0; r < b->B * b->T; r++)
-        scored += is_scored(m, b, r);
+    for (int64_t r = 0; r < b->B; r++)
+        for (int64_t t = m->c.skip_tokens; t < b->T; t++)
+            scored += b->targets[r * b->T + t] >= 0;
     return scored;
 }
 
@@ -307,8 +306,10 @@ status send_batch(mosaic *m, const batch *b, int training, batch *there)
     CUDA_TRY(cudaEventSynchronize(s->sent), "model cuda"); /* of STAGINGS batches before */
     TRY(ids_room(m, s, count));
     memcpy(s->ids, b->tokens, (size_t)rows * sizeof *s->ids);
-    for (int64_t r = 0; r < rows && b->targets; r++)
-        s->ids[rows + r] = !training || is_scored(m, b, r) ? b->targets[r] : -1;
+    if (b->targets) memcpy(s->ids + rows, b->targets, (size_t)rows * sizeof *s->ids);
+    for (int64_t r = 0; r < b->B && b->targets && training; r++)
+        for (int64_t t = 0; t < m->c.skip_tokens && t < b->T; t++)
+            s->ids[rows + r * b->T + t] = -1;
     CUDA_TRY(cudaMemcpyAsync(m->ids, s->ids, (size_t)count * sizeof *m->ids, cudaMemcpyHostToDevice,
                              m->stream),
              "model cuda: tokens");

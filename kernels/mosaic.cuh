@@ -156,6 +156,11 @@ typedef struct mosaic {
         int64_t B, T, rows;
         int gradient;
     } fit; /* the last answer of rows_at_once */
+    struct {
+        int64_t B, T;
+        int gradient;
+        size_t bytes;
+    } walked; /* the scratch of the last pass that was walked */
 } mosaic;
 
 /* --- life (mosaic.cu) ------------------------------------------------------------------------ */
