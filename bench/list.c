@@ -50,6 +50,7 @@ static const char *const columns[][4] = {
 #define EVAL_COLUMN(name, type, role, unit, meaning) {"eval", #name, unit, meaning},
 #define ROW_COLUMN(name, type, role, unit, meaning) {"row", #name, unit, meaning},
 #define STAGE_COLUMN(name, type, role, unit, meaning) {"stage", #name, unit, meaning},
+#define SAMPLE_COLUMN(name, type, role, unit, meaning) {"sample", #name, unit, meaning},
 #include "store/columns.def"
 };
 

@@ -6,6 +6,11 @@
  * the last unfinished value, and the growing lists of keys and values. At token t the value of
  * t - 1 is completed with its peek at t, and the query is the key of t; so that N(t) is exactly
  * what the lists hold. GPT keeps keys and values alone.
+ *
+ * What a token costs. Every key is looked at: any of them may be the nearest of the next query, and
+ * no bound on a cosine is both sharp and cheaper than the cosine; so scores and transform grow with
+ * t. Of the values only those are read whose weight is not 0. A bounded support leaves few of them,
+ * softmax leaves all.
  * Source: model 2.13.
  *
  * The stages run on a copy of the model's struct with rooms of its own for one row; the parameters
@@ -42,6 +47,7 @@ typedef struct mosaic_stream {
     past *row, *now; /* the row that is being read */
     int64_t room;
     double *scores, *weights, *stat; /* (H,room), (H,room), (H,S)      */
+    double *support;                 /* (room,D): values that weigh anything */
     double *logits;                  /* (V): where the caller wants none */
 } mosaic_stream;
 
@@ -76,6 +82,7 @@ void stream_close(mosaic_stream *s)
     free(s->m.work);
     free(s->scores);
     free(s->weights);
+    free(s->support);
     free(s->stat);
     free(s->logits);
     free(s);
@@ -146,8 +153,30 @@ static status make_room(mosaic_stream *s)
     if (row->room <= s->room) return OK;
     TRY(grow(&s->scores, c->H * row->room));
     TRY(grow(&s->weights, c->H * row->room));
+    TRY(grow(&s->support, c->d / c->H * row->room));
     s->room = row->room;
     return OK;
+}
+
+/* z (D) = sum_j p_j v_j, rows of v d apart, over the support of p alone, which is moved together. A
+ * weight of 0 would have changed no bit of the sum. */
+static void mix(mosaic_stream *s, double *p, const double *v, int64_t live, double *z)
+{
+    const int64_t d = s->m.c.d, D = d / s->m.c.H;
+    int64_t n = 0;
+    for (int64_t j = 0; j < live; j++)
+        n += p[j] != 0;
+    view values = {v, d, 1};
+    if (n < live) {
+        int64_t at = 0;
+        for (int64_t j = 0; j < live; j++) {
+            if (p[j] == 0) continue;
+            memcpy(s->support + at * D, v + j * d, (size_t)D * sizeof *v);
+            p[at++] = p[j];
+        }
+        values = (view){s->support, D, 1};
+    }
+    matmul(1, D, n, (view){p, n, 1}, values, z, D, 0);
 }
 
 /* z_h = sum_j p_hj v_j over the first `live` pairs. */
@@ -166,10 +195,8 @@ static status read_pairs(mosaic_stream *s, const memory *x, const double *query,
     args a = {.in = {s->scores, beta}, .out = {s->weights, s->stat}, .p = s->m.c.method.p};
     a.d = (dims){.R = H, .N = live};
     TRY(reference_of(s->m.c.method.op)(&a));
-    for (int64_t h = 0; h < H; h++) {
-        const view p = {s->weights + h * live, live, 1};
-        matmul(1, D, live, p, (view){x->values + h * D, d, 1}, z + h * D, D, 0);
-    }
+    for (int64_t h = 0; h < H; h++)
+        mix(s, s->weights + h * live, x->values + h * D, live, z + h * D);
     return OK;
 }
 

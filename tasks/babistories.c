@@ -135,6 +135,33 @@ static status stories_ngram(const dataset *d, const sample *s, int order, double
     return result == OK ? ngram_logits(st->grams, s->x, s->T, order, logits) : result;
 }
 
+/* A story begins after the end of another, in training and here. */
+static status stories_prompt(const dataset *d, const char *text, size_t count, tokens *ids)
+{
+    static const char mark[] = "<|endoftext|>";
+    const stories *st = d->state;
+    const uint16_t end = (uint16_t)st->corpus.tokenizer->end;
+    encoder *e;
+    for (size_t i = 0; i + sizeof mark - 1 <= count; i++)
+        if (memcmp(text + i, mark, sizeof mark - 1) == 0)
+            return fail(ERR_ARG, "prompt: byte %zu: %s is no text: expected the words of a story",
+                        i + 1, mark);
+    TRY(encoder_open(st->corpus.tokenizer, &e));
+    status s = tokens_put(ids, &end, 1);
+    if (s == OK) s = encode(e, text, count, ids);
+    encoder_close(e);
+    return s;
+}
+
+static status stories_spell(const dataset *d, int32_t id, bytes *text)
+{
+    const stories *st = d->state;
+    size_t count;
+    const char *from = bpe_bytes(st->corpus.tokenizer, id, &count);
+    if (count > 0 || id == d->end) return bytes_put(text, from, count);
+    return fail(ERR_DATA, "babistories: id %d never occurs", id);
+}
+
 static void stories_close(dataset *d)
 {
     stories *st = d->state;
@@ -182,6 +209,10 @@ static status stories_open(const struct task *t, const data_options *o, dataset 
         .sample = stories_sample,
         .score = stories_score,
         .ngram = stories_ngram,
+        .prompt = stories_prompt,
+        .spell = stories_spell,
+        .between = "",
+        .end = st->corpus.tokenizer->end,
         .close = stories_close,
     };
     *out = d;

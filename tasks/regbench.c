@@ -13,12 +13,14 @@
  * -inf is ln P as the n-gram baselines give it: P may have zeros and sum to less than 1, so it is
  * taken as it stands and ce is -ln(P + 1e-5), as upstream.
  */
-#include "logits.h"
 #include "regbench.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "bytes.h"
+#include "logits.h"
 
 enum { SHARD_SEQUENCES = 500, AUTOMATA_MOST = 10000000 };
 
@@ -164,6 +166,28 @@ static status regbench_score(const dataset *d, const sample *s, const prediction
     return OK;
 }
 
+static status regbench_prompt(const dataset *d, const char *text, size_t count, tokens *ids)
+{
+    (void)d;
+    for (size_t i = 0; i < count; i++) {
+        const char c = text[i];
+        const uint16_t id = (uint16_t)(c == '|' ? BAR : c - 'a' + 1);
+        if (c != '|' && (c < 'a' || c >= 'a' + LETTERS))
+            return fail(ERR_ARG, "prompt: byte %zu: expected a letter a..r or |", i + 1);
+        TRY(tokens_put(ids, &id, 1));
+    }
+    if (count == 0) return fail(ERR_ARG, "prompt: expected letters a..r and |, at least one");
+    return OK;
+}
+
+static status regbench_spell(const dataset *d, int32_t id, bytes *text)
+{
+    const char letter = (char)(id == BAR ? '|' : 'a' + id - 1);
+    (void)d;
+    if (id >= 1 && id <= BAR) return bytes_put(text, &letter, 1);
+    return fail(ERR_DATA, "regbench: id %d only pads", id);
+}
+
 static void regbench_close(dataset *d)
 {
     regbench_state *q = d->state;
@@ -219,6 +243,10 @@ static status regbench_open(const struct task *t, const data_options *o, dataset
                    .score = regbench_score,
                    .oracle = regbench_oracle,
                    .ngram = regbench_ngram,
+                   .prompt = regbench_prompt,
+                   .spell = regbench_spell,
+                   .between = "",
+                   .end = -1,
                    .close = regbench_close};
     status s = o->data ? regbench_read(d, q) : generate_automata(d, q);
     if (o->window > 0 && o->window < d->longest) d->longest = o->window;

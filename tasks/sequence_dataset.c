@@ -135,6 +135,34 @@ static status sequence_oracle(const dataset *d, const sample *s, double *logits)
     return OK;
 }
 
+/* The source line, as in a .src file, in its frame. */
+static status sequence_prompt(const dataset *d, const char *text, size_t count, tokens *ids)
+{
+    const sequence_rule *r = sequence_rule_of(d);
+    const uint16_t bos = (uint16_t)special_id(r, 0), sep = (uint16_t)special_id(r, 1);
+    TRY(tokens_put(ids, &bos, 1));
+    for (const char *p = text, *end = text + count; p < end;) {
+        int32_t id;
+        p = id_read(p, end, r->inputs, &id);
+        if (!p)
+            return fail(ERR_ARG, "prompt: item %zu: expected an id 0..%d, and a blank between two",
+                        ids->count, r->inputs - 1);
+        const uint16_t one = (uint16_t)id;
+        TRY(tokens_put(ids, &one, 1));
+    }
+    return r->form == FORM_PROMPT ? tokens_put(ids, &sep, 1) : OK;
+}
+
+static status sequence_spell(const dataset *d, int32_t id, bytes *text)
+{
+    const sequence_rule *r = sequence_rule_of(d);
+    char digits[16];
+    const int n = snprintf(digits, sizeof digits, "%d", id);
+    if (id == d->end) return OK;
+    if (id >= 0 && id < r->labels) return bytes_put(text, digits, (size_t)n);
+    return fail(ERR_DATA, "%s: id %d is in no answer", d->task->name, id);
+}
+
 static void sequence_close(dataset *d)
 {
     sequence_state *q = d->state;
@@ -258,6 +286,10 @@ status sequence_open(const struct task *t, const data_options *o, const sequence
                    .score = rule->score,
                    .oracle = sequence_oracle,
                    .ngram = sequence_ngram,
+                   .prompt = rule->form == FORM_LABEL ? NULL : sequence_prompt,
+                   .spell = sequence_spell,
+                   .between = " ",
+                   .end = special_id(rule, 2),
                    .close = sequence_close};
     s = o->data ? open_read(d, q) : generate_pairs(d, q);
     if (s == OK)

@@ -126,6 +126,15 @@ const char *lines_get(const lines *l, int64_t i, size_t *length)
     return begin;
 }
 
+const char *id_read(const char *text, const char *end, int32_t limit, int32_t *id)
+{
+    const char *p = text;
+    for (*id = 0; p < end && *p >= '0' && *p <= '9' && *id < limit; p++)
+        *id = 10 * *id + (*p - '0');
+    if (p == text || *id >= limit || (p < end && *p != ' ')) return NULL;
+    return p < end ? p + 1 : end;
+}
+
 status lines_ids(const lines *l, int64_t i, int32_t limit, int32_t *ids, int64_t room,
                  int64_t *count)
 {
@@ -133,17 +142,15 @@ status lines_ids(const lines *l, int64_t i, int32_t limit, int32_t *ids, int64_t
     const char *p = lines_get(l, i, &length), *end = p + length;
     *count = 0;
     while (p < end) {
-        int32_t id = 0;
-        const char *digits = p;
-        for (; p < end && *p >= '0' && *p <= '9' && id < limit; p++)
-            id = 10 * id + (*p - '0');
-        if (p == digits || id >= limit || (p < end && *p != ' '))
+        int32_t id;
+        const char *next = id_read(p, end, limit, &id);
+        if (!next)
             return fail(ERR_DATA, "%s: line %lld: item %lld: expected an id 0..%d, got \"%.*s\"",
                         l->path, (long long)i + 1, (long long)*count + 1, limit - 1,
-                        (int)(end - digits < 12 ? end - digits : 12), digits);
+                        (int)(end - p < 12 ? end - p : 12), p);
         if (*count < room) ids[*count] = id;
         ++*count;
-        if (p < end) p++;
+        p = next;
     }
     return OK;
 }

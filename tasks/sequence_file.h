@@ -36,6 +36,9 @@ status lines_from(const char *path, const char *text, size_t bytes, const void *
 void lines_close(lines *l); /* an all-zero l is fine */
 /* Text of line i without its end, trailing blanks and CR. */
 const char *lines_get(const lines *l, int64_t i, size_t *length);
+/* One decimal id below `limit`, which a blank or the end of the text must follow: where the next
+ * one begins; NULL if there is none. */
+const char *id_read(const char *text, const char *end, int32_t limit, int32_t *id);
 /* The decimal ids of line i, each below `limit`: at most `room` are stored (ids may be NULL if room
  * is 0), *count is how many there are. ERR_DATA names file and line. */
 status lines_ids(const lines *l, int64_t i, int32_t limit, int32_t *ids, int64_t room,

@@ -12,6 +12,9 @@
 
 #include "spec.h"
 
+struct bytes; /* bytes.h */
+struct tokens;
+
 enum { IGNORE = -1 };
 
 enum { SPLIT_TRAIN = 0, SPLIT_VALIDATION = 0x100, SPLIT_TEST = 0x200 };
@@ -110,6 +113,15 @@ struct dataset {
     /* Baselines "chance", "unigram", "2gram", "3gram" (order 0..3): logits [T][vocab]. NULL if
      * there are none; chance is then uniform over the vocabulary. */
     status (*ngram)(const dataset *d, const struct sample *s, int order, double *logits);
+    /* Append what a model reads before it goes on by itself: the ids of a text as people type it,
+     * between those that frame it in training. ERR_ARG names what is no id. NULL: no sequence of
+     * this task goes on, its answers are labels. */
+    status (*prompt)(const dataset *d, const char *text, size_t count, struct tokens *ids);
+    /* Append the text of an id, which is none for `end`; ERR_DATA if no sequence goes on with it.
+     */
+    status (*spell)(const dataset *d, int32_t id, struct bytes *text);
+    const char *between; /* the texts of two ids       */
+    int32_t end;         /* ends a sequence; -1: none */
     void (*close)(dataset *d);
 };
 

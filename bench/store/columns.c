@@ -37,6 +37,11 @@ static const column stage_columns[] = {
 #include "columns.def"
 };
 
+#define SAMPLE_COLUMN(...) COLUMN(sample_row, __VA_ARGS__)
+static const column sample_columns[] = {
+#include "columns.def"
+};
+
 static const struct shape {
     const char *name;
     size_t size;
@@ -50,6 +55,8 @@ static const struct shape {
     [ROW] = {"row", sizeof(row_row), row_columns, sizeof row_columns / sizeof(column)},
     [STAGE_TIMES] = {"stage", sizeof(stage_row), stage_columns,
                      sizeof stage_columns / sizeof(column)},
+    [SAMPLES] = {"sample", sizeof(sample_row), sample_columns,
+                 sizeof sample_columns / sizeof(column)},
 };
 
 const char *table_name(table t)

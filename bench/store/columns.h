@@ -38,9 +38,13 @@ typedef struct stage_row {
 #define STAGE_COLUMN FIELD
 #include "columns.def"
 } stage_row;
+typedef struct sample_row {
+#define SAMPLE_COLUMN FIELD
+#include "columns.def"
+} sample_row;
 #undef FIELD
 
-typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, STAGE_TIMES, TABLES } table;
+typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, STAGE_TIMES, SAMPLES, TABLES } table;
 
 typedef enum column_type { COL_NAME, COL_WORDS, COL_I64, COL_F64 } column_type;
 typedef enum column_role { ROLE_KEY, ROLE_SEED, ROLE_EACH, ROLE_FOUND } column_role;

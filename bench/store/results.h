@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * results.h — result files. One HDF5 file holds any of the tables of columns.def as compound
- * datasets /check /time /train /eval /row, the raw samples /time_samples (one row per row of
- * /time, padded with NaN), and provenance as attributes of /. A file appears under its name only
- * when it is whole: it is written to NAME.tmp.PID, sealed (seal.h), flushed to disk and renamed.
+ * datasets /check /time /train /eval /row /stage /sample, the raw samples /time_samples (one row
+ * per row of /time, padded with NaN), and provenance as attributes of /. A file appears under its
+ * name only when it is whole: it is written to NAME.tmp.PID, sealed (seal.h), flushed to disk and
+ * renamed.
  */
 #ifndef MOSAIC_RESULTS_H
 #define MOSAIC_RESULTS_H

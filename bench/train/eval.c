@@ -7,8 +7,7 @@
 #include <string.h>
 
 #include "backends.h"
-#include "checkpoint.h"
-#include "evaluate.h"
+#include "restore.h"
 
 typedef struct evaluator {
     const words *w;
@@ -46,17 +45,6 @@ static status on_dataset(evaluator *e, const dataset *d)
     return results_attribute(e->out, "tokenizer_hash", hash);
 }
 
-/* Does the data speak the language of the checkpoint? */
-static status same_language(const dataset *d, const checkpoint *c, const char *path)
-{
-    if (d->vocab == c->vocab && d->tokenizer_hash == c->tokenizer_hash) return OK;
-    return fail(ERR_DATA,
-                "%s: trained on %lld ids (tokenizer %016llx), the data of %s has %d ids "
-                "(tokenizer %016llx): expected the same",
-                path, (long long)c->vocab, (unsigned long long)c->tokenizer_hash, d->task->name,
-                (int)d->vocab, (unsigned long long)d->tokenizer_hash);
-}
-
 static status open_shard(const evaluator *e, int64_t length, int number, dataset **d)
 {
     data_options o = e->options;
@@ -70,9 +58,9 @@ static status open_shard(const evaluator *e, int64_t length, int number, dataset
     return dataset_open(e->task, &o, d);
 }
 
-/* The shards of one length, for 0 all numbers that a folder has. c (NULL for a baseline): what the
+/* The shards of one length, for 0 all numbers that a folder has. x (NULL for a baseline): what the
  * data must agree with. */
-static status on_length(evaluator *e, int64_t length, const checkpoint *c, const char *path)
+static status on_length(evaluator *e, int64_t length, const restored *x)
 {
     uint64_t last = 0;
     int all = length == 0 && e->options.data != NULL;
@@ -83,7 +71,7 @@ static status on_length(evaluator *e, int64_t length, const checkpoint *c, const
         TRY(s);
         int again = number > 0 && d->hash == last; /* data without numbers */
         last = d->hash;
-        if (!again && c) s = same_language(d, c, path);
+        if (!again && x) s = restore_check(x, d);
         if (!again && s == OK) s = on_dataset(e, d);
         dataset_close(d);
         TRY(s);
@@ -92,47 +80,23 @@ static status on_length(evaluator *e, int64_t length, const checkpoint *c, const
     return OK;
 }
 
-static status on_shards(evaluator *e, const checkpoint *c, const char *path)
+static status on_shards(evaluator *e, const restored *x)
 {
     for (int64_t i = 0; i < word_count(e->w, "length"); i++)
-        TRY(on_length(e, word_int_at(e->w, "length", i), c, path));
+        TRY(on_length(e, word_int_at(e->w, "length", i), x));
     return OK;
-}
-
-static status with_model(evaluator *e, const recipe *r, const checkpoint *c, const char *path)
-{
-    mosaic_config config;
-    const char *where = word_text(e->w, "backend");
-    const char *task = word_text(e->w, "task");
-    e->task = *task ? task : r->task;
-    e->options = r->data;
-    data_words(e->w, 1, &e->options);
-    TRY(model_find(*where ? where : r->backend, &e->p.on));
-    TRY(recipe_config(r, c->vocab, c->longest, &config));
-    const placement at = recipe_placement(e->w, e->p.on);
-    TRY(e->p.on->create(&e->p.m, &config, &at));
-    TRY(checkpoint_tensors(path, e->p.on, e->p.m, 0));
-    e->p.name = r->method;
-    e->p.where = e->p.on->name;
-    e->p.layers = r->layers;
-    e->p.width = config.d;
-    e->p.seed = r->seed;
-    e->p.step = c->step;
-    recipe_columns(r, e->w, e->p.on, c->data_hash, e->p.config);
-    return on_shards(e, c, path);
 }
 
 static status eval_checkpoint(evaluator *e, const char *path)
 {
-    checkpoint c;
-    words *w;
-    TRY(checkpoint_read(path, &c, &w));
-    recipe r = recipe_cell(w, 0, 0, 0);
-    e->p = (predictor){0};
-    status s = with_model(e, &r, &c, path);
-    if (e->p.m) e->p.on->destroy(e->p.m);
-    checkpoint_free(&c);
-    words_free(w);
+    restored x;
+    const char *task = word_text(e->w, "task");
+    TRY(restore_open(&x, path, e->w));
+    e->task = *task ? task : x.r.task;
+    e->options = x.data;
+    e->p = x.p;
+    const status s = on_shards(e, &x);
+    restore_close(&x);
     return s;
 }
 
@@ -143,7 +107,7 @@ static status eval_baseline(evaluator *e, const char *name)
     e->options = data_options_default();
     data_words(e->w, 0, &e->options);
     TRY(baseline_find(name, (int64_t)e->options.seed, &e->p));
-    return on_shards(e, NULL, NULL);
+    return on_shards(e, NULL);
 }
 
 static status eval_all(evaluator *e)
