@@ -116,7 +116,7 @@ static void write_on(selftest *t, const model *on, struct mosaic *m, const sampl
 }
 
 /* The greedy text is the argmax of the logits of the batch, and the losses are the batch's. */
-static void expect_batch(selftest *t, const model *on, struct mosaic *m, int32_t *text, int n)
+static void expect_batch_text(selftest *t, const model *on, struct mosaic *m, int32_t *text, int n)
 {
     double z[LONGEST * V], loss[LONGEST] = {0};
     const batch b = {.B = 1, .T = LONGEST, .tokens = text};
@@ -158,7 +158,7 @@ static void expect_speaker(selftest *t, const model *on, const mosaic_config *c)
     if (!model_open(t, on, c, NULL, &m)) return;
     expect_seed(t, on, m, text);
     memcpy(same, text, sizeof same);
-    expect_batch(t, on, m, text, 3);
+    expect_batch_text(t, on, m, text, 3);
     if (on != model_at(0) && model_open(t, model_at(0), c, NULL, &ref)) {
         write_on(t, model_at(0), ref, &greedy, same, 3, loss);
         EXPECT(memcmp(text, same, sizeof text) == 0);
@@ -200,7 +200,7 @@ static void expect_text(selftest *t, const dataset *d, const char *typed)
     free(text.v);
 }
 
-static void expect_refused(selftest *t, const dataset *d, const char *typed, const char *because)
+static void expect_no_text(selftest *t, const dataset *d, const char *typed, const char *because)
 {
     tokens ids = {0};
     EXPECT(d->prompt(d, typed, strlen(typed), &ids) == ERR_ARG);
@@ -243,7 +243,7 @@ void selftest_sample_text(selftest *t)
         EXPECT(dataset_open(rows[i].task, &o, &d) == OK && d->prompt && d->spell);
         if (d && d->prompt) {
             expect_text(t, d, rows[i].typed);
-            expect_refused(t, d, rows[i].refused, rows[i].because);
+            expect_no_text(t, d, rows[i].refused, rows[i].because);
             expect_targets(t, d);
         }
         dataset_close(d);
