@@ -104,7 +104,7 @@ status match_call(const call *c, match *matches, int *count)
         if (op_is_transform(c->op))
             match_weights(c, ref, i == 0 ? m : NULL, i == 1 ? m : NULL);
         else if (op_is_transform_grad(c->op))
-            match_gradient(c, ref, i, m);
+            s = match_gradient(c, ref, i, m);
         else
             match_tensor(c, ref, i, m);
     }

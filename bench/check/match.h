@@ -9,7 +9,8 @@
  *                            s_j - s_max of what weighs more than u (or s_j, if smaller): PASS to
  *                            4, MARGINAL to 30
  *   dc, dbeta, dalpha        |x - x*| over a row, relative to |x*| or to the terms that cancel in
- *                            it: PASS to the operation's tol
+ *                            it (match_rows.c; of a rule of its own match_terms.c): PASS to the
+ *                            operation's tol
  *   everything else          |x - x*| of the tensor, relative to |x*| or to the terms that
  *                            cancel in it (match_stages.c): PASS to the operation's tol
  * NaN where the reference has none, and a number where it has NaN, is an infinite error.
@@ -48,7 +49,13 @@ double error_beyond_storage(double got, double want, dtype t);
 /* The rows of a transform and of its gradient (match_rows.c); ref may have fewer rows than c and
  * is then repeated. */
 void match_weights(const call *c, const call *ref, match *p, match *stat);
-void match_gradient(const call *c, const call *ref, int output, match *m);
+status match_gradient(const call *c, const call *ref, int output, match *m);
+/* Of a gradient whose reference g has run: scale[R], the size of the terms of each row of an output
+ * (match_terms.c). */
+status match_terms(const call *g, int output, double *scale);
+/* The same of dbeta of one row of n live keys; NaN if it cannot be computed. */
+double match_row_terms(const op *gradient, const params *p, double beta, int64_t n,
+                       const double *weights, const double *stat, const double *dp);
 /* What cancels in dbeta of one row of a transform with n live keys. */
 double match_beta_scale(op_id transform, const params *p, double beta, int64_t n,
                         const double *weights, const double *stat, const double *dp);

@@ -10,6 +10,7 @@
  * Where |margin| is within 16 u (of b, for normReLU) rounding may decide either way.
  */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "match.h"
@@ -22,10 +23,11 @@
 typedef struct line {
     op_kind shape;
     double alpha, beta;
-    double slope, offset;   /* of the margin against c (normReLU) or c - m (ReLUmax) */
-    double dslope, doffset; /* d/dbeta of them */
-    double m, norm;         /* stat */
-    int64_t n;              /* live keys */
+    double slope, offset; /* of the margin against c (normReLU) or c - m (ReLUmax) */
+    double answer,
+        level;      /* dbeta weighs a key by this (|a_j| + b), and by this; a_j its activation */
+    double m, norm; /* stat */
+    int64_t n;      /* live keys */
 } line;
 
 static void normrelu_line(const params *p, double beta, line *x)
@@ -35,9 +37,9 @@ static void normrelu_line(const params *p, double beta, line *x)
     x->offset = p->offset;
     if (p->form == NORMRELU_PAPER || p->form == NORMRELU_CODE_MATRIX) {
         x->slope = p->form == NORMRELU_PAPER ? 2 * b2 : 2 * b2 * b2;
-        x->dslope = p->form == NORMRELU_PAPER ? 4 * beta : 8 * beta * b2;
+        x->answer = (p->form == NORMRELU_PAPER ? 2 : 4) / beta;
         x->offset = 1 - 2 * b2;
-        x->doffset = -4 * beta;
+        x->level = p->form == NORMRELU_PAPER ? 0 : 4 * beta;
     } else if (p->form == NORMRELU_CODE_EFT) {
         x->slope = 1;
         x->offset = 0;
@@ -45,14 +47,13 @@ static void normrelu_line(const params *p, double beta, line *x)
 }
 
 /* stat: of the row, or NULL. */
-static line line_for(op_id id, const params *p, double beta, int64_t n, const double *stat)
+static line line_for(const op *o, const params *p, double beta, int64_t n, const double *stat)
 {
-    const op *o = op_at(id);
     line x = {.shape = o->kind, .alpha = o->reads & P_alpha ? p->alpha : 2, .beta = beta, .n = n};
     if (x.shape == RELUMAX) {
         x.slope = pow(beta, p->relumax_power);
         x.offset = p->relumax_b;
-        x.dslope = p->relumax_power * x.slope / beta;
+        x.answer = p->relumax_power / beta;
     }
     if (x.shape == NORMRELU) normrelu_line(p, beta, &x);
     if (stat) {
@@ -66,7 +67,7 @@ static line line_of(const call *c, int64_t r, const double *stat)
 {
     const double *beta = call_in(c, "beta");
     const int given = beta && !(c->omit_in >> signature_in(&c->sig, "beta") & 1);
-    return line_for(c->op->id, &c->a.p, given ? beta[r] : 1, c->use_live ? c->live[r] : c->a.d.N,
+    return line_for(c->op, &c->a.p, given ? beta[r] : 1, c->use_live ? c->live[r] : c->a.d.N,
                     stat ? stat + r * STATS : NULL);
 }
 
@@ -195,12 +196,13 @@ void match_weights(const call *c, const call *ref, match *mp, match *ms)
 static double gradient_weight(const line *x, double p)
 {
     if (!(p > 0)) return 0;
-    if (x->shape == EXPONENTIAL || x->shape == OTHER_RULE) return p;
+    if (x->shape == EXPONENTIAL) return p;
     if (x->shape == ENTMAX) return pow(p, 2 - x->alpha);
     return x->shape == UNIFORM || x->norm == 0 ? 0 : 1 / x->norm;
 }
 
-/* What the sums of a row cancel: |dc|, |dbeta|, |dalpha| are exact to u relative to these. */
+/* What the sums of a row cancel: |dc|, |dbeta|, |dalpha| are exact to u relative to these. Those of
+ * a rule of its own are in match_terms.c. */
 typedef struct scales {
     double c, beta, alpha;
 } scales;
@@ -214,7 +216,7 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
         const double w = gradient_weight(x, p[j]);
         if (!(p[j] > 0)) continue;
         double s = 0; /* |s_j - s_max|, with what cancels in it */
-        if (x->shape == EXPONENTIAL || x->shape == OTHER_RULE) s = fabs(log(p[j])) + fabs(x->norm);
+        if (x->shape == EXPONENTIAL) s = fabs(log(p[j])) + fabs(x->norm);
         if (x->shape == ENTMAX) s = (pow(p[j], x->alpha - 1) + x->norm) / (x->alpha - 1);
         keys++;
         heaviest = fmax(heaviest, p[j]); /* a scale, no error */
@@ -226,11 +228,11 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
     }
     const double b = x->beta, a1 = x->alpha - 1;
     if (x->shape == RELUMAX || x->shape == NORMRELU) {
-        /* |c| or |c - m|; the gradient of ReLUmax to its maximum is a sum over the support */
-        const double reach = (heaviest * x->norm + fabs(x->offset)) / fabs(x->slope);
+        /* a_j - b; the gradient of ReLUmax to its maximum is a sum over the support */
+        const double reach = heaviest * x->norm + (x->shape == RELUMAX ? x->offset : 1);
         const double terms = x->shape == RELUMAX ? sqrt((double)keys) : 1;
         return (scales){fabs(x->slope) * top * most * terms,
-                        sum * most * (fabs(x->dslope) * reach + fabs(x->doffset)), 0};
+                        sum * most * (x->answer * reach + x->level), 0};
     }
     return (scales){b * b * top * most, 2 / b * moment * most,
                     most * (2 / (a1 * a1) + 2 * entropy / a1)};
@@ -239,21 +241,39 @@ static scales gradient_scales(const line *x, const double *p, const double *dp)
 double match_beta_scale(op_id transform, const params *p, double beta, int64_t n,
                         const double *weights, const double *stat, const double *dp)
 {
-    const line x = line_for(transform, p, beta, n, stat);
+    const op *o = op_at(transform);
+    const line x = line_for(o, p, beta, n, stat);
+    if (x.shape == OTHER_RULE) return match_row_terms(op_grad(o), p, beta, n, weights, stat, dp);
     return gradient_scales(&x, weights, dp).beta;
 }
 
-void match_gradient(const call *c, const call *ref, int output, match *m)
+static double scale_of(const scales *s, const char *output)
+{
+    return strcmp(output, "dc") == 0 ? s->c : strcmp(output, "dbeta") == 0 ? s->beta : s->alpha;
+}
+
+status match_gradient(const call *c, const call *ref, int output, match *m)
 {
     const int64_t N = c->a.d.N;
     const char *name = c->sig.out[output].name;
     const double *p = call_in(c, "p"), *dp = call_in(c, "dp"), *stat = call_in(c, "stat");
     const int rows = strcmp(name, "dc") == 0;
     const int64_t width = rows ? N : 1;
+    double *terms = NULL;
     m->tol = m->limit = c->op->tol;
+    if (c->op->kind == OTHER_RULE) {
+        if (!(terms = malloc((size_t)ref->a.d.R * sizeof *terms)))
+            return fail(ERR_MEMORY, "match: no memory");
+        const status s = match_terms(ref, output, terms);
+        if (s != OK) return free(terms), s;
+    }
     for (int64_t r = 0; r < c->a.d.R; r++) {
         const line x = line_of(c, r, stat);
-        const scales s = gradient_scales(&x, p + r * N, dp + r * N);
+        scales s = {0, 0, 0};
+        if (terms)
+            s.c = s.beta = s.alpha = terms[r % ref->a.d.R];
+        else
+            s = gradient_scales(&x, p + r * N, dp + r * N);
         if (c->a.type != F64 && !(s.c <= FLOAT_MOST && s.beta <= FLOAT_MOST)) continue;
         const double *got = (const double *)c->out[output] + r * width;
         const double *want = (const double *)ref->out[output] + r % ref->a.d.R * width;
@@ -264,8 +284,10 @@ void match_gradient(const call *c, const call *ref, int output, match *m)
             norm += isnan(want[j]) ? 0 : want[j] * want[j];
             if (rows && j >= x.n && !(got[j] == 0)) m->support++;
         }
-        scale = fmax(sqrt(norm), rows ? s.c : strcmp(name, "dbeta") == 0 ? s.beta : s.alpha);
+        scale = fmax(sqrt(norm), scale_of(&s, name));
         if (c->a.type != F64 && scale < FLOAT_LEAST) scale = FLOAT_LEAST;
         m->error = worse(m->error, sqrt(difference) / (scale > 0 ? scale : 1));
     }
+    free(terms);
+    return OK;
 }

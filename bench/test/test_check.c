@@ -516,3 +516,68 @@ void selftest_check_large(selftest *t)
         call_destroy(c);
     }
 }
+
+/* ---- the scale of the error of a gradient ------------------------------------------------------
+ */
+
+/* The gradient of some rule, whose dbeta is wrong by this factor. */
+static struct {
+    op_fn *ref;
+    double factor;
+} bent;
+
+static status bent_dbeta(const args *a)
+{
+    TRY(bent.ref(a));
+    for (int64_t r = 0; !a->need && a->out[1] && r < a->d.R; r++)
+        OUT(double, 1)[r] *= bent.factor;
+    return OK;
+}
+
+/* The verdict on dbeta of one row. */
+static verdict dbeta_verdict(const op *o, const char *family, int64_t n, double factor)
+{
+    const impl wrong = tested(o->id, "bent", bent_dbeta, &ref_backend);
+    const dims d = {.R = 1, .N = n};
+    const params p = call_params(o);
+    match m[MAX_TENSORS] = {0};
+    int count = 0;
+    call *c = NULL;
+    bent.ref = o->ref;
+    bent.factor = factor;
+    /* where more than one key has weight */
+    const double beta = o->id == OP_normrelu_grad ? 0.6 : strcmp(family, "unit") == 0 ? 2 : 0.5;
+    m[1].error = INFINITY;
+    if (call_create(&c, o, &wrong, &d, &p, F64) == OK && inputs_fill(c, family, beta, 7) == OK &&
+        call_once(c) == OK)
+        match_call(c, m, &count);
+    call_destroy(c);
+    return match_verdict(&m[1]);
+}
+
+/* However long a row is, a gradient that is right passes and one that is 0 is seen, whatever the
+ * row numbers of its transform are; measured as of a rule of its own, so is one that is wrong by a
+ * hundredth. */
+void selftest_gradient_scale(selftest *t)
+{
+    static const char *const families[] = {"unit", "scores"};
+    static const int64_t lengths[] = {33, 1000, 10000, 100000};
+    for (int i = 0; transform_at(i) != OP_none; i++) {
+        op o = *op_grad(op_at(transform_at(i)));
+        if (o.kind == UNIFORM) continue; /* its gradient is 0 */
+        for (int own = 0; own < 2; own++) {
+            if (own) o.kind = OTHER_RULE;
+            for (int j = 0; j < 8; j++) {
+                const char *family = families[j % 2];
+                const int64_t n = lengths[j / 2];
+                /* normalised ReLU of wide scores has no bandwidth left to answer to */
+                if (strcmp(o.name, "normrelu_grad") == 0 && j % 2) continue;
+                selftest_expect(t, dbeta_verdict(&o, family, n, 1) == PASS, o.name, (int)n, family);
+                selftest_expect(t, dbeta_verdict(&o, family, n, 0) == FAIL, o.name, (int)n, family);
+                if (own)
+                    selftest_expect(t, dbeta_verdict(&o, family, n, 1.01) == FAIL, o.name, (int)n,
+                                    family);
+            }
+        }
+    }
+}
