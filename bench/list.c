@@ -78,6 +78,12 @@ static const char *const claims[][3] = {
 #undef CLAIM
 };
 
+static const char *const laws[][4] = {
+#define LAW(name, of, root, units, about) {#name, #of, #root " root + " #units " u", about},
+#include "check/laws.def"
+#undef LAW
+};
+
 /* The i-th row of a list; NULL past the end. */
 typedef const char *const *row_at(int i);
 
@@ -96,6 +102,7 @@ ROWS(selftests)
 ROWS(switches)
 ROWS(inputs)
 ROWS(claims)
+ROWS(laws)
 
 /* What a row takes, as words; "any" where there is no limit. */
 static void takes(const impl *i, char *types, char *transforms, char *sizes, size_t size)
@@ -151,6 +158,7 @@ static const struct list {
     {"selftests", selftests_row, 0, {"selftest", "label", "shows"}},
     {"switches", switches_row, 0, {"switch", "default", "values", "about"}},
     {"inputs", inputs_row, 0, {"input", "about"}},
+    {"laws", laws_row, 0, {"law", "of", "tolerance", "says"}},
     {"claims", claims_row, 0, {"claim", "tolerance", "theorem"}},
     {"baselines", baselines_row, 0, {"baseline", "label", "colour"}},
 };

@@ -168,7 +168,7 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
     const double *q = IN(double, 0) + here, *k = IN(double, 1) + first;
     const double *v = IN(double, 2) + first, *g = IN(double, 6) + here;
     const double *kept = a->keep;
-    double *dq = OUT(double, 0) + here, *dk = OUT(double, 1) + first, *dv = OUT(double, 2) + first;
+    double *dq = OUT(double, 0) + here, *dk = OUT(double, 1), *dv = OUT(double, 2);
 
     if (kept && IN(double, 5)) {
         p = kept + (head * T + t) * T;
@@ -182,7 +182,7 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
         drop(a, head, t, rows, keys, p, dropped, G);
         weight = dropped;
     }
-    matmul(keys, D, rows, (view){weight, 1, T}, (view){g, step, 1}, dv, step, 1);
+    if (dv) matmul(keys, D, rows, (view){weight, 1, T}, (view){g, step, 1}, dv + first, step, 1);
     for (int64_t r = 0; r < rows; r++)
         beta[r] = IN(double, 3) ? IN(double, 3)[head % a->d.H] : 1;
     args f = {.in = {beta, p, stat, G}, .out = {dc, dbeta}, .live = s->live + t, .p = a->p};
@@ -194,7 +194,7 @@ static status strip_grad(const args *a, const plan *s, double *slab, int64_t hea
             dc[r * T + j] *= a->p.scale;
     }
     matmul(rows, D, keys, (view){dc, T, 1}, (view){k, step, 1}, dq, step, 1);
-    matmul(keys, D, rows, (view){dc, 1, T}, (view){q, step, 1}, dk, step, 1);
+    if (dk) matmul(keys, D, rows, (view){dc, 1, T}, (view){q, step, 1}, dk + first, step, 1);
     return OK;
 }
 
@@ -206,9 +206,7 @@ status attention_grad_ref(const args *a)
     TRY(check("attention_grad", a));
     const size_t size = (size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * sizeof(double);
     for (int i = 0; i < 3; i++)
-        if (!OUT(double, i)) return fail(ERR_ARG, "attention_grad: expected dq, dk and dv");
-    for (int i = 0; i < 3; i++)
-        memset(OUT(double, i), 0, size);
+        if (OUT(double, i)) memset(OUT(double, i), 0, size);
     attention_live(a, s.live);
     memset(s.partial, 0, (size_t)s.heads * sizeof(double));
     TRY(each_strip(a, &s, strip_grad, "attention_grad"));

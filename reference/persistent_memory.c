@@ -105,7 +105,7 @@ static status strip_grad(const args *a, double *slab, int64_t b, int64_t h, int6
     const double *q = IN(double, 0) + row * D, *dz = IN(double, 5) + row * D;
     const double *mk = IN(double, 1) + h * M * D, *mv = IN(double, 2) + h * M * D;
     double *G = slab, *p = G + rows * M, *ds = p + rows * M, *stat = ds + rows * M;
-    double *dmk = OUT(double, 1) + h * M * D, *dmv = OUT(double, 2) + h * M * D;
+    double *dmk = OUT(double, 1), *dmv = OUT(double, 2);
 
     TRY(weigh(a, q, rows, mk, G, p, stat));
     matmul(rows, M, D, (view){dz, H * D, 1}, (view){mv, 1, D}, G, M, 0);
@@ -114,11 +114,11 @@ static status strip_grad(const args *a, double *slab, int64_t b, int64_t h, int6
         weight = ds; /* until it is computed */
         drop(a, b, h, t, rows, p, weight, G);
     }
-    matmul(M, D, rows, (view){weight, 1, M}, (view){dz, H * D, 1}, dmv, D, 1);
+    if (dmv) matmul(M, D, rows, (view){weight, 1, M}, (view){dz, H * D, 1}, dmv + h * M * D, D, 1);
     args f = {.in = {NULL, p, stat, G}, .out = {ds}, .d = {.R = rows, .N = M}, .p = a->p};
     TRY(reference_of(gradient_of(a->transform))(&f));
     matmul(rows, D, M, (view){ds, M, 1}, (view){mk, D, 1}, OUT(double, 0) + row * D, H * D, 0);
-    matmul(M, D, rows, (view){ds, 1, M}, (view){q, H * D, 1}, dmk, D, 1);
+    if (dmk) matmul(M, D, rows, (view){ds, 1, M}, (view){q, H * D, 1}, dmk + h * M * D, D, 1);
     return OK;
 }
 
@@ -129,10 +129,8 @@ status persistent_memory_grad_ref(const args *a)
     if (a->need) return *a->need = (size_t)(s.slabs * s.slab) * sizeof(double), OK;
     TRY(check("persistent_memory_grad", a));
     const size_t size = (size_t)(H * a->d.M * a->d.D) * sizeof(double);
-    if (!OUT(double, 1) || !OUT(double, 2))
-        return fail(ERR_ARG, "persistent_memory_grad: expected dq, dmk and dmv");
-    memset(OUT(double, 1), 0, size);
-    memset(OUT(double, 2), 0, size);
+    for (int i = 1; i < 3; i++)
+        if (OUT(double, i)) memset(OUT(double, i), 0, size);
     status result = OK;
 #pragma omp parallel for schedule(dynamic) if (H > 1)
     for (int64_t i = 0; i < s.slabs; i++)

@@ -2,8 +2,8 @@
  *
  * check.c — verb check: loops over the rows of the lists, and the report.
  *
- * One row per comparison goes to stdout (and to out=), a failing row also prints the command that
- * repeats it. Exit code: 1 if a row fails; 77 if nothing could run here, with the reason.
+ * One row per comparison goes to stdout (and to out=); failed rows are told again last (tell.c).
+ * Exit code: 1 if a row fails; 77 if nothing could run here, with the reason.
  */
 #include "check.h"
 
@@ -16,23 +16,6 @@
 #include "claims.h"
 #include "golden.h"
 #include "op/inputs.h"
-
-static void print_repro(const check *k, const char *what, const char *subject)
-{
-    const check_case *c = &k->at;
-    fprintf(stderr, "repro: mosaic check what=%s", what);
-    if (strcmp(what, "claim") == 0) fprintf(stderr, " claim=%s", subject);
-    if (c->op) fprintf(stderr, " op=%s impl=%s", c->op->name, c->impl->name);
-    if (c->op && c->type != F64) fprintf(stderr, " type=%s", type_name(c->type));
-    if (c->op && c->n) fprintf(stderr, " n=%lld", (long long)c->n);
-    if (c->op && c->rows) fprintf(stderr, " rows=%lld", (long long)c->rows);
-    if (c->op && (c->op->reads & P_alpha)) fprintf(stderr, " alpha=%.17g", c->alpha);
-    if (c->op && (c->op->reads & P_k)) fprintf(stderr, " k=%lld", (long long)c->k);
-    if (c->beta > 0) fprintf(stderr, " beta=%.17g", c->beta);
-    if (c->input) fprintf(stderr, " input=%s", c->input);
-    if (c->op) fprintf(stderr, " seed=%llu", (unsigned long long)c->seed);
-    fputc('\n', stderr);
-}
 
 void check_report(check *k, const char *what, const char *about, const match *m)
 {
@@ -61,7 +44,7 @@ void check_report(check *k, const char *what, const char *about, const match *m)
     k->rows++;
     k->failed += v == FAIL;
     k->marginal += v == MARGINAL;
-    if (v == FAIL && strcmp(what, "golden") != 0) print_repro(k, what, m->tensor);
+    if (v == FAIL) check_note_fail(k, &row, m);
 }
 
 /* ---- loops --------------------------------------------------------------------------------- */
@@ -70,6 +53,7 @@ typedef status part(check *k);
 
 static const int64_t law_lengths[] = {1, 2, 3, 17, 33, 257, 1000};
 static const int64_t kernel_law_lengths[] = {1, 2, 31, 33, 255, 1000, 4097};
+static const int64_t call_lengths[] = {1, 2, 33}; /* of what is no transform */
 static const int64_t kernel_lengths[] = {1,    2,    31,   32,    33,    255,
                                          1000, 1024, 4097, 16384, 50304, 131072};
 static const int64_t grad_lengths[] = {1, 2, 7, 17};
@@ -83,13 +67,14 @@ static status run_case(check *k, const words *w, part *run)
     const check_case *c = &k->at;
     const dims d = match_dims(c->op, c->n, c->rows);
     const char *why = impl_declines(c->impl, &d, c->type, c->v.transform);
-    match m = {.error = INFINITY};
+    match m = {.error = INFINITY, .at = NO_SPOT};
     if (d.B == 0) return OK; /* a length that no check affords */
     if (why || impl_passed_over(w, c->impl, &d, c->type, c->v.transform)) {
         k->declined++;
         if (why) snprintf(k->why, sizeof k->why, "%s", why);
         return OK;
     }
+    check_running(k, k->what);
     const status s = run(k);
     if (s == OK || s == ERR_MEMORY || s == ERR_DEVICE) return s;
     fprintf(stderr, "mosaic check: %s\n", last_error());
@@ -144,9 +129,11 @@ static status check_impl(check *k, const words *w)
 {
     const check_case *c = &k->at;
     const int reference = c->impl->reference;
-    if (word_chooses(w, "what", "law") && op_is_transform(c->op) && reference)
+    const int laws = word_chooses(w, "what", "law"), transform = op_is_transform(c->op);
+    if (laws && !transform) TRY(each_length(k, w, "law", check_law, LENGTHS(call_lengths)));
+    if (laws && transform && reference)
         TRY(each_length(k, w, "law", check_law, LENGTHS(law_lengths)));
-    if (word_chooses(w, "what", "law") && op_is_transform(c->op) && !reference)
+    if (laws && transform && !reference)
         TRY(each_length(k, w, "law", check_law, LENGTHS(kernel_law_lengths)));
     if (word_chooses(w, "what", "grad") && reference && op_grad(c->op))
         TRY(each_length(k, w, "grad", check_grad, LENGTHS(grad_lengths)));
@@ -199,7 +186,7 @@ typedef struct golden_sink {
 static void golden_reported(void *user, const char *what, double error, double tol)
 {
     const golden_sink *g = user;
-    match m = {.error = error, .tol = tol, .limit = tol};
+    match m = {.error = error, .tol = tol, .limit = tol, .at = NO_SPOT};
     snprintf(m.tensor, sizeof m.tensor, "%s", what);
     check_report(g->check, "golden", g->file, &m);
 }
@@ -212,10 +199,13 @@ static status check_files(check *k, const words *w, const model *on, dtype type)
     for (int64_t i = 0; i < word_count(w, "golden"); i++) {
         const char *path = word_text_at(w, "golden", i), *slash = strrchr(path, '/');
         golden_sink g = {k, slash ? slash + 1 : path};
+        k->golden = path;
+        check_running(k, "golden");
         const int64_t before = k->rows;
         TRY(golden_file(path, &who, golden_reported, &g));
         if (k->rows == before) return fail(ERR_DATA, "%s: expected at least one case", path);
     }
+    k->golden = NULL;
     return OK;
 }
 
@@ -254,10 +244,13 @@ int verb_check(const words *w)
     const char *absent = NULL;
     status s = results_create(&k.file, word_text(w, "out"), w);
     if (s != OK) return status_exit(s);
+    check_catch_crashes();
     s = check_all(&k, w, &absent);
     if (s == OK) s = k.written;
     status closed = results_close(k.file, s == OK && k.rows > 0);
     if (s == OK) s = closed;
+    check_tell_fails(&k);
+    free(k.fails.text);
     if (s != OK) return status_exit(s);
     if (k.rows == 0 && absent) {
         fprintf(stderr, "mosaic check: skipped: %s\n", absent);

@@ -93,31 +93,34 @@ static double step_of(const slope *s, const char *name, int64_t i, int64_t per_r
 }
 
 /* Compare dX with the quotients, row by row or as one tensor. */
-static status check_tensor(slope *s, int input, const double *dx, double *error)
+static status check_tensor(slope *s, int input, const double *dx, double *error, spot *where)
 {
     const tensor *t = &s->f->sig.in[input];
     double *x = s->f->in[input];
     const int64_t count = s->f->in_count[input];
     const int64_t per_row = op_is_transform(s->f->op) ? count / s->f->a.d.R : count;
     for (int64_t first = 0; first < count; first += per_row) {
-        double difference = 0, norm = 0;
+        double difference = 0, norm = 0, largest = 0;
+        spot at = NO_SPOT;
         const double h = step_of(s, t->name, first, per_row);
         for (int64_t i = first; i < first + per_row; i++) {
             double q;
             int smooth;
             TRY(difference_quotient(s, x + i, h, &q, &smooth));
             if (!smooth && !isnan(dx[i])) continue;
+            const int64_t row = op_is_transform(s->f->op) ? first / per_row : -1;
+            worst_at(&largest, &at, fabs(dx[i] - q), (spot){row, i - first, q, dx[i]});
             difference += (dx[i] - q) * (dx[i] - q);
             norm += q * q;
         }
         /* rounding of the quotient: u |dY| / h, here a hundredth of what passes */
-        *error = worse(*error, sqrt(difference) / fmax(sqrt(norm), 1e-8 / h));
+        worst_at(error, where, sqrt(difference) / fmax(sqrt(norm), 1e-8 / h), at);
     }
     return OK;
 }
 
 /* d/dalpha, by row. */
-static status check_alpha(slope *s, const double *dalpha, double *error)
+static status check_alpha(slope *s, const double *dalpha, double *error, spot *where)
 {
     const double alpha = s->f->a.p.alpha, h = 1e-5 * (alpha - 1) * (alpha - 1);
     s->f->a.p.alpha = alpha - h;
@@ -135,7 +138,8 @@ static status check_alpha(slope *s, const double *dalpha, double *error)
         s->tried++;
         s->smooth += same;
         if (same || isnan(q) || isnan(dalpha[r]))
-            *error = worse(*error, fabs(dalpha[r] - q) / fmax(fabs(q), 1e-8 / h));
+            worst_at(error, where, fabs(dalpha[r] - q) / fmax(fabs(q), 1e-8 / h),
+                     (spot){r, -1, q, dalpha[r]});
     }
     return OK;
 }
@@ -146,12 +150,13 @@ static status check_outputs(slope *s, law_row *emit, void *user)
         const char *name = s->g->sig.out[i].name; /* dX */
         const int input = signature_in(&s->f->sig, name + 1);
         double error = 0;
+        spot at = NO_SPOT;
         s->tried = s->smooth = 0;
         if (input >= 0)
-            TRY(check_tensor(s, input, s->g->out[i], &error));
+            TRY(check_tensor(s, input, s->g->out[i], &error, &at));
         else
-            TRY(check_alpha(s, s->g->out[i], &error));
-        emit(user, name, 2 * s->smooth < s->tried ? INFINITY : error, 1e-6);
+            TRY(check_alpha(s, s->g->out[i], &error, &at));
+        emit(user, name, 2 * s->smooth < s->tried ? INFINITY : error, 1e-6, &at);
     }
     return OK;
 }
@@ -187,10 +192,11 @@ static status smooth_inputs(call *f, uint64_t seed)
     return OK;
 }
 
-static void difference_reported(void *user, const char *name, double error, double tol)
+static void difference_reported(void *user, const char *name, double error, double tol,
+                                const spot *at)
 {
     const check *k = user;
-    match m = {.error = error, .tol = tol, .limit = tol};
+    match m = {.error = error, .tol = tol, .limit = tol, .at = *at};
     snprintf(m.tensor, sizeof m.tensor, "%s", name);
     check_report(user, "grad", op_grad(k->at.op)->name, &m);
 }

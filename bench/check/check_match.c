@@ -31,7 +31,7 @@ static status check_repeats(call *c, int times, match *m)
 {
     double *first[MAX_TENSORS] = {0};
     status s = OK;
-    snprintf(m->tensor, sizeof m->tensor, "repeat");
+    *m = (match){.tensor = "repeat", .at = NO_SPOT};
     for (int i = 0; i < c->sig.outputs; i++) {
         const size_t bytes = (size_t)c->out_count[i] * sizeof **first;
         if (!(first[i] = malloc(bytes))) s = fail(ERR_MEMORY, "repeat: no memory");
@@ -40,8 +40,11 @@ static status check_repeats(call *c, int times, match *m)
     for (int t = 0; s == OK && t < times; t++) {
         if ((s = call_run(c)) == OK) s = call_get(c);
         for (int i = 0; s == OK && i < c->sig.outputs; i++)
-            if (memcmp(first[i], c->out[i], (size_t)c->out_count[i] * sizeof **first) != 0)
-                m->error = INFINITY;
+            for (int64_t j = 0; j < c->out_count[i]; j++) {
+                const double got = ((double *)c->out[i])[j];
+                if (memcmp(&first[i][j], &got, sizeof got) != 0)
+                    worst_at(&m->error, &m->at, INFINITY, (spot){-1, j, first[i][j], got});
+            }
     }
     for (int i = 0; i < c->sig.outputs; i++)
         free(first[i]);
@@ -152,9 +155,9 @@ status check_match(check *k)
     return s;
 }
 
-static void law_reported(void *user, const char *law, double error, double tol)
+static void law_reported(void *user, const char *law, double error, double tol, const spot *at)
 {
-    match m = {.error = error, .tol = tol, .limit = tol};
+    match m = {.error = error, .tol = tol, .limit = tol, .at = *at};
     snprintf(m.tensor, sizeof m.tensor, "%s", law);
     check_report(user, "law", ((check *)user)->at.op->name, &m);
 }

@@ -384,8 +384,9 @@ static const struct row {
     const char *name;
     double tol;
     status (*check)(claim *q);
+    const char *about;
 } rows[] = {
-#define CLAIM(name, tol, about) {#name, tol, claim_##name},
+#define CLAIM(name, tol, about) {#name, tol, claim_##name, about},
 #include "claims.def"
 #undef CLAIM
 };
@@ -393,6 +394,13 @@ static const struct row {
 const char *claim_name(int i)
 {
     return i < COUNT(rows) ? rows[i].name : NULL;
+}
+
+const char *claim_about(const char *name)
+{
+    for (int i = 0; i < COUNT(rows); i++)
+        if (strcmp(rows[i].name, name) == 0) return rows[i].about;
+    return NULL;
 }
 
 status claim_error(const char *name, op_id replaced, op_fn *by, double *error, double *tol)
@@ -415,7 +423,7 @@ status claim_error(const char *name, op_id replaced, op_fn *by, double *error, d
 
 status check_claim(check *k, const char *name)
 {
-    match m = {0};
+    match m = {.at = NO_SPOT};
     TRY(claim_error(name, OP_none, NULL, &m.error, &m.tol));
     m.limit = m.tol;
     snprintf(m.tensor, sizeof m.tensor, "%s", name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * law.h — what the laws share (laws.c, law_values.c, law_moves.c): one transform on one set of
- * scores, to be moved and weighed again.
+ * law.h — what the laws share (laws.c, law_calls.c, law_values.c, law_moves.c): one call, to be
+ * made again in other ways; of a transform its scores, to be moved and weighed again.
  */
 #ifndef MOSAIC_LAW_H
 #define MOSAIC_LAW_H
@@ -14,8 +14,9 @@
 
 typedef struct law_state {
     call *c;
+    double *first[MAX_TENSORS]; /* the outputs of the call as given */
     int64_t R, N;
-    double *scores, *p; /* as given, and the weights of them */
+    double *scores, *p; /* of a transform: as given, and the weights of them */
     double *x;          /* = call_in(c, "c"), to be changed */
     const double *y;    /* = call_out(c, "p"), of the last run */
     double *want;       /* scratch: R x N */
@@ -24,21 +25,25 @@ typedef struct law_state {
     int use_live;
     double u, storage;
     rng random;
+    spot where; /* of the largest error */
 } law_state;
 
 /* Each sets *error, which is 0 on entry. */
-status law_rows(law_state *s, double *error);
-status law_simplex(law_state *s, double *error);
-status law_order(law_state *s, double *error);
-status law_permute(law_state *s, double *error);
-status law_shift(law_state *s, double *error);
-status law_far(law_state *s, double *error);
-status law_selection(law_state *s, double *error);
-status law_repeat(law_state *s, double *error);
-status law_optional(law_state *s, double *error);
-status law_twin(law_state *s, double *error);
-status law_tail(law_state *s, double *error);
-status law_gradient(law_state *s, double *error);
+#define LAW(name, of, root, units, about) status law_##name(law_state *s, double *error);
+#include "laws.def"
+#undef LAW
+
+/* An error at entry j of row r, where `want` was expected. */
+static inline void law_found(law_state *s, double *error, double more, int64_t r, int64_t j,
+                             double want, double got)
+{
+    worst_at(error, &s->where, more, (spot){r, j, want, got});
+}
+
+static inline int same_value(double a, double b)
+{
+    return a == b || (isnan(a) && isnan(b));
+}
 
 static inline int64_t live_of(const law_state *s, int64_t r)
 {

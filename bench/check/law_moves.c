@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * law_moves.c — the laws that compare the weights of changed scores with the weights before:
- * permute, shift, far, repeat, optional, twin, tail, gradient (laws.c).
+ * permute, shift, far, twin, tail, gradient (laws.def).
  */
 #include <stdlib.h>
 
@@ -9,20 +9,16 @@
 #include "law.h"
 #include "match.h"
 
-/* 0 where both are the same value or both NaN, else infinite. */
-static double different(const double *a, const double *b, int64_t count)
+/* s->want against the last run: the same bits, or how far apart (law_permute, law_tail). */
+static void weights_differ(law_state *s, double *error, int64_t width, int exact)
 {
-    for (int64_t i = 0; i < count; i++)
-        if (a[i] != b[i] && !(isnan(a[i]) && isnan(b[i]))) return INFINITY;
-    return 0;
-}
-
-static double largest_change(const double *a, const double *b, int64_t count)
-{
-    double most = 0;
-    for (int64_t i = 0; i < count; i++)
-        most = worse(most, error_beyond_storage(a[i], b[i], F64));
-    return most;
+    for (int64_t r = 0; r < s->R; r++)
+        for (int64_t j = 0; j < width; j++) {
+            const double got = s->y[r * s->N + j], want = s->want[r * s->N + j];
+            const double more = exact ? (same_value(got, want) ? 0 : INFINITY)
+                                      : error_beyond_storage(got, want, F64);
+            law_found(s, error, more, r, j, want, got);
+        }
 }
 
 status law_permute(law_state *s, double *error)
@@ -40,7 +36,7 @@ status law_permute(law_state *s, double *error)
             s->want[at + j] = 0;
     }
     TRY(call_once(s->c));
-    *error = largest_change(s->y, s->want, s->R * s->N);
+    weights_differ(s, error, s->N, 0);
     return OK;
 }
 
@@ -53,7 +49,7 @@ status law_shift(law_state *s, double *error)
     for (int64_t i = 0; i < s->R * s->N; i++)
         s->x[i] += 16;
     TRY(call_once(s->c));
-    *error = different(s->y, s->want, s->R * s->N);
+    weights_differ(s, error, s->N, 1);
     return OK;
 }
 
@@ -70,59 +66,8 @@ status law_far(law_state *s, double *error)
             s->want[r * s->N + j] = j == best;
     }
     TRY(call_once(s->c));
-    *error = different(s->y, s->want, s->R * s->N);
+    weights_differ(s, error, s->N, 1);
     return OK;
-}
-
-status law_repeat(law_state *s, double *error)
-{
-    const call *c = s->c;
-    for (int times = c->impl->where == &ref_backend ? 1 : 19; times > 0; times--) {
-        TRY(call_once(s->c));
-        *error = worse(*error, different(s->y, s->p, s->R * s->N));
-    }
-    for (int i = 0; i < c->sig.inputs; i++) {
-        const int64_t count = c->in_count[i];
-        double *now = malloc((size_t)count * sizeof *now);
-        if (!now) return fail(ERR_MEMORY, "laws: no memory");
-        const dtype t = c->a.type != F64 && c->sig.in[i].storage == 'f' ? F32 : c->a.type;
-        status got = c->impl->where->get(now, c->a.in[i], (size_t)count, t);
-        if (got == OK) *error = worse(*error, different(now, c->in[i], count));
-        free(now);
-        TRY(got);
-    }
-    return OK;
-}
-
-status law_optional(law_state *s, double *error)
-{
-    call *c = s->c;
-    double *beta = call_in(c, "beta"), *kept = NULL;
-    const int at = signature_in(&c->sig, "beta");
-    const size_t bytes = (size_t)s->R * sizeof *kept;
-    status t = OK;
-    c->omit_out = 2; /* stat */
-    if (c->sig.outputs > 1) t = call_once(c);
-    if (t == OK && c->sig.outputs > 1) *error = different(s->y, s->p, s->R * s->N);
-    c->omit_out = 0;
-    if (t != OK || !beta || s->use_live) return t;
-    if (!(kept = malloc(bytes))) return fail(ERR_MEMORY, "laws: no memory");
-    memcpy(kept, beta, bytes);
-    for (int64_t r = 0; r < s->R; r++) {
-        beta[r] = 1;
-        c->live[r] = (int32_t)s->N;
-    }
-    c->use_live = 1;
-    t = call_once(c);
-    memcpy(s->want, s->y, matrix_bytes(s));
-    c->use_live = 0;
-    c->omit_in = 1u << at;
-    if (t == OK) t = call_once(c);
-    if (t == OK) *error = worse(*error, different(s->y, s->want, s->R * s->N));
-    c->omit_in = 0;
-    memcpy(beta, kept, bytes);
-    free(kept);
-    return t;
 }
 
 status law_twin(law_state *s, double *error)
@@ -137,8 +82,9 @@ status law_twin(law_state *s, double *error)
         s->c->live[r] = s->c->live[0];
     }
     status t = call_once(s->c);
-    for (int64_t r = 1; t == OK && r < s->R; r++)
-        *error = worse(*error, different(s->y + r * s->N, s->y, s->N));
+    for (int64_t r = 0; t == OK && r < s->R; r++)
+        memcpy(s->want + r * s->N, s->y, (size_t)s->N * sizeof *s->y);
+    if (t == OK) weights_differ(s, error, s->N, 1);
     memcpy(width, kept, (size_t)s->R * sizeof *kept);
     free(kept);
     return t;
@@ -157,14 +103,14 @@ status law_tail(law_state *s, double *error)
     memcpy(s->want, s->y, matrix_bytes(s));
     for (int64_t r = 0; r < s->R; r++)
         for (int64_t j = half; j < s->N; j++) {
-            if (s->y[r * s->N + j] != 0) *error = INFINITY;
+            const double beyond = s->y[r * s->N + j];
+            if (beyond != 0) law_found(s, error, INFINITY, r, j, 0, beyond);
             s->x[r * s->N + j] = -INFINITY;
         }
     s->c->use_live = 0;
     TRY(call_once(s->c));
     /* a NaN row is NaN over its live keys, which now are more */
-    for (int64_t r = 0; r < s->R; r++)
-        *error = worse(*error, largest_change(s->y + r * s->N, s->want + r * s->N, half));
+    weights_differ(s, error, half, 0);
     return OK;
 }
 
@@ -177,10 +123,9 @@ static const impl *gradient_beside(const call *c)
     return NULL;
 }
 
-static double gradient_error(const law_state *s, const call *g)
+static void gradient_sums(law_state *s, double *error, const call *g)
 {
     const double *dc = call_out(g, "dc"), *dp = call_in(g, "dp");
-    double error = 0;
     for (int64_t r = 0; r < s->R; r++) {
         const int64_t keys = keys_of(s, s->scores, r);
         double sum = 0, size = 0, most = 0;
@@ -189,25 +134,24 @@ static double gradient_error(const law_state *s, const call *g)
             size += fabs(dc[r * s->N + j]);
             most = fmax(most, fabs(dp[r * s->N + j])); /* a scale, no error */
         }
-        if (keys == 1 && size != 0) error = INFINITY;
+        if (keys == 1 && size != 0) law_found(s, error, INFINITY, r, -1, 0, size);
         if (s->c->op->laws & SHIFT && keys > 1)
-            error = worse(error, fabs(sum) / (size + (double)keys * most));
+            law_found(s, error, fabs(sum) / (size + (double)keys * most), r, -1, 0, sum);
     }
-    return error;
 }
 
 status law_gradient(law_state *s, double *error)
 {
     const impl *i = gradient_beside(s->c);
     call *g;
-    if (!i) return OK;
+    if (!op_grad(s->c->op) || !i) return OK;
     s->c->omit_in = 2; /* beta = 1 */
     TRY(call_once(s->c));
     TRY(call_create(&g, op_grad(s->c->op), i, &s->c->a.d, &s->c->a.p, s->c->a.type));
     g->omit_in = 1;
     inputs_from(g, s->c, rng_u64(&s->random));
     status t = call_once(g);
-    if (t == OK) *error = gradient_error(s, g);
+    if (t == OK) gradient_sums(s, error, g);
     call_destroy(g);
     return t;
 }

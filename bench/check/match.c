@@ -73,11 +73,13 @@ static void match_tensor(const call *c, const call *ref, int i, match *m)
 {
     const double *x = c->out[i], *y = ref->out[i];
     const int stat = strcmp(c->sig.out[i].name, "stat") == 0;
-    double difference = 0, norm = 0;
+    const int64_t R = c->out_count[i] % c->a.d.R == 0 ? c->a.d.R : 1, width = c->out_count[i] / R;
+    double difference = 0, norm = 0, largest = 0;
     for (int64_t j = 0; j < c->out_count[i]; j++) {
         const double want = y[j % ref->out_count[i]];
         if (stat && j % STATS >= STAT_ARG && !isnan(x[j])) continue;
         const double e = error_beyond_storage(x[j], want, tensor_type(&c->sig.out[i], c->a.type));
+        worst_at(&largest, &m->at, e, (spot){j / width, j % width, want, x[j]});
         difference += e * e;
         norm += isnan(want) ? 0 : want * want;
     }
@@ -97,7 +99,7 @@ status match_call(const call *c, match *matches, int *count)
     *count = 0;
     for (int i = 0; s == OK && i < c->sig.outputs; i++) {
         match *m = &matches[*count];
-        *m = (match){0};
+        *m = (match){.at = NO_SPOT};
         snprintf(m->tensor, sizeof m->tensor, "%s", c->sig.out[i].name);
         if (c->omit_out >> i & 1) continue;
         ++*count;

@@ -19,7 +19,7 @@
 #define MOSAIC_MATCH_H
 
 #include "op/call.h"
-#include "worse.h"
+#include "spot.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,6 +32,7 @@ typedef struct match {
     double error, tol; /* PASS to tol     */
     double limit;      /* MARGINAL to limit */
     int64_t support;   /* entries whose support differs by more than rounding explains */
+    spot at;           /* the largest error, or the first of those entries */
 } match;
 
 verdict match_verdict(const match *m);

@@ -123,28 +123,35 @@ static double response(const line *x, double p)
     return x->shape == ENTMAX && x->alpha > 2 && p > 0 ? fmax(1, pow(p, 2 - x->alpha)) : 1;
 }
 
-static void match_row_weights(const call *c, const line *x, const double *scores, const double *p,
-                              const double *want, match *m)
+/* An entry that is 0 in one and not in the other. */
+static void count_support(match *m, int64_t r, int64_t j, double want, double got)
+{
+    if (m->support++ == 0) m->at = (spot){r, j, want, got};
+}
+
+static void match_row_weights(const call *c, int64_t r, const line *x, const double *scores,
+                              const double *p, const double *want, match *m)
 {
     const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want, u);
     const double least = c->a.type == F64 ? 0x1p-1022 : c->a.type == F16 ? 0x1p-24 : 0x1p-126;
     for (int64_t j = 0; j < c->a.d.N; j++) {
         if (j >= x->n) { /* exactly zero */
-            if (!(p[j] == 0)) m->support++;
+            if (!(p[j] == 0)) count_support(m, r, j, 0, p[j]);
             continue;
         }
         if ((p[j] > 0) != (want[j] > 0) && !isnan(want[j])) {
             const double either = fmax(p[j], want[j]);
             if (!isnan(p[j]) && fabs(margin(x, scores[j])) <= margin_rounding(x, u)) continue;
-            if (either > least) m->support++;
+            if (either > least) count_support(m, r, j, want[j], p[j]);
         }
         const double e = error_beyond_storage(p[j], want[j], c->a.type);
-        m->error = worse(m->error, e / (scale * response(x, want[j])));
+        spot *at = m->support ? &(spot){0} : &m->at;
+        worst_at(&m->error, at, e / (scale * response(x, want[j])), (spot){r, j, want[j], p[j]});
     }
 }
 
-static void match_row_stat(const call *c, const line *x, const double *scores, const double *want,
-                           const double *got, const double *star, match *m)
+static void match_row_stat(const call *c, int64_t r, const line *x, const double *scores,
+                           const double *want, const double *got, const double *star, match *m)
 {
     const double u = unit_arithmetic(c->a.type), scale = u * condition(x, scores, want, u);
     const double least = c->a.type == F64 ? 0x1p-1022 : 0x1p-126;
@@ -156,12 +163,16 @@ static void match_row_stat(const call *c, const line *x, const double *scores, c
         high += want[j] > 0 || fabs(margin(x, scores[j])) <= margin_rounding(x, u);
     }
     if (isnan(star[STAT_MAX])) low = high = 0;
-    if (!(got[STAT_COUNT] >= low && got[STAT_COUNT] <= high)) m->support++;
-    if (got[STAT_ARG] != star[STAT_ARG]) m->error = INFINITY;
-    if (!(got[STAT_MAX] == star[STAT_MAX]) && !(isnan(got[STAT_MAX]) && isnan(star[STAT_MAX])))
-        m->error = INFINITY;
-    const double e = error_beyond_storage(got[STAT_NORM], star[STAT_NORM], F64);
-    m->error = worse(m->error, e / (scale * depth * fmax(1, fabs(star[STAT_NORM]))));
+    if (!(got[STAT_COUNT] >= low && got[STAT_COUNT] <= high))
+        count_support(m, r, STAT_COUNT, star[STAT_COUNT], got[STAT_COUNT]);
+    for (int i = 0; i < STATS; i++) {
+        const double e = error_beyond_storage(got[i], star[i], F64);
+        const double more = i == STAT_NORM ? e / (scale * depth * fmax(1, fabs(star[i])))
+                            : i == STAT_COUNT || e == 0 ? 0
+                                                        : INFINITY;
+        spot *at = m->support ? &(spot){0} : &m->at;
+        worst_at(&m->error, at, more, (spot){r, i, star[i], got[i]});
+    }
 }
 
 void match_weights(const call *c, const call *ref, match *mp, match *ms)
@@ -178,15 +189,19 @@ void match_weights(const call *c, const call *ref, match *mp, match *ms)
         if (stat) x = line_of(ref, s, stat);
         if (undecided(&x, scores + r * N, c->a.type)) { /* any weights, but weights */
             for (int64_t j = 0; mp && j < N; j++)
-                if (!(p[r * N + j] >= 0)) mp->error = INFINITY;
+                if (!(p[r * N + j] >= 0))
+                    worst_at(&mp->error, &mp->at, INFINITY,
+                             (spot){r, j, want[s * N + j], p[r * N + j]});
             for (int64_t j = 0; ms && j < STATS; j++)
-                if (isnan(own[r * STATS + j])) ms->error = INFINITY;
+                if (isnan(own[r * STATS + j]))
+                    worst_at(&ms->error, &ms->at, INFINITY,
+                             (spot){r, j, stat[s * STATS + j], own[r * STATS + j]});
             continue;
         }
-        if (mp) match_row_weights(c, &x, scores + r * N, p + r * N, want + s * N, mp);
+        if (mp) match_row_weights(c, r, &x, scores + r * N, p + r * N, want + s * N, mp);
         if (ms)
-            match_row_stat(c, &x, scores + r * N, want + s * N, own + r * STATS, stat + s * STATS,
-                           ms);
+            match_row_stat(c, r, &x, scores + r * N, want + s * N, own + r * STATS,
+                           stat + s * STATS, ms);
     }
 }
 
@@ -277,16 +292,19 @@ status match_gradient(const call *c, const call *ref, int output, match *m)
         if (c->a.type != F64 && !(s.c <= FLOAT_MOST && s.beta <= FLOAT_MOST)) continue;
         const double *got = (const double *)c->out[output] + r * width;
         const double *want = (const double *)ref->out[output] + r % ref->a.d.R * width;
-        double difference = 0, norm = 0, scale;
+        double difference = 0, norm = 0, largest = 0, scale;
+        spot at = NO_SPOT;
         for (int64_t j = 0; j < width; j++) {
             const double e = error_beyond_storage(got[j], want[j], rows ? c->a.type : F32);
+            worst_at(&largest, &at, e, (spot){r, j, want[j], got[j]});
             difference += e * e;
             norm += isnan(want[j]) ? 0 : want[j] * want[j];
-            if (rows && j >= x.n && !(got[j] == 0)) m->support++;
+            if (rows && j >= x.n && !(got[j] == 0)) count_support(m, r, j, 0, got[j]);
         }
         scale = fmax(sqrt(norm), scale_of(&s, name));
         if (c->a.type != F64 && scale < FLOAT_LEAST) scale = FLOAT_LEAST;
-        m->error = worse(m->error, sqrt(difference) / (scale > 0 ? scale : 1));
+        worst_at(&m->error, m->support ? &(spot){0} : &m->at,
+                 sqrt(difference) / (scale > 0 ? scale : 1), at);
     }
     free(terms);
     return OK;

@@ -13,15 +13,15 @@
 extern "C" {
 #endif
 
-/* Properties a transform has by itself; the laws of bench/check/laws.c. */
+/* Properties a transform has by itself: each is a law of bench/check/laws.def. */
 enum law_flag {
     NO_LAW = 0,
-    SIMPLEX = 1, /* p >= 0 and sum p = 1 on the live keys, 0 elsewhere       */
-    SHIFT = 2,   /* p(c + a) = p(c)                                          */
-    ORDER = 4,   /* c_i > c_j implies p_i >= p_j                             */
-    PERMUTE = 8, /* permuting the keys permutes p                            */
-    SPARSE = 16, /* a far key weighs exactly 0                               */
-    TOPK = 32    /* min(k, live) keys, the largest, lowest index on ties     */
+    SIMPLEX = 1,   /* p >= 0 and sum p = 1 on the live keys, 0 elsewhere       */
+    SHIFT = 2,     /* p(c + a) = p(c)                                          */
+    ORDER = 4,     /* c_i > c_j implies p_i >= p_j                             */
+    PERMUTE = 8,   /* permuting the keys permutes p                            */
+    FAR = 16,      /* a far key weighs exactly 0                               */
+    SELECTION = 32 /* min(k, live) keys, the largest, lowest index on ties     */
 };
 
 typedef struct op {
