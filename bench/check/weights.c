@@ -12,7 +12,8 @@
  *         top-k            Gaussian or box up to R_k    R_k, the k-th nearest distance
  *
  * shape=1: K on a grid of distances and the weights of one row, sorted by distance.
- * shape=0: support size and bandwidth, averaged over rows. Source: model 1.3-1.7, 1.11.
+ * shape=0: support size and bandwidth, averaged over rows. A transform of none of these rules
+ * (OTHER_RULE) has weights and a support only. Source: model 1.3-1.7, 1.11.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -61,48 +62,74 @@ static double distance_of(double cosine)
     return sqrt(fmax(0, 2 - 2 * cosine));
 }
 
-/* The exponent r of the kernel; INFINITY: Gaussian; 0: box; NaN: unknown here. */
-static double exponent_of(const method *m)
+/* What a solved row is a kernel of; a rule that knows none draws none. */
+typedef struct shape {
+    int known;
+    double r;      /* exponent; INFINITY: Gaussian; 0: box          */
+    double h;      /* bandwidth                                     */
+    double radius; /* the distance beyond which nothing weighs      */
+} shape;
+
+static double nearest_k(const method *m, const sphere *s)
 {
-    const op_kind kind = op_at(m->op)->kind;
-    if (kind == ENTMAX) return 1 / (m->p.alpha - 1);
-    if (kind == OTHER_RULE) return NAN;
-    return kind == EXPONENTIAL ? INFINITY : kind == UNIFORM ? 0 : 1;
+    const int64_t k = m->p.k < s->n ? m->p.k : s->n;
+    return distance_of(s->c[k - 1]);
 }
 
-/* The bandwidth of a solved row, and in *radius the distance beyond which nothing weighs. */
-static double bandwidth_of(const method *m, const sphere *s, const double *stat, double beta,
-                           double *radius)
+static double normrelu_bandwidth(const params *p, double beta)
+{
+    const double g = 1 - 1 / (beta * beta);
+    switch (p->form) {
+    case NORMRELU_PAPER:
+        return 1 / beta;
+    case NORMRELU_CODE_MATRIX:
+        return sqrt(1 + g * g);
+    case NORMRELU_CODE_EFT:
+        return sqrt(2);
+    case NORMRELU_AFFINE:
+        break;
+    }
+    return sqrt(2 * (p->slope + p->offset) / p->slope);
+}
+
+static shape shape_of(const method *m, const sphere *s, const double *stat, double beta)
 {
     const op *o = op_at(m->op);
-    double nearest = 2 - 2 * stat[STAT_MAX], h = 1 / beta;
-    *radius = INFINITY;
-    if (o->kind == OTHER_RULE) {
-        h = NAN;
-    } else if (o->kind == ENTMAX) {
-        h = sqrt(nearest + 2 * exponent_of(m) * stat[STAT_NORM] / (beta * beta));
-    } else if (o->kind == RELUMAX) {
-        h = sqrt(nearest + 2 * m->p.relumax_b * pow(beta, -m->p.relumax_power));
-    } else if (o->kind == NORMRELU) {
-        double g = 1 - 1 / (beta * beta);
-        h = m->p.form == NORMRELU_CODE_MATRIX ? sqrt(1 + g * g)
-            : m->p.form == NORMRELU_CODE_EFT  ? sqrt(2)
-                                              : 1 / beta;
-    } else if (o->reads & P_k) {
-        int64_t k = m->p.k < s->n ? m->p.k : s->n;
-        *radius = distance_of(s->c[k - 1]);
-        if (o->kind == UNIFORM) h = *radius;
+    const double nearest = 2 - 2 * stat[STAT_MAX];
+    shape k = {.known = 1, .r = 1, .h = NAN, .radius = INFINITY};
+    switch (o->kind) {
+    case EXPONENTIAL:
+        k.r = INFINITY;
+        k.h = 1 / beta;
+        if (o->reads & P_k) k.radius = nearest_k(m, s);
+        break;
+    case UNIFORM:
+        k.r = 0;
+        k.h = k.radius = nearest_k(m, s);
+        break;
+    case ENTMAX:
+        k.r = o->reads & P_alpha ? 1 / (m->p.alpha - 1) : 1;
+        k.h = sqrt(nearest + 2 * k.r * stat[STAT_NORM] / (beta * beta));
+        break;
+    case RELUMAX:
+        k.h = sqrt(nearest + 2 * m->p.relumax_b * pow(beta, -m->p.relumax_power));
+        break;
+    case NORMRELU:
+        k.h = normrelu_bandwidth(&m->p, beta);
+        break;
+    default:
+        k.known = 0;
     }
-    return h;
+    return k;
 }
 
-static double kernel_at(double u, double h, double r, double radius, double beta)
+static double kernel_at(const shape *k, double u, double beta)
 {
-    if (u > radius) return 0;
-    if (isinf(r)) return exp(-beta * beta * u * u / 2);
-    if (r == 0) return 1;
-    const double inside = 1 - u * u / (h * h);
-    return inside < 0 ? 0 : pow(inside, r); /* NaN where h or r is unknown */
+    if (u > k->radius) return 0;
+    if (isinf(k->r)) return exp(-beta * beta * u * u / 2);
+    if (k->r == 0) return 1;
+    const double inside = 1 - u * u / (k->h * k->h);
+    return inside < 0 ? 0 : pow(inside, k->r);
 }
 
 typedef struct emitter {
@@ -122,13 +149,13 @@ static status emit_value(emitter *e, const char *quantity, double x, double valu
 
 static status one_row(emitter *e, const method *m, sphere *s, uint64_t seed, double beta)
 {
-    double stat[STATS], radius;
+    double stat[STATS];
     draw_cosines(s, seed, 0);
     TRY(row_weights(op_at(m->op)->ref, &m->p, beta, s->c, s->n, s->p, stat));
-    double h = bandwidth_of(m, s, stat, beta, &radius);
-    for (int i = 0; i < GRID; i++) {
+    const shape k = shape_of(m, s, stat, beta);
+    for (int i = 0; i < GRID && k.known; i++) {
         double u = 2.0 * i / (GRID - 1);
-        TRY(emit_value(e, "kernel", u, kernel_at(u, h, exponent_of(m), radius, beta)));
+        TRY(emit_value(e, "kernel", u, kernel_at(&k, u, beta)));
     }
     for (int64_t j = 0; j < s->n; j++)
         TRY(emit_value(e, "weight", distance_of(s->c[j]), s->p[j]));
@@ -138,15 +165,18 @@ static status one_row(emitter *e, const method *m, sphere *s, uint64_t seed, dou
 static status mean_rows(emitter *e, const method *m, sphere *s, uint64_t seed, double beta,
                         int64_t rows)
 {
-    double support = 0, bandwidth = 0, stat[STATS], radius;
+    double support = 0, bandwidth = 0, stat[STATS];
+    int known = 1;
     for (int64_t i = 0; i < rows; i++) {
         draw_cosines(s, seed, i);
         TRY(row_weights(op_at(m->op)->ref, &m->p, beta, s->c, s->n, s->p, stat));
         support += stat[STAT_COUNT];
-        bandwidth += bandwidth_of(m, s, stat, beta, &radius);
+        const shape k = shape_of(m, s, stat, beta);
+        bandwidth += k.h;
+        known &= k.known;
     }
     TRY(emit_value(e, "support", NAN, support / (double)rows));
-    return emit_value(e, "bandwidth", NAN, bandwidth / (double)rows);
+    return known ? emit_value(e, "bandwidth", NAN, bandwidth / (double)rows) : OK;
 }
 
 static status all_points(emitter *e, const method *m, const words *w)
