@@ -10,8 +10,9 @@
  * A and b by form: normrelu_form in spec.h. A row with S = 0 follows params.empty.
  * Method: t is the threshold as a float, B what its rounding leaves, in double, once per row. Then
  * c - t is exact near t and right to a unit elsewhere, so that every activation is right to a few
- * units of itself, however much A c and b cancel and however far the scores reach.
- * Source: model 1.4.
+ * units of itself, however much A c and b cancel and however far the scores reach. Activations are
+ * in units of the largest, so that no sum overflows; S, which may, is stored as the largest float
+ * then. Source: model 1.4.
  */
 #include "grad.cuh"
 
@@ -50,6 +51,16 @@ template <bool rising> struct normrelu_rule {
         if (rising) return __saturatef(y);
         return x > -INFINITY ? fmaxf(y, 0.0f) : 0.0f;
     }
+    /* The smallest score above -inf, where a line that falls is largest; 0 if there is none. */
+    template <class Tile, class Team> static __device__ float lowest(const Tile &tile, Team &g)
+    {
+        float low = INFINITY;
+        tile.each([&](float x, int, int) {
+            if (x > -INFINITY) low = fminf(low, x);
+        });
+        low = -g.max(-low);
+        return low < INFINITY ? low : 0.0f;
+    }
     template <class Tile, class Team>
     __device__ void solve(const Tile &tile, Team &g, const row_facts &row)
     {
@@ -58,17 +69,19 @@ template <bool rising> struct normrelu_rule {
         const line l = line_of(form, slope, offset, row.beta);
         t = (float)(-l.b * reciprocal(l.A));
         if (!(fabsf(t) < 1e30f)) t = 0.0f; /* no threshold within reach */
-        const double rest = l.A * t + l.b, most = l.A * row.m + l.b;
+        const float steepest = rising ? row.m : lowest(tile, g);
+        const double rest = l.A * t + l.b, most = l.A * steepest + l.b;
         /* the unit of a: the largest, times a power of two where A over it would overflow */
-        const double unit = !rising ? 1.0 : most > l.A * 1e-38 ? most : most * 0x1p64;
-        const double inverse = rising ? reciprocal(unit) : 1.0;
+        const double unit =
+            rising ? (most > l.A * 1e-38 ? most : most * 0x1p64) : (most > 1 ? most : 1.0);
+        const double inverse = reciprocal(unit);
         A = (float)(l.A * inverse);
         B = (float)(rest * inverse);
         if (rising && !(most > 0)) A = 0.0f, B = -INFINITY;
         tile.each([&](float x, int, int chain) { s[chain] += activation(x); });
         const float sum = g.sum(folded(s));
         const bool none = !row.idle && !(sum > 0.0f);
-        S = (float)(unit * sum);
+        S = fminf((float)(unit * sum), 3.40282347e+38f);
         scale = 1.0f / sum;
         arg = -1;
         if (!g.any(none)) return;

@@ -15,8 +15,9 @@
  * score; its gradients are zero. Masked keys do not exist (the published code lets them leak).
  * Method: a = 1 - beta^2 |u|^2 keeps the bits that A c + b would cancel; the backward reads
  * c_j A' + b' off a_j = S p_j: (2/beta)(a_j - 1) in the paper form, (4/beta)(a_j - 1) + 4 beta in
- * code_matrix.
- * Source: model 1.4.
+ * code_matrix. Where the sum is too large for a number, activations are scaled by a power of two
+ * first, and STAT_NORM is LARGEST_SUM: gradients to scores are nearly 0 there, and the rest depends
+ * on p. Source: model 1.4.
  */
 #include "row.h"
 
@@ -39,6 +40,42 @@ static double activation(const params *p, double b2, double c)
         break;
     }
     return a > 0 ? a : 0;
+}
+
+#define LARGEST_SUM 0x1p960
+
+/* A number m 2^e with 1/2 <= |m| < 1, or 0. */
+typedef struct scaled {
+    double m;
+    int e;
+} scaled;
+
+static scaled scaled_product(double x, double y)
+{
+    int ex, ey, e;
+    const double m = frexp(frexp(x, &ex) * frexp(y, &ey), &e);
+    return (scaled){m, e + ex + ey};
+}
+
+/* [A c + b]_+ of the row over the power of two that is next to the largest |A c| or |b|. */
+static void scaled_activations(const params *p, double b2, const double *c, const row *x, double *a)
+{
+    const int affine = p->form == NORMRELU_AFFINE, eft = p->form == NORMRELU_CODE_EFT;
+    const double b = affine ? p->offset : eft ? 0 : 1 - 2 * b2;
+    const scaled A = affine ? scaled_product(p->slope, 1)
+                     : eft  ? scaled_product(1, 1)
+                            : scaled_product(2 * b2, p->form == NORMRELU_PAPER ? 1 : b2);
+    int most;
+    frexp(b, &most);
+    for (int64_t j = 0; j < x->n; j++) {
+        const scaled s = scaled_product(A.m, c[j] > -INFINITY ? c[j] : 0);
+        if (s.m != 0 && s.e + A.e > most) most = s.e + A.e;
+    }
+    for (int64_t j = 0; j < x->n; j++) {
+        const scaled s = scaled_product(A.m, c[j] > -INFINITY ? c[j] : 0);
+        a[j] = ldexp(s.m, s.e + A.e - most) + ldexp(b, -most);
+        if (!(c[j] > -INFINITY && a[j] > 0)) a[j] = 0;
+    }
 }
 
 static int64_t fill_empty(empty_rule rule, const double *c, const row *x, double *p)
@@ -69,11 +106,13 @@ status normrelu_ref(const args *a)
         if (!row_open(a, r, cr, pr, stat, &x)) continue;
         for (int64_t j = 0; j < x.n; j++)
             S += pr[j] = activation(&a->p, b2, cr[j]);
+        const int vast = !(S <= LARGEST_SUM);
+        if (vast) scaled_activations(&a->p, b2, cr, &x, pr);
         if (S > 0)
             S = row_normalise(pr, x.n, &count);
         else
             count = fill_empty(a->p.empty, cr, &x, pr);
-        row_stat(stat, r, x.max, S, x.arg, count);
+        row_stat(stat, r, x.max, vast ? LARGEST_SUM : S, x.arg, count);
     }
     return OK;
 }
