@@ -40,7 +40,7 @@ static inline void law_found(law_state *s, double *error, double more, int64_t r
     worst_at(error, &s->where, more, (spot){r, j, want, got});
 }
 
-static inline int same_value(double a, double b)
+static inline int same_number(double a, double b)
 {
     return a == b || (isnan(a) && isnan(b));
 }

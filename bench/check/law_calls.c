@@ -18,7 +18,7 @@ static void compare_outputs(law_state *s, double *error, double *const *want, in
         const int64_t width = c->out_count[i] / (c->out_count[i] % s->R == 0 ? s->R : 1);
         for (int64_t j = 0; j < c->out_count[i]; j++) {
             const int same =
-                exact ? same_value(got[j], want[i][j]) : isnan(got[j]) == isnan(want[i][j]);
+                exact ? same_number(got[j], want[i][j]) : isnan(got[j]) == isnan(want[i][j]);
             if (!same) law_found(s, error, INFINITY, j / width, j % width, want[i][j], got[j]);
         }
     }
@@ -63,7 +63,7 @@ static status inputs_stayed(law_state *s, double *error, const call *c, int i)
         const int whole = t->storage == 'i';
         const double is = whole ? ((int32_t *)now)[j] : ((double *)now)[j];
         const double was = whole ? ((int32_t *)c->in[i])[j] : ((double *)c->in[i])[j];
-        if (!same_value(is, was)) law_found(s, error, INFINITY, -1, j, was, is);
+        if (!same_number(is, was)) law_found(s, error, INFINITY, -1, j, was, is);
     }
     free(now);
     return got;

@@ -15,7 +15,7 @@ static void weights_differ(law_state *s, double *error, int64_t width, int exact
     for (int64_t r = 0; r < s->R; r++)
         for (int64_t j = 0; j < width; j++) {
             const double got = s->y[r * s->N + j], want = s->want[r * s->N + j];
-            const double more = exact ? (same_value(got, want) ? 0 : INFINITY)
+            const double more = exact ? (same_number(got, want) ? 0 : INFINITY)
                                       : error_beyond_storage(got, want, F64);
             law_found(s, error, more, r, j, want, got);
         }

@@ -62,7 +62,7 @@ static void row_numbers(law_state *s, double *error, int64_t r, const double *go
         /* what is stored in 16 bits may vanish there */
         const int lost =
             i == STAT_COUNT && s->storage > 0 && got[i] > want[i] && got[i] <= (double)keys;
-        if (!same_value(got[i], want[i]) && !lost)
+        if (!same_number(got[i], want[i]) && !lost)
             law_found(s, error, INFINITY, r, i, want[i], got[i]);
     }
     if (keys > 0 && largest > 0) {

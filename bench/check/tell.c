@@ -14,7 +14,7 @@
 enum { MOST_TOLD = 40 };
 
 /* A word for a shell: as it is, or in single quotes. */
-static void add_word(buffer *b, const char *text)
+static void add_quoted(buffer *b, const char *text)
 {
     static const char plain[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,+-%@";
@@ -35,7 +35,7 @@ static void add_command(buffer *b, const check *k, const char *what, const char 
     buffer_add(b, "mosaic check");
     if (k->golden) {
         buffer_add(b, " golden=");
-        add_word(b, k->golden);
+        add_quoted(b, k->golden);
         if (k->model) buffer_add(b, " backend=%s type=%s", k->model, type_name(c->type));
         return;
     }

@@ -148,13 +148,31 @@ void key_label(const key *k, int plain, char *label, size_t size)
     }
 }
 
+static int is_taken(const char *colour)
+{
+    for (int i = 0; i < PREDICTOR_NAMES; i++)
+        if (strcmp(predictor_names[i].colour, colour) == 0) return 1;
+    return 0;
+}
+
 const char *key_colour(const key *k, int index)
 {
     static const char *const palette[] = {"#1b1b1b", "#d95f02", "#1b9e77", "#7570b3", "#e7298a",
                                           "#1f78b4", "#e6ab02", "#00b4d8", "#b15928", "#6a3d9a",
                                           "#33a02c", "#fb9a99", "#666666", "#9ccb3b"};
+    enum { COLOURS = sizeof palette / sizeof *palette };
+    const datum *who = NULL;
     char text[200];
+    for (int i = 0; i < k->count; i++)
+        if (k->part[i].is_name && strcmp(k->part[i].column, "method") == 0) who = &k->part[i];
     key_text(k, text, sizeof text);
-    const struct predictor_name *known = find_predictor(text);
-    return known ? known->colour : palette[index % (int)(sizeof palette / sizeof *palette)];
+    const struct predictor_name *known = find_predictor(who ? who->name : text);
+    if (known) return known->colour;
+    if (!who) return palette[index % COLOURS];
+    /* one of the families: never in the colour of a method */
+    const char *own[COLOURS];
+    int count = 0;
+    for (int i = 0; i < COLOURS; i++)
+        if (!is_taken(palette[i])) own[count++] = palette[i];
+    return count ? own[index % count] : palette[index % COLOURS];
 }

@@ -87,7 +87,8 @@ void key_text(const key *k, char *text, size_t size);
 /* What a reader calls it, by the lists: the label of a method or operation, "α = 4/3", "N = 256".
  * plain: a gradient has the label of its operation, without ", backward". */
 void key_label(const key *k, int plain, char *label, size_t size);
-/* "#rrggbb" of a method or baseline; else a colour of the palette by index. */
+/* "#rrggbb": of a key with a method or baseline that of its list, whatever else it names; of a
+ * method without a row one that no row has, else one of the palette, by index. */
 const char *key_colour(const key *k, int index);
 
 #endif

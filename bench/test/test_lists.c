@@ -273,7 +273,7 @@ void selftest_list_names(selftest *t)
  * --------------------------------------------------------------------------- */
 
 /* Every value that a switch lists is one, as is its default; what it does not list is none. */
-static void expect_switch(selftest *t, const char *name, const char *fallback, const char *values)
+static void expect_values(selftest *t, const char *name, const char *fallback, const char *values)
 {
     mosaic_config c = config_default();
     char each[120], *rest = NULL;
@@ -291,7 +291,7 @@ static void expect_switch(selftest *t, const char *name, const char *fallback, c
 
 void selftest_list_keys(selftest *t)
 {
-#define SWITCH(name, value, values, about) expect_switch(t, #name, #value, values);
+#define SWITCH(name, value, values, about) expect_values(t, #name, #value, values);
 #include "switches.def"
 #undef SWITCH
     static const char *const verbs[] = {

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "mosaic.h"
 #include "paper/experiment.h"
 #include "paper/pivot.h"
 #include "paper/show.h"
@@ -249,7 +250,7 @@ void selftest_key_labels(selftest *t)
 {
     const time_row forward = {.op = "entmax", .alpha = 4.0 / 3, .n = 256, .type = "bf16"};
     const time_row backward = {.op = "softmax_grad", .alpha = NAN, .n = 4096};
-    const eval_row model = {.method = "biweight", .layers = 2}, none = {.method = "2gram"};
+    const eval_row trained = {.method = "biweight", .layers = 2}, none = {.method = "2gram"};
     const row_row family = {.method = "top7_softmax", .alpha = 1.25, .beta = exp(1)};
     const struct {
         const char *got, *want;
@@ -260,10 +261,10 @@ void selftest_key_labels(selftest *t)
         {strdup(label_of(&backward, TIME, "op+alpha", 0)), "softmax, backward"},
         {strdup(label_of(&backward, TIME, "op+alpha", 1)), "softmax"},
         {strdup(label_of(&backward, TIME, "op+n", 0)), "softmax, backward, N = 4096"},
-        {strdup(label_of(&model, EVAL, "method", 0)), "1.5-entmax (biweight)"},
-        {strdup(label_of(&model, EVAL, "layers", 0)), "L = 2"},
+        {strdup(label_of(&trained, EVAL, "method", 0)), "1.5-entmax (biweight)"},
+        {strdup(label_of(&trained, EVAL, "layers", 0)), "L = 2"},
         {strdup(label_of(&none, EVAL, "method", 0)), "2-gram"},
-        {strdup(label_of(&model, EVAL, "method+layers", 0)), "1.5-entmax (biweight), L = 2"},
+        {strdup(label_of(&trained, EVAL, "method+layers", 0)), "1.5-entmax (biweight), L = 2"},
         {strdup(label_of(&none, EVAL, "layers", 0)), "no model"},
         {strdup(label_of(&family, ROW, "method", 0)), "top-7 softmax"},
         {strdup(label_of(&family, ROW, "alpha", 0)), "1.25"},
@@ -278,6 +279,27 @@ void selftest_key_labels(selftest *t)
     char text[64];
     key_label(&head, 0, text, sizeof text);
     EXPECT(strcmp(text, "oracle") == 0 && strcmp(key_colour(&head, 0), "#e5c100") == 0);
+}
+
+/* A method has its colour whatever else a series is told apart by, and nobody else has it. */
+void selftest_key_colours(selftest *t)
+{
+    const datum of_seed = {.column = "seed", .number = 2};
+    for (int i = 0; method_name(i); i++) {
+        method m;
+        EXPECT(method_find(method_name(i), &m) == OK);
+        key k = {.count = 1, .part[0] = {.column = "method", .is_name = 1}};
+        snprintf(k.part[0].name, sizeof k.part[0].name, "%s", m.name);
+        for (int index = 0; index < 20; index++) {
+            const key seeded = {.count = 2, .part = {k.part[0], of_seed}};
+            const key before = {.count = 2, .part = {of_seed, k.part[0]}};
+            const key family = {.count = 1, .part[0] = {"method", "entmax:1.3", 1, NAN}};
+            EXPECT(strcmp(key_colour(&k, index), m.colour) == 0);
+            EXPECT(strcmp(key_colour(&seeded, index), m.colour) == 0);
+            EXPECT(strcmp(key_colour(&before, index), m.colour) == 0);
+            EXPECT(strcmp(key_colour(&family, index), m.colour) != 0);
+        }
+    }
 }
 
 /* Every kind of verdict, on rows whose means are known. */
