@@ -14,9 +14,11 @@
  * is dropped as element ((b' H + h) T' + t) T' + j of dropout.cu, b' = first_row + b, T' = whole_T.
  * dense: the scores in memory (scores.cuh). Keeps p (B,H,T,T) in float; the gradient without it
  * computes it again.
+ * tile: the scores never in memory (tile.cuh). Keeps what it found out about each row.
  * Source: model 2.6, 2.7.
  */
 #include "scores.cuh"
+#include "tile.cuh"
 
 static size_t kept_bytes(const args *a)
 {
@@ -58,6 +60,82 @@ extern "C" status attention_grad_dense(const args *a)
     TRY(score_mix(a, &f, a->out[0], dc, 0, a->in[1], a->p.scale, 0));
     if (a->out[1])
         TRY(score_mix(a, &f, a->out[1], dc, 1, a->in[0], a->p.scale, a->out[1] == a->out[0]));
+    if (a->out[3]) sum_heads(OUT(float, 3), f.dbeta, a->d.B, a->d.H, a->d.T, NULL, 1, stream_of(a));
+    return launched("attention_grad");
+}
+
+/* --- tile --------------------------------------------------------------------------------------
+ */
+
+static bool wide_rows(const args *a, int inputs, int outputs)
+{
+    bool wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;
+    for (int i = 0; i < inputs; i++)
+        if (i != 3 && i != 5) wide = wide && aligned16(a->in[i]);
+    for (int i = 0; i < outputs; i++)
+        wide = wide && aligned16(a->out[i]);
+    return wide;
+}
+
+static status tile_plan(const args *a, const char *what, tile_call *f)
+{
+    TRY(tile_begin(a, what, f));
+    if (a->d.T > INT32_MAX / 2)
+        return fail(ERR_ARG, "%s: T %lld: expected less than 2^30", what, (long long)a->d.T);
+    f->q = a->in[0], f->k = a->in[1], f->v = a->in[2];
+    f->beta = IN(float, 3);
+    f->groups = a->d.B * a->d.H;
+    f->N = f->M = (int)a->d.T;
+    f->causal = true;
+    f->lag = (int)(a->p.lag < a->d.T ? a->p.lag : a->d.T);
+    f->scale = a->p.scale;
+    f->rows = f->keys = tile_layout{a->d.T * a->d.H * a->d.D, a->d.D, a->d.H * a->d.D};
+    f->quads = f->whole_T % 4 == 0;
+    return OK;
+}
+
+extern "C" status attention_tile(const args *a)
+{
+    tile_call f = {};
+    if (!tile_takes(a)) return attention_dense(a);
+    TRY(tile_plan(a, "attention", &f));
+    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    if (a->need) {
+        *a->need = facts;
+        if (a->keep_need) *a->keep_need = facts;
+        return OK;
+    }
+    f.facts = (row_fact *)(a->keep ? a->keep : a->work);
+    f.out = a->out[0], f.stat = OUT(float, 1);
+    f.wide = wide_rows(a, 3, 1);
+    return tile_run(&f, a->type, stream_of(a), "attention");
+}
+
+extern "C" status attention_grad_tile(const args *a)
+{
+    tile_call f = {};
+    if (!tile_takes(a)) return attention_grad_dense(a);
+    TRY(tile_plan(a, "attention_grad", &f));
+    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    const size_t slopes = padded(sizeof(float) * (size_t)(f.groups * f.N));
+    const size_t again = padded((size_t)(f.groups * f.N * f.D) * dtype_size(a->type));
+    if (a->need) {
+        *a->need = facts + slopes + again;
+        return OK;
+    }
+    char *work = (char *)a->work;
+    f.facts = (row_fact *)(a->keep ? a->keep : work);
+    f.dbeta = a->out[3] ? (float *)(work + facts) : NULL;
+    f.wide = wide_rows(a, 7, 3);
+    f.o = a->in[4], f.g = a->in[6];
+    if (!a->keep) {
+        f.out = work + facts + slopes;
+        TRY(tile_run(&f, a->type, stream_of(a), "attention_grad"));
+        if (!f.o) f.o = f.out;
+    }
+    f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];
+    f.add = f.dk == f.out;
+    TRY(tile_run_grad(&f, a->type, stream_of(a), "attention_grad"));
     if (a->out[3]) sum_heads(OUT(float, 3), f.dbeta, a->d.B, a->d.H, a->d.T, NULL, 1, stream_of(a));
     return launched("attention_grad");
 }

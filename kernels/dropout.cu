@@ -12,28 +12,9 @@
  * Source: Srivastava et al. 2014; Salmon et al. 2011.
  */
 #include "masks.cuh"
+#include "philox.cuh"
 
 enum { THREADS = 256 };
-
-typedef struct masks {
-    uint32_t key[2], site, step, threshold;
-    float kept;
-} masks;
-
-__device__ static uint4 philox(const masks &m, uint64_t group)
-{
-    uint4 c = make_uint4((uint32_t)group, (uint32_t)(group >> 32), m.site, m.step);
-    uint32_t k0 = m.key[0], k1 = m.key[1];
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c.x, b = (uint64_t)0xCD9E8D57u * c.z;
-        c = make_uint4((uint32_t)(b >> 32) ^ c.y ^ k0, (uint32_t)b, (uint32_t)(a >> 32) ^ c.w ^ k1,
-                       (uint32_t)a);
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return c;
-}
 
 /* The place of element `at` of a call in the whole step. */
 __device__ static uint64_t place(const mask_map &map, int64_t at)
@@ -45,7 +26,7 @@ __device__ static uint64_t place(const mask_map &map, int64_t at)
 
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
-    dropout_kernel(const T *x, T *y, int64_t N, masks m, mask_map map, bool packs, bool wide)
+    dropout_kernel(const T *x, T *y, int64_t N, philox_masks m, mask_map map, bool packs, bool wide)
 {
     enum { VEC = packed<T>::width };
     const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * VEC;
@@ -61,7 +42,7 @@ static __global__ void __launch_bounds__(THREADS)
             for (int k = 0; k < 4; k++) {
                 const uint64_t i = at + 4 * g + k < N ? place(map, at + 4 * g + k) : 0;
                 const uint4 all = philox(m, i / 4);
-                own[k] = i % 4 == 0 ? all.x : i % 4 == 1 ? all.y : i % 4 == 2 ? all.z : all.w;
+                own[k] = word_of(all, i % 4);
             }
             w = make_uint4(own[0], own[1], own[2], own[3]);
         }
@@ -93,11 +74,7 @@ template <typename T>
 static status run(const params *p, const mask_map *map, const void *x, void *y, int64_t N,
                   cudaStream_t stream)
 {
-    const masks m = {{(uint32_t)p->seed, (uint32_t)(p->seed >> 32)},
-                     p->site,
-                     p->step,
-                     (uint32_t)(p->rate * 4294967296.0),
-                     (float)(1 / (1 - p->rate))};
+    const philox_masks m = philox_masks_of(p);
     if (N == 0) return OK;
     dropout_kernel<T><<<(unsigned)ceil_div(N, THREADS * packed<T>::width), THREADS, 0, stream>>>(
         (const T *)x, (T *)y, N, m, *map, packs_fit(*map, packed<T>::width),

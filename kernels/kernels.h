@@ -23,6 +23,9 @@ extern "C" {
 #define FLOATS (TYPE_BIT(F32) | HALVES)
 #define TRANSFORM_BIT(op) (UINT64_C(1) << OP_##op)
 #define ANY_TRANSFORM (~UINT64_C(0))
+#define THRESHOLDS                                                                                 \
+    (TRANSFORM_BIT(softmax) | TRANSFORM_BIT(sparsemax) | TRANSFORM_BIT(entmax) |                   \
+     TRANSFORM_BIT(relumax) | TRANSFORM_BIT(normrelu)) /* softmax, and [u]_+^r */
 enum { ANY = 0 }; /* width or length without a limit */
 
 /* The default of an operation: the first row of kernels.def that takes the type, transform and

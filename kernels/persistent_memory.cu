@@ -10,11 +10,12 @@
  * is in q = beta^2 k; args.transform has beta = 1. Reads rate, seed, site, step, first_row,
  * whole_T: weight m of row (b,t,h) is dropped as element ((b' T' + t) H + h) M + m of dropout.cu,
  * b' = first_row + b, T' = whole_T. The gradient's z and stat may be NULL: it reads neither.
- * dense: scores in memory, one product per head over all positions of all samples; the gradient
- * computes scores and weights again.
- * Source: Zhang et al. 2025; model 2.8.
+ * tile: the scores never in memory (tile.cuh); softmax alone. Keeps z and what it found out about
+ * each row. dense: scores in memory, one product per head over all positions of all samples; the
+ * gradient computes scores and weights again. Source: Zhang et al. 2025; model 2.8.
  */
 #include "matmul.cuh"
+#include "tile.cuh"
 #include "weigh.cuh"
 
 typedef struct frame {
@@ -102,4 +103,75 @@ extern "C" status persistent_memory_grad_dense(const args *a)
     TRY(weigh_grad(&f.w, weights, stat, NULL, &ds));
     TRY(read(a, &f, a->out[0], ds, a->in[1]));
     return a->out[1] ? gather(a, &f, a->out[1], ds, a->in[0]) : OK;
+}
+
+/* --- tile --------------------------------------------------------------------------------------
+ */
+
+/* Groups are heads: all positions of all samples are their queries, the slots their keys. */
+static status tile_plan(const args *a, const char *what, tile_call *f, bool gradient)
+{
+    const int64_t N = a->d.B * a->d.T;
+    TRY(tile_begin(a, what, f));
+    if (N > INT32_MAX / 2 || a->d.M > INT32_MAX / 2)
+        return fail(ERR_ARG, "%s: B T %lld, M %lld: expected less than 2^30", what, (long long)N,
+                    (long long)a->d.M);
+    f->q = a->in[0], f->k = a->in[1], f->v = a->in[2];
+    f->groups = a->d.H;
+    f->N = (int)N, f->M = (int)a->d.M;
+    f->scale = 1;
+    f->rows = tile_layout{0, a->d.D, a->d.H * a->d.D};
+    f->keys = tile_layout{0, a->d.M * a->d.D, a->d.D};
+    f->mask_T = a->d.T;
+    f->quads = a->d.M % 4 == 0;
+    f->wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;
+    for (int i = 0; i < 3; i++)
+        f->wide = f->wide && aligned16(a->in[i]) && (i == 1 || aligned16(a->out[i]));
+    if (gradient) f->wide = f->wide && aligned16(a->in[5]) && aligned16(a->out[1]);
+    return OK;
+}
+
+/* What a forward keeps: the facts, and z behind them. */
+static size_t z_bytes(const args *a)
+{
+    return padded((size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * dtype_size(a->type));
+}
+
+extern "C" status persistent_memory_tile(const args *a)
+{
+    tile_call f = {};
+    TRY(tile_plan(a, "persistent_memory", &f, false));
+    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    if (a->need) {
+        *a->need = facts;
+        if (a->keep_need) *a->keep_need = facts + z_bytes(a);
+        return OK;
+    }
+    f.facts = (row_fact *)(a->keep ? a->keep : a->work);
+    f.out = a->out[0], f.stat = OUT(float, 1);
+    TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory"));
+    if (!a->keep) return OK;
+    CUDA_TRY(cudaMemcpyAsync((char *)a->keep + facts, a->out[0],
+                             (size_t)(f.groups * f.N * f.D) * dtype_size(a->type),
+                             cudaMemcpyDeviceToDevice, stream_of(a)),
+             "persistent_memory");
+    return OK;
+}
+
+extern "C" status persistent_memory_grad_tile(const args *a)
+{
+    tile_call f = {};
+    TRY(tile_plan(a, "persistent_memory_grad", &f, true));
+    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    if (a->need) {
+        *a->need = facts + z_bytes(a);
+        return OK;
+    }
+    char *kept = (char *)(a->keep ? a->keep : a->work);
+    f.facts = (row_fact *)kept;
+    f.o = f.out = kept + facts;
+    if (!a->keep) TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory_grad"));
+    f.g = a->in[5];
+    f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];
+    return tile_run_grad(&f, a->type, stream_of(a), "persistent_memory_grad");
 }

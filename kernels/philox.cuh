@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * philox.cuh — the words that decide what dropout keeps.
+ *
+ *     value i is kept iff word_(i mod 4) >= floor(rate 2^32)
+ *     words = Philox4x32-10(key = seed, counter = (i/4 low, i/4 high, site, step))
+ *
+ * Source: Salmon et al. 2011.
+ */
+#ifndef MOSAIC_PHILOX_CUH
+#define MOSAIC_PHILOX_CUH
+
+#include "common.cuh"
+
+typedef struct philox_masks {
+    uint32_t key[2], site, step, threshold;
+    float kept; /* 1 / (1 - rate) */
+} philox_masks;
+
+static inline philox_masks philox_masks_of(const params *p)
+{
+    const philox_masks m = {{(uint32_t)p->seed, (uint32_t)(p->seed >> 32)},
+                            p->site,
+                            p->step,
+                            (uint32_t)(p->rate * 4294967296.0),
+                            (float)(1 / (1 - p->rate))};
+    return m;
+}
+
+/* The words of values 4 group ... 4 group + 3. */
+__device__ __forceinline__ uint4 philox(const philox_masks &m, uint64_t group)
+{
+    uint4 c = make_uint4((uint32_t)group, (uint32_t)(group >> 32), m.site, m.step);
+    uint32_t k0 = m.key[0], k1 = m.key[1];
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xD2511F53u * c.x, b = (uint64_t)0xCD9E8D57u * c.z;
+        c = make_uint4((uint32_t)(b >> 32) ^ c.y ^ k0, (uint32_t)b, (uint32_t)(a >> 32) ^ c.w ^ k1,
+                       (uint32_t)a);
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return c;
+}
+__device__ __forceinline__ uint32_t word_of(const uint4 &w, int i)
+{
+    return i == 0 ? w.x : i == 1 ? w.y : i == 2 ? w.z : w.w;
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tile — what a call of tile.cuh is: its rule and its dropout.
+ */
+#include "tile.cuh"
+
+bool tile_takes(const args *a)
+{
+    if (!(a->p.scale > 0)) return false;
+    if (a->transform != OP_normrelu) return true;
+    return a->p.empty != EMPTY_ARGMAX && (a->p.form != NORMRELU_AFFINE || a->p.slope > 0);
+}
+
+static status rule_of(const args *a, const char *what, tile_call *f)
+{
+    f->alpha = a->transform == OP_sparsemax ? 2 : a->p.alpha;
+    switch (a->transform) {
+    case OP_softmax:
+        return f->rule = RULE_SOFTMAX, OK;
+    case OP_sparsemax:
+    case OP_entmax:
+        return f->rule = RULE_ENTMAX, OK;
+    case OP_relumax:
+        return f->rule = RULE_RELUMAX, OK;
+    case OP_normrelu:
+        return f->rule = RULE_NORMRELU, OK;
+    default:
+        return fail(ERR_ARG, "%s: transform: expected softmax or one with a threshold", what);
+    }
+}
+
+status tile_begin(const args *a, const char *what, tile_call *f)
+{
+    if (a->d.D < 1 || a->d.D > TILE_WIDTH)
+        return fail(ERR_ARG, "%s: width %lld: expected 1 to %d", what, (long long)a->d.D,
+                    TILE_WIDTH);
+    if (!(a->p.rate >= 0 && a->p.rate < 1))
+        return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", what, a->p.rate);
+    if (a->p.lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", what);
+    TRY(rule_of(a, what, f));
+    f->D = (int)a->d.D;
+    f->H = a->d.H;
+    f->form = a->p.form, f->empty = a->p.empty;
+    f->power = a->p.relumax_power;
+    f->b = a->p.relumax_b;
+    f->slope = a->p.slope, f->offset = a->p.offset;
+    f->drop = a->p.rate > 0;
+    f->masks = philox_masks_of(&a->p);
+    f->first_row = a->p.first_row;
+    f->whole_T = params_whole_T(&a->p, a->d.T);
+    return OK;
+}
+
+/* delta_t = <do_t, o_t>: eight lanes a row, a pack at a time. */
+enum { ROW_LANES = 8 };
+
+template <typename T>
+static __global__ void __launch_bounds__(TILE_THREADS) delta_kernel(const tile_call a)
+{
+    enum { W = 16 / sizeof(T) };
+    const int64_t r = ((int64_t)blockIdx.x * TILE_THREADS + threadIdx.x) / ROW_LANES;
+    const int64_t group = r / a.N, row = r % a.N;
+    const bool real = group < a.groups;
+    const int64_t from = group / a.H * a.rows.sample + group % a.H * a.rows.head + row * a.rows.row;
+    const T *g = (const T *)a.g + from, *o = (const T *)a.o + from;
+    float sum = 0;
+    for (int d = threadIdx.x % ROW_LANES * W; real && d < a.D; d += ROW_LANES * W) {
+        const packed<T> x = load_some(g + d, a.D - d, a.wide),
+                        y = load_some(o + d, a.D - d, a.wide);
+#pragma unroll
+        for (int e = 0; e < W; e++)
+            sum = fmaf(x[e], y[e], sum);
+    }
+    sum = team_sum(sum, ROW_LANES);
+    if (real && threadIdx.x % ROW_LANES == 0) a.facts[r].delta = sum;
+}
+
+template <typename T>
+static status forward(const tile_call *f, cudaStream_t stream, const char *what)
+{
+    const bool soft = f->rule == RULE_SOFTMAX;
+    return (soft ? tile_forward<T, true> : tile_forward<T, false>)(f, stream, what);
+}
+
+template <typename T>
+static status backward(const tile_call *f, cudaStream_t stream, const char *what)
+{
+    const bool soft = f->rule == RULE_SOFTMAX;
+    const int64_t lanes = f->groups * f->N * ROW_LANES;
+    if (lanes == 0) return OK;
+    delta_kernel<T><<<(unsigned)ceil_div(lanes, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
+    TRY(launched(what));
+    TRY((soft ? tile_rows<T, true> : tile_rows<T, false>)(f, stream, what));
+    if (!f->dk && !f->dv) return OK;
+    return (soft ? tile_keys<T, true> : tile_keys<T, false>)(f, stream, what);
+}
+
+status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+{
+    return BY_TYPE(type, what, forward, f, stream, what);
+}
+
+status tile_run_grad(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+{
+    return BY_TYPE(type, what, backward, f, stream, what);
+}

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tile.cuh — attention whose scores never reach memory: what its kernels share.
+ *
+ *     s_tj = <q_t,k_j>,   p_tj = w_t f(u_tj),   o_t = sum_j p~_tj v_j,   p~ = dropout(p)
+ *     softmax        f(u) = 2^u       u = kappa (s - m_t) - tau_t
+ *     the others     f(u) = [u]_+^r   u = kappa (s - m_t) - tau_t
+ *
+ * Scores are computed tile by tile of 64 keys, and again in every sweep over the keys: softmax and
+ * normalised ReLU need one, ReLUmax one for its maximum, entmax one for the maxima of 32 classes
+ * of keys, whose root is a first bound of tau, and a few of Newton's steps on the norm:
+ *
+ *     tau += (F - F^(1 - 1/r)) / G,   F = sum_j [u_j]_+^r,   G = sum_j [u_j]_+^(r-1)
+ *
+ * which never overshoots. Backward, with G_tj = <do_t,v_j> under the mask of p~:
+ *
+ *     ds_tj = f'_tj (G_tj - delta_t),   f' = p, or g_t [u]_+^(r-1);   delta = sum f' G / sum f'
+ *     dq_t = c sum_j ds_tj k_j,   dk_j = c sum_t ds_tj q_t,   dv_j = sum_t p~_tj do_t
+ *
+ * by two kernels, one that owns rows and one that owns keys, so that nothing is added by atomics.
+ * ReLUmax moves its threshold with its best key j*: ds_tj* also gets -sum_j ds_tj (`extra`).
+ *
+ * A group is one head of one sample: N queries, M keys. Queries, outputs and their gradients share
+ * one layout, keys and values another. Source: model 1.1-1.5, 2.6; Dao 2023 for the online softmax.
+ */
+#ifndef MOSAIC_TILE_CUH
+#define MOSAIC_TILE_CUH
+
+#include "masks.cuh"
+#include "mma.cuh"
+#include "philox.cuh"
+
+enum {
+    TILE_WARPS = 4,
+    TILE_THREADS = TILE_WARPS * WARP,
+    TILE_KEYS = 64,   /* of a tile: keys, or queries where keys are owned */
+    TILE_WIDTH = 128, /* the widest head                                  */
+    CLASSES = 8       /* of keys, in each lane of a row                   */
+};
+
+typedef enum tile_rule { RULE_SOFTMAX, RULE_ENTMAX, RULE_RELUMAX, RULE_NORMRELU } tile_rule;
+
+/* Element (row, d) of group b H + h stands at b sample + h head + row * row_stride + d. */
+typedef struct tile_layout {
+    int64_t sample, head, row;
+} tile_layout;
+
+/* What the forward finds out about a row, for the gradient. */
+typedef struct __align__(16) row_fact
+{
+    float m, tau;   /* see above; softmax: tau is log2 of the sum                 */
+    float kappa;    /* 0 in a row of normalised ReLU without support              */
+    float w, slope; /* p = w f(u), f' = slope [u]^(r-1)                           */
+    float arg;      /* ReLUmax: the best key                                      */
+    float delta, extra;
+}
+row_fact;
+
+typedef struct tile_call {
+    const void *q, *k, *v, *o, *g;
+    void *out, *dk, *dv; /* out: o or dq                  */
+    row_fact *facts;     /* (groups, N)                   */
+    float *stat;         /* (groups, N, STATS), of the memory (N, groups, STATS), or NULL */
+    float *dbeta;        /* (groups, N)                   */
+    const float *beta;   /* (H), or NULL                  */
+    tile_layout rows, keys;
+    int64_t H, groups;
+    int N, M, D, lag;
+    bool causal; /* row t sees t + 1 - lag keys   */
+    bool wide;   /* all rows begin on 16 bytes    */
+    bool add;    /* dk has a sum already          */
+    tile_rule rule;
+    normrelu_form form;
+    empty_rule empty;
+    int power;
+    double scale, alpha, b, slope, offset;
+    philox_masks masks;
+    bool drop, quads; /* quads: four weights from a multiple of 4 on are one counter */
+    int64_t mask_T;   /* of the persistent memory: its rows are (b, t)               */
+    int64_t first_row, whole_T;
+} tile_call;
+
+/* The constants of a head. */
+struct tile_head {
+    float kappa, r, fixed_m, fixed_tau;
+    float gradient;           /* c                                    */
+    float on_product, on_sum; /* dbeta = on_product c sum ds s + on_sum c sum ds / scale */
+};
+
+__device__ static tile_head tile_head_of(const tile_call &a, int64_t h)
+{
+    tile_head f = {0, 1, 0, 0, 0, 0, 0};
+    const double beta = a.beta ? a.beta[h] : 1.0, b2 = beta * beta;
+    double A = b2, b = 0;
+    f.on_product = (float)(2 / beta);
+    switch (a.rule) {
+    case RULE_SOFTMAX:
+        f.kappa = (float)(1.4426950408889634 * b2 * a.scale);
+        break;
+    case RULE_ENTMAX:
+        f.kappa = (float)((a.alpha - 1) * b2 * a.scale);
+        f.r = (float)(1 / (a.alpha - 1));
+        break;
+    case RULE_RELUMAX:
+        A = a.power == 4 ? b2 * b2 : b2;
+        f.kappa = (float)(A * a.scale);
+        f.fixed_tau = (float)-a.b;
+        f.on_product = (float)(a.power / beta);
+        break;
+    case RULE_NORMRELU:
+        A = a.form == NORMRELU_PAPER         ? 2 * b2
+            : a.form == NORMRELU_CODE_MATRIX ? 2 * b2 * b2
+            : a.form == NORMRELU_CODE_EFT    ? 1
+                                             : a.slope;
+        b = a.form == NORMRELU_AFFINE ? a.offset : a.form == NORMRELU_CODE_EFT ? 0 : 1 - 2 * b2;
+        f.kappa = (float)(A * a.scale);
+        f.fixed_m = (float)(-b / (A * a.scale));
+        if (!(fabsf(f.fixed_m) < 1e30f)) f.fixed_m = 0;
+        f.fixed_tau = (float)-(A * a.scale * f.fixed_m + b);
+        f.on_product = (float)(a.form == NORMRELU_PAPER         ? 2 / beta
+                               : a.form == NORMRELU_CODE_MATRIX ? 4 / beta
+                                                                : 0.0);
+        f.on_sum = (float)(a.form == NORMRELU_PAPER         ? -2 / beta
+                           : a.form == NORMRELU_CODE_MATRIX ? -2 / (beta * b2)
+                                                            : 0.0);
+        break;
+    }
+    f.kappa = fminf(fmaxf(f.kappa, 1.17549435e-38f), 3.40282347e+38f);
+    f.gradient = (float)(A * a.scale);
+    return f;
+}
+
+/* --- walking over tiles ------------------------------------------------------------------------
+ */
+
+template <typename T, int DP> struct tile_shape {
+    enum {
+        K = mma_shape<T>::K,
+        steps = DP / K,                      /* of a product over the width      */
+        stride = DP + 16 / (int)sizeof(T),   /* of a tile in shared memory       */
+        M16 = DP * sizeof(T) <= 128 ? 2 : 1, /* 16-row pieces of a warp          */
+        own = TILE_WARPS * 16 * M16,         /* rows or keys that a block owns   */
+        forward_chunk = DP * sizeof(T) <= 128 ? 64 : 32,
+        rows_chunk = 32,
+        keys_chunk = M16 * DP * (int)sizeof(T) > 128 ? 16 : 32,
+        own_bytes = own * stride * (int)sizeof(T),
+        tile_bytes = TILE_KEYS * stride * (int)sizeof(T)
+    };
+};
+
+/* Start moving `count` rows from `first` on, of which those below `limit` exist, into a tile;
+ * what does not exist becomes 0. */
+template <typename T, int DP>
+__device__ __forceinline__ void fetch(T *tile, const T *base, int64_t row_stride, int first,
+                                      int limit, int count, int D, bool wide)
+{
+    enum { W = 16 / sizeof(T), WORDS = DP / W, STRIDE = tile_shape<T, DP>::stride };
+    for (int i = threadIdx.x; i < count * WORDS; i += TILE_THREADS) {
+        const int r = i / WORDS, d = i % WORDS * W;
+        const bool real = first + r < limit && d < D;
+        const T *from = real ? base + (first + r) * row_stride + d : base;
+        T *to = tile + r * STRIDE + d;
+        if (wide) {
+            copy_async_part(to, from, real ? 16 : 0);
+        } else {
+#pragma unroll
+            for (int e = 0; e < W; e++)
+                to[e] = real && d + e < D ? from[e] : narrow<T>(0.0f);
+        }
+    }
+}
+
+/* A operands of a warp: its rows of a tile, in registers if HOLD. */
+template <typename T, int DP, bool HOLD> struct own_rows {
+    enum { M16 = tile_shape<T, DP>::M16, STRIDE = tile_shape<T, DP>::stride, K = mma_shape<T>::K };
+    fragment_a held[HOLD ? M16 * tile_shape<T, DP>::steps : 1];
+    const T *tile;
+
+    __device__ __forceinline__ void open(const T *block)
+    {
+        tile = block + threadIdx.x / WARP * M16 * 16 * STRIDE;
+        if constexpr (HOLD) {
+#pragma unroll
+            for (int i = 0; i < M16; i++)
+#pragma unroll
+                for (int k = 0; k < tile_shape<T, DP>::steps; k++)
+                    held[i * tile_shape<T, DP>::steps + k] =
+                        a_along(tile + i * 16 * STRIDE + k * K, STRIDE);
+        }
+    }
+    __device__ __forceinline__ fragment_a get(int i, int k) const
+    {
+        if constexpr (HOLD) return held[i * tile_shape<T, DP>::steps + k];
+        return a_along(tile + i * 16 * STRIDE + k * K, STRIDE);
+    }
+};
+
+/* s (16 M16, 8 N8) = own rows times N8 * 8 rows of the tile at `other`. */
+template <typename T, int DP, int N8, class Own>
+__device__ __forceinline__ void scores_of(float (&s)[tile_shape<T, DP>::M16][N8][4], const Own &own,
+                                          const T *other)
+{
+    enum { M16 = tile_shape<T, DP>::M16, STRIDE = tile_shape<T, DP>::stride, K = mma_shape<T>::K };
+#pragma unroll
+    for (int i = 0; i < M16; i++)
+#pragma unroll
+        for (int n = 0; n < N8; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[i][n][e] = 0;
+#pragma unroll
+    for (int k = 0; k < tile_shape<T, DP>::steps; k++) {
+        fragment_a a[M16];
+#pragma unroll
+        for (int i = 0; i < M16; i++)
+            a[i] = own.get(i, k);
+#pragma unroll
+        for (int n = 0; n < N8; n += 2) {
+            const fragment_b b = b_along(other + n * 8 * STRIDE + k * K, STRIDE);
+#pragma unroll
+            for (int i = 0; i < M16; i++) {
+                multiply_add(s[i][n], a[i], b.r[0], b.r[1], T());
+                multiply_add(s[i][n + 1], a[i], b.r[2], b.r[3], T());
+            }
+        }
+    }
+}
+
+/* y (16 M16, DP) += p times the N8 * 8 rows of the tile at `other`. In float the sum of a chunk is
+ * rounded before it is added: tensor cores truncate, which would add up over long rows. */
+template <typename T, int DP, int N8>
+__device__ __forceinline__ void mix(float (&y)[tile_shape<T, DP>::M16][DP / 8][4],
+                                    const float (&p)[tile_shape<T, DP>::M16][N8][4], const T *other)
+{
+    enum {
+        M16 = tile_shape<T, DP>::M16,
+        STRIDE = tile_shape<T, DP>::stride,
+        K = mma_shape<T>::K,
+        BLOCKS = mma_shape<T>::blocks,
+        STEPS = N8 / BLOCKS
+    };
+    if constexpr (sizeof(T) == 4) {
+#pragma unroll
+        for (int n = 0; n < DP / 8; n += 2) {
+            float sum[M16][2][4] = {};
+#pragma unroll
+            for (int k = 0; k < STEPS; k++) {
+                const fragment_b b = b_down(other + k * K * STRIDE + n * 8, STRIDE);
+#pragma unroll
+                for (int i = 0; i < M16; i++) {
+                    const fragment_a a = a_of_c(&p[i][k * BLOCKS], T());
+                    multiply_add(sum[i][0], a, b.r[0], b.r[1], T());
+                    multiply_add(sum[i][1], a, b.r[2], b.r[3], T());
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < M16; i++)
+#pragma unroll
+                for (int e = 0; e < 8; e++)
+                    y[i][n + e / 4][e % 4] += sum[i][e / 4][e % 4];
+        }
+    } else {
+#pragma unroll
+        for (int k = 0; k < STEPS; k++) {
+            fragment_a a[M16];
+#pragma unroll
+            for (int i = 0; i < M16; i++)
+                a[i] = a_of_c(&p[i][k * BLOCKS], T());
+#pragma unroll
+            for (int n = 0; n < DP / 8; n += 2) {
+                const fragment_b b = b_down(other + k * K * STRIDE + n * 8, STRIDE);
+#pragma unroll
+                for (int i = 0; i < M16; i++) {
+                    multiply_add(y[i][n], a[i], b.r[0], b.r[1], T());
+                    multiply_add(y[i][n + 1], a[i], b.r[2], b.r[3], T());
+                }
+            }
+        }
+    }
+}
+
+/* Two neighbours of a row of D elements. */
+template <typename T>
+__device__ __forceinline__ void store_two(T *row, int d, int D, float x, float y, bool wide)
+{
+    if (d >= D) return;
+    if (wide) {
+        if constexpr (sizeof(T) == 4)
+            *(float2 *)(row + d) = make_float2(x, y);
+        else
+            *(uint32_t *)(row + d) = pair(x, y, T());
+    } else {
+        row[d] = narrow<T>(x);
+        if (d + 1 < D) row[d + 1] = narrow<T>(y);
+    }
+}
+
+/* Over the four lanes of a row. */
+__device__ __forceinline__ float quad_sum(float x)
+{
+    x += __shfl_xor_sync(ALL_LANES, x, 1);
+    return x + __shfl_xor_sync(ALL_LANES, x, 2);
+}
+__device__ __forceinline__ float quad_max(float x)
+{
+    x = max_nan(x, __shfl_xor_sync(ALL_LANES, x, 1));
+    return max_nan(x, __shfl_xor_sync(ALL_LANES, x, 2));
+}
+__device__ __forceinline__ int quad_min(int x)
+{
+    x = min(x, __shfl_xor_sync(ALL_LANES, x, 1));
+    return min(x, __shfl_xor_sync(ALL_LANES, x, 2));
+}
+
+/* Where a block, a group and its tensors are. */
+struct tile_place {
+    int64_t group, head, rows, keys; /* rows, keys: elements before the group's */
+    int block;
+
+    __device__ tile_place(const tile_call &a, int blocks)
+        : group(blockIdx.x / blocks), head(group % a.H),
+          rows(group / a.H * a.rows.sample + head * a.rows.head),
+          keys(group / a.H * a.keys.sample + head * a.keys.head), block((int)(blockIdx.x % blocks))
+    {
+    }
+};
+
+/* Keys that row t of a group sees. */
+__device__ __forceinline__ int seen_by(const tile_call &a, int t)
+{
+    return a.causal ? min(max(t + 1 - a.lag, 0), a.M) : a.M;
+}
+
+/* --- dropout -----------------------------------------------------------------------------------
+ */
+
+/* The place of weight 0 of row t of a group in the weights of the whole step. */
+__device__ __forceinline__ uint64_t weight_place(const tile_call &a, int64_t group, int t)
+{
+    if (a.mask_T == 0) {
+        const int64_t b = group / a.H, h = group % a.H;
+        return (uint64_t)((((a.first_row + b) * a.H + h) * a.whole_T + t) * a.whole_T);
+    }
+    const int64_t b = t / a.mask_T;
+    return (uint64_t)((((a.first_row + b) * a.whole_T + t % a.mask_T) * a.H + group) * a.M);
+}
+__device__ __forceinline__ uint32_t word_at(const philox_masks &m, uint64_t i)
+{
+    return word_of(philox(m, i / 4), (int)(i % 4));
+}
+
+/* Which weights of a block of C are kept: rows at `above` and `below` (places), columns from key
+ * on; what it gives is in the order of c[]. */
+__device__ __forceinline__ uint4 words_by_row(const tile_call &a, uint64_t above, uint64_t below,
+                                              int key)
+{
+    const int t = threadIdx.x % 4;
+    key += 2 * t;
+    if (a.quads) {
+        const bool odd = t % 2;
+        const uint4 w = philox(a.masks, ((odd ? below : above) + (key & ~3)) / 4);
+        const uint32_t x = __shfl_xor_sync(ALL_LANES, odd ? w.x : w.z, 1);
+        const uint32_t y = __shfl_xor_sync(ALL_LANES, odd ? w.y : w.w, 1);
+        return odd ? make_uint4(x, y, w.z, w.w) : make_uint4(w.x, w.y, x, y);
+    }
+    return make_uint4(word_at(a.masks, above + key), word_at(a.masks, above + key + 1),
+                      word_at(a.masks, below + key), word_at(a.masks, below + key + 1));
+}
+/* The same where the rows of C are keys, from `key` on, and its columns are queries at `left` and
+ * `right`. Four lanes of a column share counters: lane i of them draws those of c[i]. */
+__device__ __forceinline__ uint4 words_by_key(const tile_call &a, uint64_t left, uint64_t right,
+                                              int key)
+{
+    const int g = threadIdx.x % WARP / 4, i = g % 4;
+    key += g;
+    if (a.quads) {
+        const uint4 w =
+            philox(a.masks, ((i % 2 ? right : left) + (key & ~3) + (i / 2 ? 8 : 0)) / 4);
+        uint32_t got[4];
+#pragma unroll
+        for (int o = 0; o < 4; o++)
+            got[o] = __shfl_xor_sync(ALL_LANES, word_of(w, i ^ o), o * 4);
+        /* got[o] is of c[i ^ o] */
+        const uint4 v = make_uint4(got[0], got[1], got[2], got[3]);
+        return make_uint4(word_of(v, i), word_of(v, i ^ 1), word_of(v, i ^ 2), word_of(v, i ^ 3));
+    }
+    return make_uint4(word_at(a.masks, left + key), word_at(a.masks, right + key),
+                      word_at(a.masks, left + key + 8), word_at(a.masks, right + key + 8));
+}
+/* c[e] of what is kept, 0 of what is not. */
+__device__ __forceinline__ void drop(float (&c)[4], const uint4 &w, const philox_masks &m)
+{
+    c[0] = w.x >= m.threshold ? c[0] * m.kept : 0;
+    c[1] = w.y >= m.threshold ? c[1] * m.kept : 0;
+    c[2] = w.z >= m.threshold ? c[2] * m.kept : 0;
+    c[3] = w.w >= m.threshold ? c[3] * m.kept : 0;
+}
+
+/* --- weights -----------------------------------------------------------------------------------
+ */
+
+/* f(R) for the exponent R of a compact kernel as a constant, 0: not one of them, so that a chunk of
+ * scores has no branch in it. */
+template <int N> struct exponent {
+    enum { value = N };
+};
+template <class F> __device__ __forceinline__ void by_exponent(float r, F f)
+{
+    if (r == 1)
+        f(exponent<1>());
+    else if (r == 2)
+        f(exponent<2>());
+    else if (r == 3)
+        f(exponent<3>());
+    else
+        f(exponent<0>());
+}
+/* [u]^(r-1) for u >= 0; 0 where u is 0, for what has no weight has no slope. */
+template <int R> __device__ __forceinline__ float kernel_slope(float u, float r)
+{
+    if (R == 1) return u > 0 ? 1.0f : u;
+    if (R == 2) return u;
+    if (R == 3) return u * u;
+    return u > 0 ? power_of_two((r - 1) * logarithm(u)) : u;
+}
+/* u = [kappa (s - m) - tau]_+, NaN if s is. */
+__device__ __forceinline__ float lift(float kappa, float s, float m, float tau)
+{
+    return max_nan(fmaf(kappa, s - m, -tau), 0.0f);
+}
+
+/* --- host side ----------------------------------------------------------------------------------
+ */
+
+/* Rule, its parameters and dropout of a call; whether tiles take it: a positive scale, and for
+ * normalised ReLU a rising line and no best key in empty rows. Other calls are for `dense`. */
+bool tile_takes(const args *a);
+status tile_begin(const args *a, const char *what, tile_call *f);
+static inline size_t tile_facts_bytes(int64_t groups, int64_t N)
+{
+    return padded(sizeof(row_fact) * (size_t)(groups * N));
+}
+
+/* f<T, DP, SOFT>(...) for the least width of a tile that takes a head. */
+#define BY_WIDTH(D, f, ...)                                                                        \
+    ((D) <= 16   ? f<T, 16, SOFT>(__VA_ARGS__)                                                     \
+     : (D) <= 32 ? f<T, 32, SOFT>(__VA_ARGS__)                                                     \
+     : (D) <= 64 ? f<T, 64, SOFT>(__VA_ARGS__)                                                     \
+                 : f<T, 128, SOFT>(__VA_ARGS__))
+
+/* Launch a kernel over blocks of `own` rows of every group. */
+template <class Kernel>
+static status tile_launch(Kernel kernel, const tile_call *a, int64_t rows, int own, int bytes,
+                          cudaStream_t stream, const char *what)
+{
+    const int64_t blocks = ceil_div(rows, own);
+    if (a->groups * blocks > INT32_MAX)
+        return fail(ERR_ARG, "%s: %lld blocks of %d rows: expected fewer than 2^31", what,
+                    (long long)(a->groups * blocks), own);
+    if (a->groups * blocks == 0) return OK;
+    CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+             what);
+    kernel<<<(unsigned)(a->groups * blocks), TILE_THREADS, (size_t)bytes, stream>>>(*a,
+                                                                                    (int)blocks);
+    return launched(what);
+}
+
+/* The three kernels, instantiated by tile_part.cu: outputs of rows; dq into out, dbeta of every row
+ * and what the keys want of it into the facts; dk and dv. */
+template <typename T, bool SOFT>
+status tile_forward(const tile_call *a, cudaStream_t stream, const char *what);
+template <typename T, bool SOFT>
+status tile_rows(const tile_call *a, cudaStream_t stream, const char *what);
+template <typename T, bool SOFT>
+status tile_keys(const tile_call *a, cudaStream_t stream, const char *what);
+
+/* Forward; and delta, rows and keys in turn. For a call of any storage type. */
+status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what);
+status tile_run_grad(const tile_call *f, dtype type, cudaStream_t stream, const char *what);
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tile_keys.cuh — the gradient of tile.cuh by keys: dk_j = c sum_t ds_tj q_t, dv_j = sum_t p~_tj
+ * do_t.
+ *
+ * A block owns 64 or 128 keys and walks over the queries that see them; a warp owns 16 or 32 of the
+ * keys, the rows of its matrices. What the gradient needs of a query, a column, is in shared memory
+ * beside the tile of queries.
+ */
+#ifndef MOSAIC_TILE_KEYS_CUH
+#define MOSAIC_TILE_KEYS_CUH
+
+#include "tile.cuh"
+
+template <typename T, int DP, bool SOFT> struct keys_block {
+    typedef tile_shape<T, DP> shape;
+    enum {
+        M16 = shape::M16,
+        CHUNK = shape::keys_chunk,
+        N8 = CHUNK / 8,
+        HOLD = M16 * DP * (int)sizeof(T) <= 128
+    };
+    typedef float scores[M16][N8][4];
+
+    const tile_call &a;
+    const tile_place &at;
+    const tile_head head;
+    T *queries, *gradients; /* two tiles each */
+    row_fact *facts;        /* of two tiles   */
+    uint64_t *places;       /* of the rows of weights of two tiles, for dropout */
+    own_rows<T, DP, HOLD> k, v;
+    float dk[M16][DP / 8][4], dv[M16][DP / 8][4];
+    int first; /* key 0 of this thread */
+
+    __device__ __forceinline__ keys_block(const tile_call &a_, const tile_place &at_)
+        : a(a_), at(at_), head(tile_head_of(a_, at_.head))
+    {
+    }
+    /* The first query that sees a key. */
+    __device__ __forceinline__ int seen_first(int key) const
+    {
+        return a.causal ? key + a.lag : 0;
+    }
+    __device__ __forceinline__ void fetch_tile(int j) const
+    {
+        const int half = j % 2 * TILE_KEYS;
+        T *q = queries + half * shape::stride, *g = gradients + half * shape::stride;
+        fetch<T, DP>(q, (const T *)a.q + at.rows, a.rows.row, j * TILE_KEYS, a.N, TILE_KEYS, a.D,
+                     a.wide);
+        fetch<T, DP>(g, (const T *)a.g + at.rows, a.rows.row, j * TILE_KEYS, a.N, TILE_KEYS, a.D,
+                     a.wide);
+        const int t = threadIdx.x, query = j * TILE_KEYS + t;
+        if (t >= TILE_KEYS) return;
+        facts[half + t] = query < a.N ? a.facts[at.group * a.N + query] : row_fact{};
+        if (a.drop) places[half + t] = weight_place(a, at.group, query);
+    }
+    /* p~ in s and ds in G, of the queries from column 0 of the chunk on. */
+    template <int R>
+    __device__ __forceinline__ void weigh(scores &s, scores &G, int query, int half)
+    {
+#pragma unroll
+        for (int n = 0; n < N8; n++) {
+            const int column = n * 8 + (int)(threadIdx.x % 4) * 2;
+            uint4 words[M16];
+            if (a.drop)
+#pragma unroll
+                for (int i = 0; i < M16; i++)
+                    words[i] = words_by_key(a, places[half + column], places[half + column + 1],
+                                            first - (int)(threadIdx.x % WARP / 4) + i * 16);
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                const row_fact f = facts[half + column + e];
+                const int t = query + column + e;
+                const int seen = t < a.N ? seen_by(a, t) : 0;
+#pragma unroll
+                for (int i = 0; i < M16; i++)
+#pragma unroll
+                    for (int below = 0; below < 2; below++) {
+                        const int x = below * 2 + e, key = first + i * 16 + below * 8;
+                        float p, ds, gradient = G[i][n][x];
+                        if (a.drop)
+                            gradient = word_of(words[i], x) >= a.masks.threshold
+                                           ? gradient * a.masks.kept
+                                           : 0;
+                        if (SOFT) {
+                            p = power_of_two(fmaf(head.kappa, s[i][n][x] - f.m, -f.tau));
+                            ds = p * (gradient - f.delta);
+                        } else {
+                            const float u = lift(f.kappa, s[i][n][x], f.m, f.tau);
+                            const float slope = kernel_slope<R>(u, head.r);
+                            p = u * slope * f.w;
+                            ds = slope * f.slope * (gradient - f.delta);
+                        }
+                        if (key >= seen) p = ds = 0;
+                        if (!SOFT && key == (int)f.arg) ds += f.extra;
+                        if (a.drop)
+                            p = word_of(words[i], x) >= a.masks.threshold ? p * a.masks.kept : 0;
+                        s[i][n][x] = p, G[i][n][x] = ds;
+                    }
+            }
+        }
+    }
+    template <int R> __device__ __forceinline__ void walk()
+    {
+        const int key0 = at.block * shape::own;
+        const int least = seen_first(first - (int)(threadIdx.x % WARP / 4));
+        const int from = seen_first(key0) / TILE_KEYS, tiles = (a.N + TILE_KEYS - 1) / TILE_KEYS;
+        if (from < tiles) fetch_tile(from);
+        close_group();
+        for (int j = from; j < tiles; j++) {
+            if (j + 1 < tiles) fetch_tile(j + 1);
+            close_group();
+            groups_arrived<1>();
+            __syncthreads();
+            for (int c = 0; c < TILE_KEYS / CHUNK; c++) {
+                const int half = j % 2 * TILE_KEYS + c * CHUNK, query = j * TILE_KEYS + c * CHUNK;
+                if (query + CHUNK <= least) continue;
+                scores s, G;
+                scores_of<T, DP, N8>(s, k, queries + half * shape::stride);
+                scores_of<T, DP, N8>(G, v, gradients + half * shape::stride);
+                weigh<R>(s, G, query, half);
+                mix<T, DP, N8>(dv, s, gradients + half * shape::stride);
+                mix<T, DP, N8>(dk, G, queries + half * shape::stride);
+            }
+            __syncthreads();
+        }
+    }
+    __device__ __forceinline__ void store() const
+    {
+#pragma unroll
+        for (int i = 0; i < 2 * M16; i++) {
+            const int key = first + i / 2 * 16 + i % 2 * 8;
+            if (key >= a.M) continue;
+            const int64_t row = at.keys + key * a.keys.row;
+            T *k_row = (T *)a.dk + row, *v_row = (T *)a.dv + row;
+#pragma unroll
+            for (int n = 0; n < DP / 8; n++) {
+                const int d = n * 8 + (int)(threadIdx.x % 4) * 2, x = i % 2 * 2;
+                float left = dk[i / 2][n][x] * head.gradient;
+                float right = dk[i / 2][n][x + 1] * head.gradient;
+                if (a.add && d < a.D) left += widen(k_row[d]);
+                if (a.add && d + 1 < a.D) right += widen(k_row[d + 1]);
+                if (a.dk) store_two(k_row, d, a.D, left, right, a.wide);
+                if (a.dv) store_two(v_row, d, a.D, dv[i / 2][n][x], dv[i / 2][n][x + 1], a.wide);
+            }
+        }
+    }
+    __device__ __forceinline__ void run(T *memory)
+    {
+        const int key0 = at.block * shape::own;
+        T *own_values = memory + shape::own * shape::stride;
+        queries = own_values + shape::own * shape::stride;
+        gradients = queries + 2 * TILE_KEYS * shape::stride;
+        facts = (row_fact *)(gradients + 2 * TILE_KEYS * shape::stride);
+        places = (uint64_t *)(facts + 2 * TILE_KEYS);
+        first = key0 + threadIdx.x / WARP * 16 * M16 + threadIdx.x % WARP / 4;
+        fetch<T, DP>(memory, (const T *)a.k + at.keys, a.keys.row, key0, a.M, shape::own, a.D,
+                     a.wide);
+        fetch<T, DP>(own_values, (const T *)a.v + at.keys, a.keys.row, key0, a.M, shape::own, a.D,
+                     a.wide);
+#pragma unroll
+        for (int i = 0; i < M16; i++)
+#pragma unroll
+            for (int n = 0; n < DP / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    dk[i][n][e] = dv[i][n][e] = 0;
+        copies_arrived();
+        __syncthreads();
+        k.open(memory);
+        v.open(own_values);
+        if constexpr (SOFT)
+            walk<1>();
+        else
+            by_exponent(head.r, [&](auto R) { walk<decltype(R)::value>(); });
+        store();
+    }
+};
+
+template <typename T, int DP, bool SOFT>
+__global__ void __launch_bounds__(TILE_THREADS) tile_keys_kernel(const tile_call a, int blocks)
+{
+    extern __shared__ uint4 memory[];
+    tile_place at(a, blocks);
+    keys_block<T, DP, SOFT> b(a, at);
+    b.run((T *)memory);
+}
+
+template <typename T, int DP, bool SOFT>
+static status tile_keys_of(const tile_call *a, cudaStream_t stream, const char *what)
+{
+    typedef tile_shape<T, DP> shape;
+    const int beside = 2 * TILE_KEYS * (int)(sizeof(row_fact) + sizeof(uint64_t));
+    return tile_launch(tile_keys_kernel<T, DP, SOFT>, a, a->M, shape::own,
+                       2 * shape::own_bytes + 4 * shape::tile_bytes + beside, stream, what);
+}
+
+template <typename T, bool SOFT>
+status tile_keys(const tile_call *a, cudaStream_t stream, const char *what)
+{
+    return BY_WIDTH(a->D, tile_keys_of, a, stream, what);
+}
+
+#endif
