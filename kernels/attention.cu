@@ -12,17 +12,26 @@
  * q and k may be one array; if dq and dk are, it receives the sum of both. pi is args.transform.
  * Reads lag, scale, rate, seed, site, step, first_row, whole_T: weight (t,j) of head h of sample b
  * is dropped as element ((b' H + h) T' + t) T' + j of dropout.cu, b' = first_row + b, T' = whole_T.
- * dense: the scores in memory (scores.cuh). Keeps p (B,H,T,T) in float; the gradient without it
- * computes it again.
+ * dense: the scores in memory (scores.cuh). Keeps p (B,H,T,T) and stat in float; the gradient
+ * without them computes them again.
  * tile: the scores never in memory (tile.cuh). Keeps what it found out about each row.
  * Source: model 2.6, 2.7.
  */
 #include "scores.cuh"
 #include "tile.cuh"
 
+/* What dense keeps: p, and stat behind it. */
+static size_t kept_weights(const args *a)
+{
+    return padded(sizeof(float) * (size_t)(a->d.B * a->d.H * a->d.T * a->d.T));
+}
 static size_t kept_bytes(const args *a)
 {
-    return sizeof(float) * (size_t)(a->d.B * a->d.H * a->d.T * a->d.T);
+    return kept_weights(a) + sizeof(float) * STATS * (size_t)(a->d.B * a->d.H * a->d.T);
+}
+static float *kept_stat(const args *a)
+{
+    return (float *)((char *)a->keep + kept_weights(a));
 }
 
 extern "C" status attention_dense(const args *a)
@@ -37,7 +46,12 @@ extern "C" status attention_dense(const args *a)
     }
     TRY(score_begin(a, &f, IN(float, 3)));
     TRY(score(a, &f, f.w.a, a->in[0], a->in[1], a->p.scale));
-    TRY(weigh(&f.w, (float *)a->keep, OUT(float, 1), &mixed));
+    float *stat = a->keep ? kept_stat(a) : OUT(float, 1);
+    TRY(weigh(&f.w, (float *)a->keep, stat, &mixed));
+    if (a->out[1] && stat != a->out[1])
+        CUDA_TRY(cudaMemcpyAsync(a->out[1], stat, kept_bytes(a) - kept_weights(a),
+                                 cudaMemcpyDeviceToDevice, stream_of(a)),
+                 "attention");
     return score_mix(a, &f, a->out[0], mixed, 0, a->in[2], 1, 0);
 }
 
@@ -52,8 +66,8 @@ extern "C" status attention_grad_dense(const args *a)
         return OK;
     }
     TRY(score_begin(a, &f, IN(float, 3)));
-    if (!p || !a->in[5]) TRY(score(a, &f, f.w.a, a->in[0], a->in[1], a->p.scale));
-    TRY(weigh_again(&f.w, p, IN(float, 5), &weights, &stat, &mixed));
+    if (!p) TRY(score(a, &f, f.w.a, a->in[0], a->in[1], a->p.scale));
+    TRY(weigh_again(&f.w, p, p ? kept_stat(a) : NULL, &weights, &stat, &mixed));
     if (a->out[2]) TRY(score_mix(a, &f, a->out[2], mixed, 1, g, 1, 0));
     TRY(score(a, &f, f.w.a, g, a->in[2], 1));
     TRY(weigh_grad(&f.w, weights, stat, a->out[3] ? f.dbeta : NULL, &dc));

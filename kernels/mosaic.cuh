@@ -53,8 +53,8 @@ typedef struct half_acts {
     float *key_norm;    /* (B,T,H)                                                        */
     void *mix, *value;  /* before and after value_mix                                     */
     float *value_norm;  /* (B,T,H)                                                        */
-    float *stat;        /* (B,H,T,S)                                                      */
-    void *keep;         /* what attention keeps for its gradient, or NULL                 */
+    char *keep;         /* what attention or the memory keeps for its gradient, or NULL   */
+    size_t kept;        /* bytes of it, of the memory of each bank                        */
     void *z;            /* what the output projection reads (GPT's MLP: d -> 4 d)         */
     void *query, *raw;  /* GPT: queries; the MLP before GELU                              */
     float *query_norm;  /* (B,T,H)                                                        */

@@ -32,7 +32,7 @@ status contextual_forward(mosaic *m, int64_t layer, half_acts *x, void *out)
     mix.out[0] = x->value, mix.out[1] = x->value_norm;
     TRY(stage(m, OP_value_mix, &mix));
     args a = attention_args(m, layer, x, x->key);
-    a.out[0] = x->z, a.out[1] = x->stat;
+    a.out[0] = x->z;
     TRY(stage(m, OP_attention, &a));
     TRY(project(m, x->z, d, i->wo, i->bo, d, out));
     return residual_dropout(m, site_of(layer, SITE_RESIDUAL), out);
@@ -47,7 +47,7 @@ status contextual_backward(mosaic *m, int64_t layer, const half_acts *x, const v
     TRY(residual_grad(m, site_of(layer, SITE_RESIDUAL), dx, room, &dx));
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dx, dz, 0));
     args a = attention_args(m, layer, x, x->key);
-    a.in[4] = x->z, a.in[5] = x->stat, a.in[6] = dz;
+    a.in[4] = x->z, a.in[6] = dz;
     a.out[0] = a.out[1] = dkey, a.out[2] = dvalue, a.out[3] = m->per_head;
     TRY(stage(m, OP_attention_grad, &a));
     TRY(part_kappa_grad(m->now, grad(m, i->kappa), value(m, i->kappa), x->scalar + BETA * H,

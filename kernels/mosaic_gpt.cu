@@ -66,7 +66,7 @@ status gpt_attention_forward(mosaic *m, int64_t layer, half_acts *x, void *out)
     const int64_t d = m->c.d;
     TRY(gpt_split(m, i, x));
     args a = causal_args(m, layer, x);
-    a.out[0] = x->z, a.out[1] = x->stat;
+    a.out[0] = x->z;
     TRY(stage(m, OP_attention, &a));
     TRY(project(m, x->z, d, i->wo, i->bo, d, out));
     return residual_dropout(m, site_of(layer, SITE_RESIDUAL), out);
@@ -81,7 +81,7 @@ status gpt_attention_backward(mosaic *m, int64_t layer, const half_acts *x, cons
     TRY(residual_grad(m, site_of(layer, SITE_RESIDUAL), dx, room, &dx));
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dx, dz, 0));
     args a = causal_args(m, layer, x);
-    a.in[4] = x->z, a.in[5] = x->stat, a.in[6] = dz;
+    a.in[4] = x->z, a.in[6] = dz;
     a.out[0] = dq, a.out[1] = dk, a.out[2] = dv, a.out[3] = m->per_head;
     TRY(stage(m, OP_attention_grad, &a));
     TRY(join(m, dv, 2, dqkv));

@@ -49,7 +49,8 @@ static status bank_keys(mosaic *m, const half_index *i, int64_t bank, const void
 }
 
 /* in[0] q, in[1] keys, in[2] values */
-static args memory_args(const mosaic *m, int64_t layer, int64_t bank, const void *q, const void *mk)
+static args memory_args(const mosaic *m, int64_t layer, const half_acts *x, int64_t bank,
+                        const void *q, const void *mk)
 {
     args a = {};
     a.in[0] = q, a.in[1] = mk;
@@ -57,6 +58,7 @@ static args memory_args(const mosaic *m, int64_t layer, int64_t bank, const void
     a.d = head_dims(m);
     a.p = m->c.pmem_method.p;
     a.transform = m->c.pmem_method.op;
+    a.keep = x->keep ? x->keep + (size_t)bank * x->kept : NULL;
     mask_params(m, &a.p, m->c.drop_memory, site_of(layer, SITE_MEMORY + (int)bank));
     return a;
 }
@@ -70,7 +72,7 @@ status persistent_read(mosaic *m, int64_t layer, half_acts *x, void *out)
     for (int64_t bank = 0; bank < m->c.banks; bank++) {
         const void *mk;
         TRY(bank_keys(m, i, bank, &mk));
-        args a = memory_args(m, layer, bank, q, mk);
+        args a = memory_args(m, layer, x, bank, q, mk);
         a.out[0] = bank == 0 ? x->z : z;
         TRY(stage(m, OP_persistent_memory, &a));
         if (bank > 0) TRY(add_rows(m, x->z, x->z, z));
@@ -94,8 +96,8 @@ static void *slot_room(const mosaic *m, int64_t at, int which)
     return m->type == F32 ? (void *)grad(m, at) : m->slot_grad[which];
 }
 
-static status bank_grad(mosaic *m, int64_t layer, int64_t bank, const void *q, const void *dz,
-                        void *dq)
+static status bank_grad(mosaic *m, int64_t layer, const half_acts *x, int64_t bank, const void *q,
+                        const void *dz, void *dq)
 {
     const half_index *i = &m->layers[layer].pers;
     const int64_t size = slots_size(m), k = bank_of(m, i->mk, bank), v = bank_of(m, i->mv, bank);
@@ -103,7 +105,7 @@ static status bank_grad(mosaic *m, int64_t layer, int64_t bank, const void *q, c
     void *dunit = m->c.pmem_norm ? behind(m, m->unit_slots, size) : dk;
     const void *mk;
     TRY(bank_keys(m, i, bank, &mk));
-    args a = memory_args(m, layer, bank, q, mk);
+    args a = memory_args(m, layer, x, bank, q, mk);
     a.in[5] = dz;
     a.out[0] = dq, a.out[1] = dunit, a.out[2] = dv;
     TRY(stage(m, OP_persistent_memory_grad, &a));
@@ -131,7 +133,7 @@ status persistent_backward(mosaic *m, int64_t layer, const half_acts *x, const v
     TRY(per_head(m, dz, dz, x, SCALE)); /* of one bank */
     TRY(per_head(m, q, x->key, x, BETA2));
     for (int64_t bank = 0; bank < m->c.banks; bank++) {
-        TRY(bank_grad(m, layer, bank, q, dz, bank == 0 ? dq : one));
+        TRY(bank_grad(m, layer, x, bank, q, dz, bank == 0 ? dq : one));
         if (bank > 0) TRY(add_rows(m, dq, dq, one));
     }
     /* dbeta = 2 beta <dq,k>, so that dkappa = 20 beta^2 <dq,k> */

@@ -4,9 +4,9 @@
  * again only when a call wants another size.
  *
  * A gradient keeps the activations of every half; a prediction has one set that all blocks share.
- * What attention keeps for its gradient is kept if that of all layers fits KEPT bytes; if not, the
- * backward computes it again. The scratch of the operations lies behind the activations: how much
- * it is a walk over the pass finds out, with the stream `now` NULL.
+ * What attention and the memory keep for their gradients is kept if that of all layers fits KEPT
+ * bytes; if not, the backward computes it again. The scratch of the operations lies behind the
+ * activations: how much it is a walk over the pass finds out, with the stream `now` NULL.
  */
 #include "mosaic.cuh"
 
@@ -52,8 +52,18 @@ static void keys_room(arena *a, const mosaic *m, half_acts *x, int64_t rows)
     x->z = take(a, rows * m->c.d, size);
 }
 
-static void layer_room(arena *a, const mosaic *m, layer_acts *l, int64_t rows, int gradient,
-                       size_t kept)
+/* What the operations of a layer would like to keep for their gradients, in bytes. */
+typedef struct keeping {
+    size_t attention, memory; /* memory: of each bank */
+} keeping;
+
+static void keep_room(arena *a, half_acts *x, size_t kept, int64_t banks)
+{
+    x->kept = kept;
+    if (kept > 0) x->keep = (char *)take(a, (int64_t)kept * banks, 1);
+}
+
+static void layer_room(arena *a, const mosaic *m, layer_acts *l, int64_t rows, keeping kept)
 {
     const size_t size = dtype_size(m->type);
     const int64_t d = m->c.d, H = m->c.H;
@@ -61,8 +71,7 @@ static void layer_room(arena *a, const mosaic *m, layer_acts *l, int64_t rows, i
     stream_room(a, m, &l->ctx, rows);
     keys_room(a, m, &l->ctx, rows);
     l->ctx.value = take(a, rows * d, size);
-    if (gradient) l->ctx.stat = take_floats(a, rows * H * STATS);
-    if (kept > 0) l->ctx.keep = take(a, (int64_t)kept, 1);
+    keep_room(a, &l->ctx, kept.attention, 1);
     if (m->c.arch == ARCH_GPT) {
         l->ctx.query = take(a, rows * d, size);
         l->ctx.query_norm = take_floats(a, rows * H);
@@ -76,22 +85,33 @@ static void layer_room(arena *a, const mosaic *m, layer_acts *l, int64_t rows, i
     if (m->c.attn_only) return;
     stream_room(a, m, &l->pers, rows);
     keys_room(a, m, &l->pers, rows);
+    keep_room(a, &l->pers, kept.memory, m->c.banks);
 }
 
-/* Bytes that attention would like to keep of a call of this size. */
-static size_t attention_keeps(const mosaic *m, int64_t B, int64_t T)
+/* Bytes that an operation with a method would like to keep of a call of this size. */
+static size_t op_keeps(const mosaic *m, op_id op, const method *by, int64_t B, int64_t T)
 {
     size_t need = 0, keep = 0;
     args a = {};
     a.d = head_dims(m);
     a.d.B = B, a.d.T = T;
-    a.p = m->c.method.p;
+    a.p = by->p;
     a.type = m->type;
-    a.transform = m->c.method.op;
+    a.transform = by->op;
     a.need = &need;
     a.keep_need = &keep;
-    op_fn *f = kernel_of(OP_attention, &a);
-    return f && f(&a) == OK ? keep : 0;
+    op_fn *f = kernel_of(op, &a);
+    return f && f(&a) == OK ? padded(keep) : 0;
+}
+
+static keeping layer_keeps(const mosaic *m, int64_t B, int64_t T)
+{
+    const bool memory = m->c.arch != ARCH_GPT && !m->c.attn_only;
+    const keeping none = {0, 0};
+    keeping k = {op_keeps(m, OP_attention, &m->c.method, B, T), 0};
+    if (memory) k.memory = op_keeps(m, OP_persistent_memory, &m->c.pmem_method, B, T);
+    const double all = (double)k.attention + (double)m->c.banks * (double)k.memory;
+    return (double)m->c.L * all > KEPT ? none : k;
 }
 
 /* Rows scratch of both passes. */
@@ -137,11 +157,10 @@ static void head_room(arena *a, mosaic *m, int64_t rows, int gradient)
 static void lay_out(arena *a, mosaic *m, int64_t B, int64_t T, int gradient)
 {
     const int64_t rows = B * T;
-    size_t kept = gradient ? attention_keeps(m, B, T) : 0;
-    if ((double)m->c.L * (double)kept > KEPT) kept = 0;
+    const keeping kept = gradient ? layer_keeps(m, B, T) : keeping{0, 0};
     for (int64_t l = 0; l < m->c.L; l++) {
         if (gradient || l == 0)
-            layer_room(a, m, &m->acts[l], rows, gradient, kept);
+            layer_room(a, m, &m->acts[l], rows, kept);
         else
             m->acts[l] = m->acts[0];
     }
