@@ -26,7 +26,7 @@ extern "C" {
 #define THRESHOLDS                                                                                 \
     (TRANSFORM_BIT(softmax) | TRANSFORM_BIT(sparsemax) | TRANSFORM_BIT(entmax) |                   \
      TRANSFORM_BIT(relumax) | TRANSFORM_BIT(normrelu)) /* softmax, and [u]_+^r */
-enum { ANY = 0 }; /* width or length without a limit */
+enum { ANY = 0 };                                      /* width or length without a limit */
 
 /* The default of an operation: the first row of kernels.def that takes the type, transform and
  * sizes of the call; NULL if none does. */
