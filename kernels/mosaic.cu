@@ -278,24 +278,25 @@ static int64_t count_scored(const mosaic *m, const batch *b)
     return scored;
 }
 
-/* Room of pinned and of device memory for so many ids. */
+/* Room of pinned and of device memory for so many ids; taking more waits for the device, so that it
+ * is taken for more than this batch. */
 static status ids_room(mosaic *m, staging *s, int64_t count)
 {
+    const size_t bytes = 2 * (size_t)count * sizeof *s->ids;
     if (count > s->room) {
         (void)cudaFreeHost(s->ids);
         s->ids = NULL;
         s->room = 0;
-        CUDA_TRY(cudaMallocHost((void **)&s->ids, (size_t)count * sizeof *s->ids),
-                 "model cuda: pinned memory");
-        s->room = count;
+        CUDA_TRY(cudaMallocHost((void **)&s->ids, bytes), "model cuda: pinned memory");
+        s->room = 2 * count;
     }
     if (count <= m->ids_room) return OK;
     TRY(finish(m));
     (void)cudaFree(m->ids);
     m->ids = NULL;
     m->ids_room = 0;
-    TRY(take_memory((void **)&m->ids, (size_t)count * sizeof *m->ids, "tokens"));
-    m->ids_room = count;
+    TRY(take_memory((void **)&m->ids, bytes, "tokens"));
+    m->ids_room = 2 * count;
     return OK;
 }
 
