@@ -48,8 +48,9 @@ static int print_verb_help(const char *verb)
 #undef VERB
 #undef KEY
     };
-    static const char *const kinds[] = {"word",     "path",   "words",   "files", "integer",
-                                        "integers", "number", "numbers", "0|1"};
+    static const char *const kinds[] = {"word",   "path",    "file",    "folder",
+                                        "words",  "files",   "integer", "integers",
+                                        "number", "numbers", "0|1"};
     int inside = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (rows[i].verb) {
@@ -83,7 +84,8 @@ int verb_dispatch(const char *verb, int count, char *const *text)
     words *w;
     status s = words_parse(verb, count, text, &w);
     if (s != OK) return status_exit(s);
-    int code = verbs[i].run(w);
+    s = files_check(w);
+    int code = s == OK ? verbs[i].run(w) : status_exit(s);
     words_free(w);
     return code;
 }
@@ -102,6 +104,9 @@ static void start_patiently(char **argv)
 int main(int argc, char **argv)
 {
     start_patiently(argv);
+    /* HDF5 only reads files here, which their writers replace and never change: they need no lock,
+     * which some file systems do not have. */
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
     /* A reader that leaves early (`mosaic list | head`) ends us quietly; a full file size limit is
      * an error of write(), not a signal. */
     signal(SIGPIPE, SIG_DFL);

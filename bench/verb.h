@@ -28,7 +28,9 @@ enum {
 
 typedef enum key_kind {
     TEXT,  /* one word                    */
-    PATH,  /* one file or folder          */
+    PATH,  /* one file or folder, read     */
+    MADE,  /* one file that is written    */
+    INTO,  /* one folder that is written to */
     TEXTS, /* a list of words             */
     FILES, /* a list of paths; patterns (*?[) expand, here because no shell expands key=*.h5, but
             * what names a file is that file, whatever commas it holds */
@@ -58,10 +60,18 @@ typedef int verb_fn(const words *w);
 
 /* Parse argv-like words ("key=value") of a verb. ERR_ARG says in one line what is wrong with which
  * word. A bare word extends the list before it (golden=a.h5 b.h5); with none before it
- * goes to the key `ids` or `file`. */
+ * goes to the key `ids` or `file`; a file that is there is a file, also if its name holds '='. */
 status words_parse(const char *verb, int count, char *const *text, words **w);
 void words_free(words *w);
 
+/* OK if no file that the words want written is one that they want read, another one to be written,
+ * or the standard output, and none is a device, pipe or folder; ERR_ARG, ERR_FILE (files.c). */
+status files_check(const words *w);
+
+const char *words_verb(const words *w);
+/* The i-th key of its verb; NULL past the end. */
+const key_row *word_key(const words *w, int i);
+int word_has(const words *w, const char *name);   /* the verb has such a key */
 int word_given(const words *w, const char *name); /* by the user, not by default */
 const char *word_text(const words *w, const char *name);
 int64_t word_int(const words *w, const char *name);

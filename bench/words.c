@@ -5,11 +5,13 @@
 #include "verb.h"
 
 #include <glob.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "mosaic.h"
 
 enum { MAX_ITEMS = 4096, MAX_CHOICES = 256 };
@@ -261,19 +263,27 @@ static word *find_bare(const words *w, const char *text, word *last)
 {
     word *file = find_word(w, "file"), *ids = find_word(w, "ids");
     if (last && (last->key->kind == TEXTS || last->key->kind == FILES)) return last;
-    word *entry = file && (!ids || strpbrk(text, "/.")) ? file : ids;
+    word *entry = file && (!ids || strpbrk(text, "/.") || file_exists(text)) ? file : ids;
     if (!entry)
         fail(ERR_ARG, "%s: \"%s\": expected key=value (see `mosaic %s --help`)", w->verb, text,
              w->verb);
     return entry;
 }
 
+/* Is a word with '=' a path? `run` makes such names: what is there, or cannot be a key. */
+static int is_path(const words *w, const char *text, const char *name)
+{
+    return !find_word(w, name) && (strpbrk(name, "/,.") || file_exists(text));
+}
+
 /* One argument: key=value, or a bare word. */
 static status take_argument(words *w, const char *text, word **last)
 {
-    const char *equals = strchr(text, '='), *value = equals ? equals + 1 : text;
-    char name[64];
+    const char *equals = strchr(text, '=');
+    char name[PATH_MAX];
     snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - text) : 0, text);
+    if (equals && is_path(w, text, name)) equals = NULL;
+    const char *value = equals ? equals + 1 : text;
     word *entry = equals ? find_key(w, name) : find_bare(w, text, *last);
     if (!entry) return ERR_ARG;
     if (entry->given && (equals || !is_list(entry->key->kind)))
@@ -344,6 +354,21 @@ static const word *need(const words *w, const char *name)
     if (entry) return entry;
     fprintf(stderr, "mosaic: %s has no key \"%s\" in verbs.def\n", w->verb, name);
     abort();
+}
+
+const char *words_verb(const words *w)
+{
+    return w->verb;
+}
+
+const key_row *word_key(const words *w, int i)
+{
+    return i < w->count ? w->word[i].key : NULL;
+}
+
+int word_has(const words *w, const char *name)
+{
+    return find_word(w, name) != NULL;
 }
 
 int word_given(const words *w, const char *name)

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "output.h"
 #include "task.h"
 
 /* --- lines ---------------------------------------------------------------------------------- */
@@ -27,6 +28,9 @@ static status map_file(const char *path, void **at, size_t *bytes)
     struct stat st;
     *at = NULL;
     *bytes = 0;
+    /* before it is opened: a pipe would wait for a writer */
+    if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
+        return fail(ERR_FILE, "%s: expected a regular file", path);
     int f = open(path, O_RDONLY);
     if (f < 0) return fail(ERR_FILE, "%s: %s", path, strerror(errno));
     status s = OK;
@@ -308,8 +312,10 @@ void text_remove_all(void)
 
 status text_create(const char *path, text_file *t)
 {
+    char file[OUTPUT_PATH];
     *t = (text_file){0};
-    if (snprintf(t->path, sizeof t->path, "%s", path) >= (int)sizeof t->path)
+    TRY(output_file(path, "file", file));
+    if (snprintf(t->path, sizeof t->path, "%s", file) >= (int)sizeof t->path)
         return fail(ERR_FILE, "%.60s...: the path is too long", path);
     snprintf(t->temporary, sizeof t->temporary, "%s.tmp.%ld", t->path, (long)getpid());
     swap_slot(NULL, t);

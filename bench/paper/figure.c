@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * figure.c — a figure is a TSV with one block a series, a gnuplot script that draws it, and what
- * gnuplot made of it: SVG and PNG. Style lives in plots/style.gp.
+ * gnuplot made of it: SVG and PNG. Style lives in plots/style.gp, of which a script holds a copy.
+ * gnuplot works inside the folder of the report and without the start-up files of its user, so
+ * that no path is ever read as a command and a picture depends on nothing but its script and data.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +13,8 @@
 #include <unistd.h>
 
 #include "buffer.h"
+#include "bytes.h"
+#include "output.h"
 #include "show.h"
 
 enum { SERIES = 64, POINTS = 4096 };
@@ -50,15 +54,28 @@ static void add_blocks(buffer *b, const pivot *p, const key *const *series, int 
     buffer_add(b, "\n");
 }
 
-/* gnuplot reads '' as one quote inside single quotes. */
+/* gnuplot reads '' as one quote inside single quotes, in which nothing else has a meaning but the
+ * end of the line. */
 static void quote(char *out, size_t size, const char *in)
 {
     size_t n = 0;
     for (; *in && n + 3 < size; in++) {
         if (*in == '\'') out[n++] = '\'';
-        out[n++] = *in;
+        out[n++] = (unsigned char)*in < ' ' ? ' ' : *in;
     }
     out[n] = '\0';
+}
+
+/* What all figures share. */
+static status add_style(buffer *b, const show *s)
+{
+    char path[4096];
+    bytes style = {0};
+    snprintf(path, sizeof path, "%s/plots/style.gp", s->root);
+    TRY(file_read(path, 0, &style));
+    buffer_add(b, "%.*s", (int)style.count, style.v);
+    free(style.v);
+    return OK;
 }
 
 static void add_script(buffer *b, const show *s, const experiment *e, const line *l,
@@ -67,8 +84,7 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
     const char *id = l->word[0], *style = line_value(l, "style", "linespoints");
     const char *log = line_value(l, "log", "");
     char text[400], label[200];
-    buffer_add(b, "if (!exists('to')) to = '%s/%s'\n", s->out, id);
-    buffer_add(b, "load '%s/plots/style.gp'\n", s->root);
+    buffer_add(b, "if (!exists('to')) to = '%s'\n", id);
     quote(text, sizeof text, line_value(l, "title", e->title));
     buffer_add(b, "set title '%s'\n", text);
     quote(text, sizeof text, line_value(l, "xlabel", line_value(l, "x", "")));
@@ -94,8 +110,8 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
         for (int i = 0; i < count; i++) {
             line_label(l, series[i], label, sizeof label);
             quote(text, sizeof text, label);
-            buffer_add(b, "%s '%s/%s.tsv' index %d using 1:2 with %s lc rgb '%s' lw 2",
-                       i ? ", \\\n " : "", s->out, id, i, style, key_colour(series[i], i));
+            buffer_add(b, "%s '%s.tsv' index %d using 1:2 with %s lc rgb '%s' lw 2",
+                       i ? ", \\\n " : "", id, i, style, key_colour(series[i], i));
             if (strcmp(style, "lines") != 0)
                 buffer_add(b, " pt %d ps 0.6", marks[i % (int)(sizeof marks / sizeof *marks)]);
             buffer_add(b, " title '%s'", text);
@@ -117,8 +133,9 @@ static int ends_with(const char *path, const char *end)
     return n >= size && memcmp(tail + n - size, end, size) == 0;
 }
 
-/* Run the script with its pictures going to TO.svg and TO.png; what it says goes nowhere. */
-static status run_gnuplot(const char *script, const char *to)
+/* Run the script of a folder with its pictures going to TO.svg and TO.png there; what it says goes
+ * nowhere. */
+static status run_gnuplot(const char *folder, const char *script, const char *to)
 {
     char where[4300];
     snprintf(where, sizeof where, "to = '%s'", to);
@@ -126,7 +143,8 @@ static status run_gnuplot(const char *script, const char *to)
     if (pid == 0) {
         int null = open("/dev/null", O_WRONLY);
         if (null >= 0) dup2(null, STDERR_FILENO);
-        execlp("gnuplot", "gnuplot", "-e", where, script, (char *)NULL);
+        if (chdir(folder) == 0)
+            execlp("gnuplot", "gnuplot", "-d", "-e", where, script, (char *)NULL);
         _exit(errno == ENOENT ? 126 : 127);
     }
     int how = 0;
@@ -134,7 +152,8 @@ static status run_gnuplot(const char *script, const char *to)
     if (WIFEXITED(how) && WEXITSTATUS(how) == 0) return OK;
     if (WIFEXITED(how) && WEXITSTATUS(how) == 126)
         return fail(ERR_FILE, "gnuplot: not found: expected gnuplot on PATH (run ci/setup)");
-    return fail(ERR_DATA, "%s: gnuplot failed: `gnuplot %s` says why", script, script);
+    return fail(ERR_DATA, "%s/%s: gnuplot failed: `gnuplot -d %s` in that folder says why", folder,
+                script, script);
 }
 
 /* The pictures of a figure appear whole or not at all. */
@@ -143,15 +162,16 @@ static status draw_pictures(const show *s, const char *id)
     static const struct picture {
         const char *extension, *end;
     } pictures[] = {{"svg", "</svg>"}, {"png", "IEND\xae\x42\x60\x82"}};
-    char script[4096], to[4160], partial[4200], path[4200];
-    snprintf(script, sizeof script, "%s/%s.gp", s->out, id);
-    snprintf(to, sizeof to, "%s/%s.tmp.%ld", s->out, id, (long)getpid());
-    status done = run_gnuplot(script, to);
+    char script[1024], to[1024], partial[8192], path[8192], file[OUTPUT_PATH];
+    snprintf(script, sizeof script, "%.900s.gp", id);
+    snprintf(to, sizeof to, "%.900s.tmp.%ld", id, (long)getpid());
+    status done = run_gnuplot(s->out, script, to);
     for (int i = 0; i < 2; i++) {
         const struct picture *p = &pictures[i];
-        snprintf(partial, sizeof partial, "%s.%s", to, p->extension);
+        snprintf(partial, sizeof partial, "%s/%s.%s", s->out, to, p->extension);
         snprintf(path, sizeof path, "%s/%s.%s", s->out, id, p->extension);
-        if (done == OK && !(ends_with(partial, p->end) && rename(partial, path) == 0))
+        if (done == OK) done = output_file(path, "picture", file);
+        if (done == OK && !(ends_with(partial, p->end) && rename(partial, file) == 0))
             done = fail(ERR_FILE, "%s: cannot be written: expected room on the disk", path);
         if (done != OK) unlink(partial);
     }
@@ -168,8 +188,9 @@ status show_figure(const show *s, const experiment *e, const line *l)
     int n = done == OK ? pivot_keys(&p, 1, series, SERIES) : 0;
     if (done == OK && n > 0) {
         add_blocks(&data, &p, series, n, strcmp(line_value(l, "levels", "0"), "1") == 0);
-        add_script(&script, s, e, l, series, n);
-        done = show_write(s, l->word[0], "tsv", data.text);
+        done = add_style(&script, s);
+        if (done == OK) add_script(&script, s, e, l, series, n);
+        if (done == OK) done = show_write(s, l->word[0], "tsv", data.text);
         if (done == OK) done = show_write(s, l->word[0], "gp", script.text);
         if (done == OK) done = draw_pictures(s, l->word[0]);
         if (done == OK) page_figure(s->page, s, l->word[0], line_value(l, "title", e->title));

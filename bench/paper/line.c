@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "output.h"
 #include "show.h"
 
 status line_source(const show *s, const line *l, const source **rows)
@@ -35,14 +36,15 @@ void line_label(const line *l, const key *k, char *label, size_t size)
 
 status show_write(const show *s, const char *name, const char *extension, const char *text)
 {
-    char path[4096], partial[4200];
+    char path[4096], file[OUTPUT_PATH], partial[4200];
     if (!text) return fail(ERR_MEMORY, "show: out of memory");
     snprintf(path, sizeof path, "%s/%s.%s", s->out, name, extension);
-    snprintf(partial, sizeof partial, "%s.tmp.%ld", path, (long)getpid());
+    TRY(output_file(path, "file", file));
+    snprintf(partial, sizeof partial, "%s.tmp.%ld", file, (long)getpid());
     FILE *f = fopen(partial, "w");
     int good = f && fputs(text, f) >= 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
     if (f && fclose(f) != 0) good = 0;
-    if (good) good = rename(partial, path) == 0;
+    if (good) good = rename(partial, file) == 0;
     if (good) return OK;
     unlink(partial);
     return fail(ERR_FILE, "%s: cannot be written: expected room on the disk and a writable folder",

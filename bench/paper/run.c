@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "experiment.h"
+#include "output.h"
 #include "store/results.h"
 #include "verb.h"
 #include "version.h"
@@ -73,7 +74,7 @@ static int is_finished(const cell *c, const char *wanted)
 /* Replace this process by the cell's command; its chatter goes to NAME.log. */
 static void become(const cells *all, const cell *c, int alone)
 {
-    char *argv[LINE_WORDS + 8], extra[4][4200], log[4200];
+    char *argv[LINE_WORDS + 8], extra[4][4200], log[4200], file[OUTPUT_PATH];
     int n = 0, made = 0;
     argv[n++] = "mosaic";
     argv[n++] = c->verb;
@@ -96,7 +97,8 @@ static void become(const cells *all, const cell *c, int alone)
     argv[n] = NULL;
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* whoever ends the run ends its cells */
     snprintf(log, sizeof log, "%s.log", c->result);
-    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666), null = open("/dev/null", O_WRONLY);
+    int null = open("/dev/null", O_WRONLY), fd = null;
+    if (output_file(log, "log", file) == OK) fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd >= 0) dup2(fd, STDERR_FILENO);
     if (null >= 0) dup2(null, STDOUT_FILENO);
     if (!alone) setenv("OMP_NUM_THREADS", "1", 1);

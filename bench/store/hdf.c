@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "seal.h"
 
@@ -20,7 +21,8 @@ static hid_t open_quietly(const char *path)
 
 status hdf_open(const char *path, hid_t *file)
 {
-    *file = open_quietly(path);
+    struct stat st; /* before it is opened: a pipe would wait for a writer */
+    *file = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? open_quietly(path) : -1;
     return *file >= 0 ? OK : fail(ERR_FILE, "%s: expected a readable HDF5 file", path);
 }
 
@@ -28,7 +30,12 @@ status hdf_open_sealed(const char *path, const char *what, hid_t *file)
 {
     TRY(seal_verify(path, what));
     *file = open_quietly(path);
-    return *file >= 0 ? OK : fail(ERR_DATA, "%s: %s is damaged: not HDF5", path, what);
+    return *file >= 0
+               ? OK
+               : fail(
+                     ERR_DATA,
+                     "%s: this HDF5 library cannot open it: expected the %s that its hash confirms",
+                     path, what);
 }
 
 /* The compound type of the rows of a table; the caller closes it. */

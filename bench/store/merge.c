@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "output.h"
 #include "results.h"
 
 static status merge_rows(results *r, const stored *f)
@@ -77,6 +78,7 @@ static status collect_paths(paths *p, const char *path)
     struct stat st;
     if (stat(path, &st) != 0)
         return fail(ERR_FILE, "%s: cannot be read: expected a result file or a folder", path);
+    output_protect(path);
     if (!S_ISDIR(st.st_mode)) return add_path(p, path);
     DIR *folder = opendir(path);
     if (!folder) return fail(ERR_FILE, "%s: cannot be read", path);
@@ -90,6 +92,7 @@ static status collect_paths(paths *p, const char *path)
             s = fail(ERR_FILE, "%s: path too long", path);
         else
             s = add_path(p, full);
+        output_protect(full);
     }
     closedir(folder);
     if (s == OK && p->count > first)

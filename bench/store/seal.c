@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "output.h"
 #include "rng.h"
 
 enum { MAGIC = 24, GROWTH = 1 << 20 };
@@ -85,21 +86,25 @@ static hid_t create_image(const char *name)
     return file;
 }
 
+/* Where the file and the partial one will lie. */
+static status find_places(const char *path, const char *what, sealed *s)
+{
+    TRY(output_file(path, what, s->path));
+    const int length =
+        snprintf(s->partial, sizeof s->partial, "%s.tmp.%ld", s->path, (long)getpid());
+    return length < PATH_MAX ? OK : fail(ERR_ARG, "%.60s...: path too long", path);
+}
+
 status seal_probe(const char *path, const char *what)
 {
-    char partial[PATH_MAX];
-    struct stat st;
-    if (snprintf(partial, sizeof partial, "%s.tmp.%ld", path, (long)getpid()) >= PATH_MAX)
-        return fail(ERR_ARG, "%.60s...: path too long", path);
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return fail(ERR_FILE, "%s: %s cannot be created: expected a file, got a folder", path,
-                    what);
-    int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    sealed s;
+    TRY(find_places(path, what, &s));
+    int fd = open(s.partial, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd < 0)
         return fail(ERR_FILE, "%s: %s cannot be created: expected a writable folder: %s", path,
                     what, strerror(errno));
     close(fd);
-    unlink(partial); /* a program that is killed while it computes leaves nothing */
+    unlink(s.partial); /* a program that is killed while it computes leaves nothing */
     return OK;
 }
 
@@ -107,8 +112,7 @@ status seal_create(sealed *s, const char *path, const char *what)
 {
     *s = (sealed){.file = -1, .what = what};
     TRY(seal_probe(path, what));
-    snprintf(s->path, sizeof s->path, "%s", path);
-    snprintf(s->partial, sizeof s->partial, "%s.tmp.%ld", path, (long)getpid());
+    TRY(find_places(path, what, s));
     s->file = create_image(s->partial);
     return s->file >= 0 ? OK : fail(ERR_MEMORY, "%s: out of memory", path);
 }
@@ -129,7 +133,7 @@ static unsigned char *image(const sealed *s, size_t front, size_t *count)
 
 status seal_copy(sealed *copy, const sealed *from)
 {
-    char name[PATH_MAX + 8];
+    char name[PATH_MAX + 40];
     size_t count;
     *copy = *from;
     copy->file = -1;
@@ -197,12 +201,8 @@ status seal_verify(const char *path, const char *what)
     char magic[MAGIC] = "";
     uint64_t size = 0, hash = 0;
     snprintf(magic, sizeof magic, "mosaic %s 1\n", what);
-    int fd = open(path, O_RDONLY);
-    struct stat st;
-    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
-        close(fd);
-        fd = -1;
-    }
+    struct stat st; /* before it is opened: a pipe would wait for a writer */
+    int fd = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? open(path, O_RDONLY) : -1;
     if (fd < 0) return fail(ERR_FILE, "%s: cannot be read: expected a %s", path, what);
     ssize_t got = read_at(fd, block, sizeof block, 0);
     int whole = got == SEAL_BYTES && measure(fd, &size, &hash);

@@ -22,9 +22,9 @@ enum { SEAL_BYTES = 512 };
 
 /* A file on its way: NAME.tmp.PID until it is whole. */
 typedef struct sealed {
-    hid_t file; /* in memory */
-    char path[PATH_MAX], partial[PATH_MAX];
-    const char *what; /* "checkpoint", "result" */
+    hid_t file;                                  /* in memory */
+    char path[PATH_MAX], partial[PATH_MAX + 32]; /* links followed (output.h) */
+    const char *what;                            /* "checkpoint", "result" */
 } sealed;
 
 /* Could the file be written? Makes and removes the partial file; ERR_ARG, ERR_FILE. */
