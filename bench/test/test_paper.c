@@ -128,11 +128,10 @@ static status mean_of_two(table of, const column *differs, int seeds)
         if ((c[k].role == ROLE_SEED && seeds) || &c[k] == differs) rows[size + c[k].offset] = 1;
     source s = {.of = of, .rows = rows, .count = 2};
     pivot p;
-    const char *found = of == CHECK   ? "error"
-                        : of == TIME  ? "median"
-                        : of == TRAIN ? "loss"
-                                      : "value";
-    const status made = pivot_make(&p, &s, "", "", "", of == STAGE_TIMES ? "seconds" : found);
+    int found = 0;
+    while (c[found].role != ROLE_FOUND || column_is_text(&c[found]))
+        found++;
+    const status made = pivot_make(&p, &s, "", "", "", c[found].name);
     pivot_free(&p);
     return made;
 }
