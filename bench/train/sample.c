@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * sample.c — verb sample: a checkpoint reads a prompt and goes on by itself (sampling.h). What it
- * says goes to standard output as it is said, a line for each sequence; out= keeps it with the loss
- * and the time of every id, and the text as attributes `prompt` and `text`.
+ * says goes to standard output as it is said, a line for each sequence; out= has a row for every
+ * id, of the prompt too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +19,9 @@ typedef struct talk {
     speaker *speaker;
     tokens prompt;
     char *sayable; /* [vocab] */
-    bytes text;    /* all that was said */
+    bytes text;    /* of one id */
     int within;    /* 1: a sequence was begun and not ended */
+    double last;   /* seconds_now at the id before */
     results *out;
     progress bar;
 } talk;
@@ -51,23 +52,20 @@ static status check_room(const talk *t, int64_t most)
                 (long long)most, (long long)c->T, (long long)(room > 0 ? room : 0));
 }
 
-/* Print and keep the text of an id; 0 if nobody listens any more, which main tells. */
-static status put_id(talk *t, int32_t id, int *heard)
+/* t->text: what an id adds to what was said before. What frames a prompt has no text. */
+static status spell_id(talk *t, int32_t id)
 {
-    const size_t before = t->text.count;
     const int ends = id == t->d->end;
+    t->text.count = 0;
     if (t->within && !ends) TRY(bytes_put(&t->text, t->d->between, strlen(t->d->between)));
-    TRY(t->d->spell(t->d, id, &t->text));
-    if (ends) TRY(bytes_put(&t->text, "\n", 1));
-    t->within = !ends;
-    fwrite(t->text.v + before, 1, t->text.count - before, stdout);
-    *heard = fflush(stdout) == 0;
-    return OK;
+    if (t->d->spell(t->d, id, &t->text) == ERR_MEMORY) return ERR_MEMORY;
+    return bytes_put(&t->text, "", 1);
 }
 
-static status keep_row(const talk *t, int64_t position, int32_t id, double loss, double seconds)
+static status keep_id(talk *t, int said, int32_t id)
 {
     const predictor *p = &t->x->p;
+    const double now = seconds_now();
     sample_row row = {.layers = p->layers,
                       .width = p->width,
                       .seed = p->seed,
@@ -75,46 +73,51 @@ static status keep_row(const talk *t, int64_t position, int32_t id, double loss,
                       .temperature = word_real(t->w, "temperature"),
                       .top_k = word_int(t->w, "top_k"),
                       .draw = word_int(t->w, "seed"),
-                      .position = position,
+                      .position = speaker_position(t->speaker),
+                      .said = said,
                       .id = id,
-                      .loss = loss,
-                      .seconds = seconds};
+                      .loss = speaker_loss(t->speaker, id),
+                      .seconds = now - t->last};
     snprintf(row.task, sizeof row.task, "%s", t->d->task->name);
     snprintf(row.method, sizeof row.method, "%s", p->name);
     snprintf(row.backend, sizeof row.backend, "%s", p->where);
+    words_put(row.text, t->text.v);
     words_put(row.config, p->config);
+    t->last = now;
     return results_append(t->out, SAMPLES, &row);
 }
 
+/* Print the text of an id; 0 if nobody listens any more, which main tells. */
+static int print_id(talk *t, int32_t id)
+{
+    t->within = id != t->d->end;
+    fwrite(t->text.v, 1, t->text.count - 1, stdout);
+    if (!t->within) putchar('\n');
+    return fflush(stdout) == 0;
+}
+
+/* The prompt is read, and then what was said. */
 static status go_on(talk *t)
 {
-    const int64_t most = word_int(t->w, "tokens");
+    const int64_t read = (int64_t)t->prompt.count, all = read + word_int(t->w, "tokens");
     const int stop = (int)word_int(t->w, "stop");
-    int32_t id = t->prompt.v[t->prompt.count - 1];
-    double loss, last = seconds_now();
-    int heard = 1;
-    for (int64_t i = 0; i < most && heard; i++) {
-        TRY(speaker_read(t->speaker, id));
-        TRY(speaker_say(t->speaker, &id, &loss));
-        TRY(put_id(t, id, &heard));
-        const double now = seconds_now();
-        TRY(keep_row(t, speaker_position(t->speaker), id, loss, now - last));
-        last = now;
+    t->bar.total = all;
+    t->last = seconds_now();
+    for (int64_t i = 0; i < all; i++) {
+        const int said = i >= read;
+        int32_t id = said ? -1 : t->prompt.v[i];
+        if (said) TRY(speaker_say(t->speaker, &id));
+        TRY(spell_id(t, id));
+        TRY(keep_id(t, said, id));
+        if (said && !print_id(t, id)) return OK;
+        if (said && stop && id == t->d->end) return OK;
+        if (i + 1 < all) TRY(speaker_read(t->speaker, id));
         progress_step(&t->bar, i + 1, NULL);
-        if (stop && id == t->d->end) return OK;
     }
     if (t->within) putchar('\n');
     return OK;
 }
 
-static status keep_text(talk *t)
-{
-    TRY(bytes_put(&t->text, "", 1));
-    TRY(results_attribute(t->out, "prompt", word_text(t->w, "prompt")));
-    return results_attribute(t->out, "text", t->text.v);
-}
-
-/* Read the prompt but for its last id, then speak. */
 static status speak(talk *t)
 {
     const restored *x = t->x;
@@ -130,10 +133,7 @@ static status speak(talk *t)
     TRY(check_room(t, word_int(t->w, "tokens")));
     TRY(find_sayable(t));
     TRY(speaker_open(&t->speaker, x->p.on, x->p.m, t->sayable, &how));
-    for (size_t i = 0; i + 1 < t->prompt.count; i++)
-        TRY(speaker_read(t->speaker, t->prompt.v[i]));
-    TRY(go_on(t));
-    return keep_text(t);
+    return go_on(t);
 }
 
 /* The data tells how ids are written; what is trained on is not read. */

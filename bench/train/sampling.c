@@ -85,13 +85,16 @@ status speaker_read(speaker *s, int32_t id)
     return OK;
 }
 
-status speaker_say(speaker *s, int32_t *id, double *loss)
+status speaker_say(speaker *s, int32_t *id)
 {
     for (int64_t v = 0; v < s->c->V; v++)
         s->masked[v] = s->sayable[v] ? s->z[v] : -INFINITY;
-    TRY(sampling_draw(&s->how, s->masked, s->c->V, s->position, s->p, id));
-    *loss = log_sum_exp(s->z, s->c->V, NULL) - s->z[*id];
-    return OK;
+    return sampling_draw(&s->how, s->masked, s->c->V, s->position, s->p, id);
+}
+
+double speaker_loss(const speaker *s, int32_t id)
+{
+    return s->position > 0 ? log_sum_exp(s->z, s->c->V, NULL) - s->z[id] : NAN;
 }
 
 int64_t speaker_position(const speaker *s)

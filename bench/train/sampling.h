@@ -32,10 +32,11 @@ typedef struct speaker speaker;
 status speaker_open(speaker **s, const model *on, struct mosaic *m, const char *sayable,
                     const sampling *how);
 void speaker_close(speaker *s); /* NULL is fine */
-/* Read one id; say: then draw the next one, which is not read, and tell its loss -ln softmax(z)_id
- * in nats, at temperature 1 over all ids. */
+/* Read one id. Of the next one: a draw, which is not read; and how unlikely it is, -ln
+ * softmax(z)_id in nats, at temperature 1 over all ids (NaN before the first). */
 status speaker_read(speaker *s, int32_t id);
-status speaker_say(speaker *s, int32_t *id, double *loss);
+status speaker_say(speaker *s, int32_t *id);
+double speaker_loss(const speaker *s, int32_t id);
 /* Ids read so far. */
 int64_t speaker_position(const speaker *s);
 
