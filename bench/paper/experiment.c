@@ -166,7 +166,8 @@ static status add_line(reader *r, line_kind kind, char **word, int count)
 
 static status take_line(reader *r, char **word, int count)
 {
-    static const char *const kinds[] = {"note", "run", "then", "data", "table", "figure", "claim"};
+    static const char *const kinds[] = {"note",  "run",    "then",  "data",
+                                        "table", "figure", "story", "claim"};
     if (word[0][0] == '@') {
         if (!for_profile(word[0], r->p->profile)) return OK;
         word++;
@@ -179,7 +180,7 @@ static status take_line(reader *r, char **word, int count)
             if (count < 2) return oops(r, "words after the first");
             return add_line(r, (line_kind)i, word + 1, count - 1);
         }
-    return oops(r, "profile, experiment, note, run, then, data, table, figure or claim");
+    return oops(r, "profile, experiment, note, run, then, data, table, figure, story or claim");
 }
 
 status paper_read(paper **out, const char *path, const char *profile)

@@ -15,6 +15,7 @@
  *                                     the folder of the results. A file that is missing has no rows
  *     table ID words                  see show.h
  *     figure ID words
+ *     story ID words
  *   claim "text" words                a number of the paper beside ours, see show.h
  *
  * A line may begin with @NAME[,NAME]: it then exists in those profiles only; with @!NAME[,NAME] in
@@ -34,6 +35,7 @@ typedef enum line_kind {
     LINE_DATA,
     LINE_TABLE,
     LINE_FIGURE,
+    LINE_STORY,
     LINE_CLAIM
 } line_kind;
 

@@ -14,8 +14,8 @@ status line_source(const show *s, const line *l, const source **rows)
     const table of = table_find(line_value(l, "from", ""));
     *rows = of == TABLES ? NULL : &s->of->rows[of];
     if (*rows) return OK;
-    return fail(ERR_DATA, "%s:%d: from=%s: expected check, time, train, eval or row", s->p->path,
-                l->number, line_value(l, "from", ""));
+    return fail(ERR_DATA, "%s:%d: from=%s: expected check, time, train, eval, row, stage or sample",
+                s->p->path, l->number, line_value(l, "from", ""));
 }
 
 status line_pivot(const show *s, const line *l, const char *rows, const char *cols,

@@ -80,6 +80,16 @@ void page_table(page *pg, const char *id, const char *title, const char *scale, 
                folded ? "</details>" : "");
 }
 
+void page_story(page *pg, const char *id, const char *title, const char *scale, const char *html)
+{
+    buffer_add(&pg->body, "<p><b>");
+    add_escaped(&pg->body, title);
+    buffer_add(&pg->body,
+               "</b> <span class=\"small\"><a href=\"%s.md\">md</a></span><br>"
+               "<span class=\"scale\">%s</span></p>\n%s",
+               id, scale, html);
+}
+
 void page_figure(page *pg, const show *s, const char *id, const char *title)
 {
     char path[4096], text[4096];

@@ -101,6 +101,8 @@ static status show_line(const show *s, const experiment *e, const line *l)
         return show_table(s, e, l);
     case LINE_FIGURE:
         return show_figure(s, e, l);
+    case LINE_STORY:
+        return show_story(s, e, l);
     case LINE_CLAIM:
         TRY(show_claim(s, l, &c));
         page_claim(s->page, &c);

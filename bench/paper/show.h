@@ -12,6 +12,8 @@
  *       [key=right|left|outside] [labels=plain]
  *       [levels=1: a series known at one x only, such as a baseline, is drawn across]
  *       ID.tsv (one block a series: x, mean, sd and, of several seeds, n), ID.gp, ID.svg, ID.png
+ *   story ID title="..." from=sample
+ *       ID.md; what models said, their prompts in bold
  *   claim "text" paper=NUMBER [at=PROFILE] from=T keep=... cell=COL [versus=KEEP] [tol=NUMBER]
  *       ours is the mean of cell; with versus= the difference to the mean under the other keep,
  *       and the claim is that it is negative (sign=-) or positive (sign=+); both of one origin
@@ -49,6 +51,7 @@ status show_write(const show *s, const char *name, const char *extension, const 
 
 status show_table(const show *s, const experiment *e, const line *l);
 status show_figure(const show *s, const experiment *e, const line *l);
+status show_story(const show *s, const experiment *e, const line *l);
 
 /* One line of the claims table. verdict: "agrees", "differs" (also from a number that is none),
  * "not run at this scale". */
@@ -70,6 +73,7 @@ void page_note(page *pg, const char *text);
 void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html,
                 int folded);
 void page_figure(page *pg, const show *s, const char *id, const char *title);
+void page_story(page *pg, const char *id, const char *title, const char *scale, const char *html);
 void page_claim(page *pg, const claim_result *c);
 /* A row of the provenance table for the files of an experiment. */
 void page_provenance(page *pg, const experiment *e, const evidence *v);
