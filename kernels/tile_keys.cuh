@@ -43,20 +43,20 @@ template <typename T, int DP, bool SOFT> struct keys_block {
     }
     __device__ __forceinline__ void fetch_tile(int j) const
     {
-        const int half = j % 2 * TILE_KEYS;
-        T *q = queries + half * shape::stride, *g = gradients + half * shape::stride;
+        const int side = j % 2 * TILE_KEYS;
+        T *q = queries + side * shape::stride, *g = gradients + side * shape::stride;
         fetch<T, DP>(q, (const T *)a.q + at.rows, a.rows.row, j * TILE_KEYS, a.N, TILE_KEYS, a.D,
                      a.wide);
         fetch<T, DP>(g, (const T *)a.g + at.rows, a.rows.row, j * TILE_KEYS, a.N, TILE_KEYS, a.D,
                      a.wide);
         const int t = threadIdx.x, query = j * TILE_KEYS + t;
         if (t >= TILE_KEYS) return;
-        facts[half + t] = query < a.N ? a.facts[at.group * a.N + query] : row_fact{};
-        if (a.drop) places[half + t] = weight_place(a, at.group, query);
+        facts[side + t] = query < a.N ? a.facts[at.group * a.N + query] : row_fact{};
+        if (a.drop) places[side + t] = weight_place(a, at.group, query);
     }
     /* p~ in s and ds in G, of the queries from column 0 of the chunk on. */
     template <int R>
-    __device__ __forceinline__ void weigh(scores &s, scores &G, int query, int half)
+    __device__ __forceinline__ void weigh(scores &s, scores &G, int query, int side)
     {
 #pragma unroll
         for (int n = 0; n < N8; n++) {
@@ -65,11 +65,11 @@ template <typename T, int DP, bool SOFT> struct keys_block {
             if (a.drop)
 #pragma unroll
                 for (int i = 0; i < M16; i++)
-                    words[i] = words_by_key(a, places[half + column], places[half + column + 1],
+                    words[i] = words_by_key(a, places[side + column], places[side + column + 1],
                                             first - (int)(threadIdx.x % WARP / 4) + i * 16);
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                const row_fact f = facts[half + column + e];
+                const row_fact f = facts[side + column + e];
                 const int t = query + column + e;
                 const int seen = t < a.N ? seen_by(a, t) : 0;
 #pragma unroll
@@ -113,14 +113,14 @@ template <typename T, int DP, bool SOFT> struct keys_block {
             groups_arrived<1>();
             __syncthreads();
             for (int c = 0; c < TILE_KEYS / CHUNK; c++) {
-                const int half = j % 2 * TILE_KEYS + c * CHUNK, query = j * TILE_KEYS + c * CHUNK;
+                const int side = j % 2 * TILE_KEYS + c * CHUNK, query = j * TILE_KEYS + c * CHUNK;
                 if (query + CHUNK <= least) continue;
                 scores s, G;
-                scores_of<T, DP, N8>(s, k, queries + half * shape::stride);
-                scores_of<T, DP, N8>(G, v, gradients + half * shape::stride);
-                weigh<R>(s, G, query, half);
-                mix<T, DP, N8>(dv, s, gradients + half * shape::stride);
-                mix<T, DP, N8>(dk, G, queries + half * shape::stride);
+                scores_of<T, DP, N8>(s, k, queries + side * shape::stride);
+                scores_of<T, DP, N8>(G, v, gradients + side * shape::stride);
+                weigh<R>(s, G, query, side);
+                mix<T, DP, N8>(dv, s, gradients + side * shape::stride);
+                mix<T, DP, N8>(dk, G, queries + side * shape::stride);
             }
             __syncthreads();
         }
