@@ -75,24 +75,32 @@ static __global__ void __launch_bounds__(TILE_THREADS) delta_kernel(const tile_c
     if (real && threadIdx.x % ROW_LANES == 0) a.facts[r].delta = sum;
 }
 
+/* One of the kernels for the least width of a tile that takes the head. */
+#define BY_WIDTH(part, soft, f, stream, what)                                                      \
+    ((f)->D <= 16   ? tile_##part<T, 16, soft>(f, stream, what)                                    \
+     : (f)->D <= 32 ? tile_##part<T, 32, soft>(f, stream, what)                                    \
+     : (f)->D <= 64 ? tile_##part<T, 64, soft>(f, stream, what)                                    \
+                    : tile_##part<T, 128, soft>(f, stream, what))
+#define BY_RULE(part, f, stream, what)                                                             \
+    ((f)->rule == RULE_SOFTMAX ? BY_WIDTH(part, true, f, stream, what)                             \
+                               : BY_WIDTH(part, false, f, stream, what))
+
 template <typename T>
 static status forward(const tile_call *f, cudaStream_t stream, const char *what)
 {
-    const bool soft = f->rule == RULE_SOFTMAX;
-    return (soft ? tile_forward<T, true> : tile_forward<T, false>)(f, stream, what);
+    return BY_RULE(forward, f, stream, what);
 }
 
 template <typename T>
 static status backward(const tile_call *f, cudaStream_t stream, const char *what)
 {
-    const bool soft = f->rule == RULE_SOFTMAX;
     const int64_t lanes = f->groups * f->N * ROW_LANES;
     if (lanes == 0) return OK;
     delta_kernel<T><<<(unsigned)ceil_div(lanes, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
     TRY(launched(what));
-    TRY((soft ? tile_rows<T, true> : tile_rows<T, false>)(f, stream, what));
-    if (!f->dk && !f->dv) return OK;
-    return (soft ? tile_keys<T, true> : tile_keys<T, false>)(f, stream, what);
+    const status rows = BY_RULE(rows, f, stream, what);
+    if (rows != OK || (!f->dk && !f->dv)) return rows;
+    return BY_RULE(keys, f, stream, what);
 }
 
 status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what)

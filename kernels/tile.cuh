@@ -441,13 +441,6 @@ static inline size_t tile_facts_bytes(int64_t groups, int64_t N)
     return padded(sizeof(row_fact) * (size_t)(groups * N));
 }
 
-/* f<T, DP, SOFT>(...) for the least width of a tile that takes a head. */
-#define BY_WIDTH(D, f, ...)                                                                        \
-    ((D) <= 16   ? f<T, 16, SOFT>(__VA_ARGS__)                                                     \
-     : (D) <= 32 ? f<T, 32, SOFT>(__VA_ARGS__)                                                     \
-     : (D) <= 64 ? f<T, 64, SOFT>(__VA_ARGS__)                                                     \
-                 : f<T, 128, SOFT>(__VA_ARGS__))
-
 /* Launch a kernel over blocks of `own` rows of every group. */
 template <class Kernel>
 static status tile_launch(Kernel kernel, const tile_call *a, int64_t rows, int own, int bytes,
@@ -467,11 +460,11 @@ static status tile_launch(Kernel kernel, const tile_call *a, int64_t rows, int o
 
 /* The three kernels, instantiated by tile_part.cu: outputs of rows; dq into out, dbeta of every row
  * and what the keys want of it into the facts; dk and dv. */
-template <typename T, bool SOFT>
+template <typename T, int DP, bool SOFT>
 status tile_forward(const tile_call *a, cudaStream_t stream, const char *what);
-template <typename T, bool SOFT>
+template <typename T, int DP, bool SOFT>
 status tile_rows(const tile_call *a, cudaStream_t stream, const char *what);
-template <typename T, bool SOFT>
+template <typename T, int DP, bool SOFT>
 status tile_keys(const tile_call *a, cudaStream_t stream, const char *what);
 
 /* Forward; and delta, rows and keys in turn. For a call of any storage type. */

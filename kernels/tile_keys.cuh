@@ -187,18 +187,12 @@ __global__ void __launch_bounds__(TILE_THREADS) tile_keys_kernel(const tile_call
 }
 
 template <typename T, int DP, bool SOFT>
-static status tile_keys_of(const tile_call *a, cudaStream_t stream, const char *what)
+status tile_keys(const tile_call *a, cudaStream_t stream, const char *what)
 {
     typedef tile_shape<T, DP> shape;
     const int beside = 2 * TILE_KEYS * (int)(sizeof(row_fact) + sizeof(uint64_t));
     return tile_launch(tile_keys_kernel<T, DP, SOFT>, a, a->M, shape::own,
                        2 * shape::own_bytes + 4 * shape::tile_bytes + beside, stream, what);
-}
-
-template <typename T, bool SOFT>
-status tile_keys(const tile_call *a, cudaStream_t stream, const char *what)
-{
-    return BY_WIDTH(a->D, tile_keys_of, a, stream, what);
 }
 
 #endif

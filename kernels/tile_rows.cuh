@@ -264,17 +264,11 @@ __global__ void __launch_bounds__(TILE_THREADS) tile_rows_kernel(const tile_call
 }
 
 template <typename T, int DP, bool SOFT>
-static status tile_rows_of(const tile_call *a, cudaStream_t stream, const char *what)
+status tile_rows(const tile_call *a, cudaStream_t stream, const char *what)
 {
     typedef tile_shape<T, DP> shape;
     return tile_launch(tile_rows_kernel<T, DP, SOFT>, a, a->N, shape::own,
                        2 * shape::own_bytes + 4 * shape::tile_bytes, stream, what);
-}
-
-template <typename T, bool SOFT>
-status tile_rows(const tile_call *a, cudaStream_t stream, const char *what)
-{
-    return BY_WIDTH(a->D, tile_rows_of, a, stream, what);
 }
 
 #endif
