@@ -31,9 +31,9 @@ static status rule_of(const args *a, const char *what, tile_call *f)
 
 status tile_begin(const args *a, const char *what, tile_call *f)
 {
-    if (a->d.D < 1 || a->d.D > TILE_WIDTH)
+    if (a->d.D < 1 || a->d.D > WIDEST_HEAD)
         return fail(ERR_ARG, "%s: width %lld: expected 1 to %d", what, (long long)a->d.D,
-                    TILE_WIDTH);
+                    WIDEST_HEAD);
     if (!(a->p.rate >= 0 && a->p.rate < 1))
         return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", what, a->p.rate);
     if (a->p.lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", what);

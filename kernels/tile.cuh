@@ -33,9 +33,9 @@
 enum {
     TILE_WARPS = 4,
     TILE_THREADS = TILE_WARPS * WARP,
-    TILE_KEYS = 64,   /* of a tile: keys, or queries where keys are owned */
-    TILE_WIDTH = 128, /* the widest head                                  */
-    CLASSES = 8       /* of keys, in each lane of a row                   */
+    TILE_KEYS = 64,    /* of a tile: keys, or queries where keys are owned */
+    WIDEST_HEAD = 128, /* the widest head                                  */
+    CLASSES = 8        /* of keys, in each lane of a row                   */
 };
 
 typedef enum tile_rule { RULE_SOFTMAX, RULE_ENTMAX, RULE_RELUMAX, RULE_NORMRELU } tile_rule;
