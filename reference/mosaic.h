@@ -33,7 +33,7 @@ const char *method_name(int i);
 
 typedef enum arch { ARCH_MOSAIC, ARCH_GPT } arch;
 
-/* Every switch of section 9, with its default in config_default(). */
+/* Every switch of switches.def (model 9), with its default in config_default(). */
 typedef struct mosaic_config {
     enum arch arch;
     int64_t V, d, H, L;        /* vocabulary, width, heads, layers; H divides d                  */
@@ -48,7 +48,7 @@ typedef struct mosaic_config {
                            to attention weights only if ctx_dropout                       */
     int ctx_dropout;
     int eps_add;        /* 0: max(|x|,1e-12); 1: |x| + 1e-6                               */
-    int value_clamp;    /* 1: the clamps of SKR/eft on value scales                       */
+    int value_clamp;    /* 1: the clamps of the fast form on value scales (D15)            */
     int leaky_grad_wkv; /* 1: the wrong theta gradient of the WKV kernel (D19)            */
     int decay_all;      /* weight decay: 0 tensors with >= 2 dimensions, 1 all            */
     int decay_pathless; /* 1: decay also parameters without a gradient path (top-k uniform) */
