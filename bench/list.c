@@ -18,7 +18,8 @@ static const char *const ops[][8] = {
 };
 
 static const char *const methods[][6] = {
-#define METHOD(name, label, op, colour, ...) {#name, label, #op, #__VA_ARGS__, colour},
+#define METHOD(name, label, op, colour, shown, ...)                                                \
+    {#name, label, #op, #__VA_ARGS__, colour, #shown},
 #include "methods.def"
 #undef METHOD
 };
@@ -151,7 +152,7 @@ static const struct list {
 } lists[] = {
     {"ops", ops_row, 0, {"op", "title", "signature", "grad", "kind", "reads", "laws", "source"}},
     {"impls", impls_row, 1, {"op", "impl", "types", "transforms", "sizes", "idea"}},
-    {"methods", methods_row, 0, {"method", "label", "op", "set", "colour"}},
+    {"methods", methods_row, 0, {"method", "label", "op", "set", "colour", "shown"}},
     {"tasks", tasks_row, 0, {"task", "title"}},
     {"verbs", verbs_row, 0, {"verb", "key", "default", "bound", "help"}},
     {"columns", columns_row, 1, {"table", "column", "unit", "meaning"}},

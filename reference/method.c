@@ -16,7 +16,7 @@ typedef struct entry {
     void (*set)(params *p); /* NULL for the families with a number in the name */
 } entry;
 
-#define METHOD(name, label, op, colour, ...)                                                       \
+#define METHOD(name, label, op, colour, shown, ...)                                                \
     static void set_##name(params *p)                                                              \
     {                                                                                              \
         __VA_ARGS__;                                                                               \
@@ -25,7 +25,7 @@ typedef struct entry {
 #undef METHOD
 
 static const entry table[] = {
-#define METHOD(name, label, op, colour, ...) {#name, label, colour, OP_##op, set_##name},
+#define METHOD(name, label, op, colour, shown, ...) {#name, label, colour, OP_##op, set_##name},
 #include "methods.def"
 #undef METHOD
 };

@@ -52,6 +52,20 @@ static int next_line(reader *r, char *text)
     return at > 0;
 }
 
+/* At $name or $|name of a list: append its names, and return what follows; NULL if there is no such
+ * list. */
+static const char *take_listed(const char *c, char *out, size_t *n)
+{
+    const int bars = c[1] == '|';
+    const char *name = c + 1 + bars;
+    const size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz_");
+    char *names = listed_names(name, length, bars ? '|' : ',');
+    const char *end = names && *names ? name + length : NULL;
+    if (end) *n += (size_t)snprintf(out + *n, LONGEST_LINE - *n, "%s", names);
+    free(names);
+    return end;
+}
+
 /* Replace every $name of the line, so that a variable may hold several words. */
 static status substitute(const reader *r, const char *text, char *out)
 {
@@ -59,7 +73,10 @@ static status substitute(const reader *r, const char *text, char *out)
     for (const char *c = text; *c;) {
         size_t best = 0;
         int which = -1;
-        if (*c != '$') {
+        const char *listed = *c == '$' ? take_listed(c, out, &n) : NULL;
+        if (listed) {
+            c = listed;
+        } else if (*c != '$') {
             out[n++] = *c++;
         } else {
             for (int i = 0; i < r->variables; i++) {

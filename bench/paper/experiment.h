@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * experiment.h — the paper as a file. Lines of words; "double quotes" keep spaces together, #
- * starts a comment, $name is a variable of the chosen profile, a trailing \ continues the line.
+ * starts a comment, $name is a variable of the chosen profile or names of a list (listed.c), a
+ * trailing \ continues the line.
  *
  *   profile NAME key=value ...        variables of a scale (smoke, lite, paper) or a card; scale=
  *                                     is what its tables confess, else it is what measured them
@@ -59,6 +60,10 @@ typedef struct paper {
     experiment *experiments;
     int count;
 } paper;
+
+/* Names of a list by a name of their own, with commas or `between` them (listed.c); "" if there is
+ * no such list, NULL without memory. Caller frees. */
+char *listed_names(const char *list, size_t length, char between);
 
 /* Read an experiment file for one profile. ERR_FILE / ERR_DATA with file and line. */
 status paper_read(paper **p, const char *path, const char *profile);
