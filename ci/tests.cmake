@@ -144,6 +144,10 @@ set_tests_properties(unit.hostile unit.faults PROPERTIES LABELS unit SKIP_RETURN
 set_tests_properties(unit.hostile PROPERTIES COST 200) # seconds of one core: begun first, they end with the others
 set_tests_properties(unit.faults PROPERTIES COST 300)
 
+# what DESIGN says of a new transform
+add_test(NAME unit.grow COMMAND ${CMAKE_SOURCE_DIR}/ci/grow)
+set_tests_properties(unit.grow PROPERTIES LABELS unit COST 100)
+
 # the committed tables, and how those of another card would come to be
 add_test(NAME reproduce.tables COMMAND ${CMAKE_SOURCE_DIR}/ci/reproduce $<TARGET_FILE:mosaic>)
 add_test(NAME reproduce.cards COMMAND ${CMAKE_SOURCE_DIR}/ci/cards $<TARGET_FILE:mosaic>)

@@ -91,7 +91,7 @@ status fail_unknown(const char *what, const char *word, const char *const *names
 params params_default(void)
 {
     return (params){
-#define PARAM(type, name, value, about) .name = value,
+#define PARAM(type, name, value, ...) .name = value,
 #include "params.def"
 #undef PARAM
     };

@@ -168,7 +168,7 @@ typedef enum entmax_solver {
 
 /* The parameters of all operations; each reads those its file names. */
 typedef struct params {
-#define PARAM(type, name, value, about) type name;
+#define PARAM(type, name, value, ...) type name;
 #include "params.def"
 #undef PARAM
 } params;

@@ -114,6 +114,35 @@ static int adamw_variant(int i, variant *v)
     return 1;
 }
 
+/* Values of a parameter of its own: the default, then one after the other those of params.def. */
+static int own_variant(const op *o, int i, variant *v)
+{
+    static const struct {
+        unsigned bit;
+        const char *name, *checked;
+    } rows[] = {
+#define PARAM(type, name, value, checked, about) {P_##name, #name, checked},
+#include "params.def"
+#undef PARAM
+    };
+    for (size_t r = 0; i > 0 && r < sizeof rows / sizeof *rows; r++) {
+        char text[80], *rest = NULL;
+        double x;
+        if (!(o->reads & rows[r].bit)) continue;
+        snprintf(text, sizeof text, "%s", rows[r].checked);
+        for (char *one = strtok_r(text, " ", &rest); one; one = strtok_r(NULL, " ", &rest)) {
+            if (--i > 0 || !parse_real(one, &x)) continue;
+            snprintf(v->label, sizeof v->label, "%.12s %.8s", rows[r].name, one);
+#define PARAM(type, name, ...)                                                                     \
+    if (rows[r].bit == P_##name) v->p.name = (type)x;
+#include "params.def"
+#undef PARAM
+            return 1;
+        }
+    }
+    return i == 0;
+}
+
 int check_variant(const op *o, int i, double alpha, int64_t top, variant *v)
 {
     static const struct {
@@ -128,7 +157,7 @@ int check_variant(const op *o, int i, double alpha, int64_t top, variant *v)
     if (o->reads & P_k) v->p.k = top;
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
         if (o->reads & rows[r].reads) return rows[r].variant(i, v);
-    return i == 0;
+    return own_variant(o, i, v);
 }
 
 /* Does a problem fit a check: products of at most 2^30 operations, sequences of at most 4097? */

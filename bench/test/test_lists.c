@@ -142,9 +142,23 @@ static void doctored_ops(selftest *t)
     expect_nonsense(t, &o, NULL, "laws of weights of a gradient");
 }
 
+/* The values that a parameter is checked with are numbers. */
+static void expect_checked(selftest *t, const char *name, const char *checked)
+{
+    char text[80], *rest = NULL;
+    double x;
+    selftest_expect(t, strlen(checked) < sizeof text, name, 0, checked);
+    snprintf(text, sizeof text, "%s", checked);
+    for (char *one = strtok_r(text, " ", &rest); one; one = strtok_r(NULL, " ", &rest))
+        selftest_expect(t, parse_real(one, &x), name, 0, one);
+}
+
 void selftest_list_ops(selftest *t)
 {
     const op *o;
+#define PARAM(type, name, value, checked, about) expect_checked(t, #name, checked);
+#include "params.def"
+#undef PARAM
     doctored_ops(t);
     for (int i = 0; (o = op_at(i)); i++) {
         const char *fault = op_fault(o, op_grad(o));
@@ -263,6 +277,7 @@ void selftest_list_names(selftest *t)
     for (int i = 0; task_row(i); i++) {
         const struct task *row = task_row(i), *found;
         EXPECT(row->id >= 1 && row->id <= 255 && *row->metrics && *row->source);
+        EXPECT(row->id != 10); /* the stream of windows (babistories.c) */
         EXPECT(task_find(row->name, &found) == OK && found == row);
         selftest_expect(t, strcmp(list_name("tasks", i), row->name) == 0, row->name, i,
                         "its own row");
