@@ -2,7 +2,7 @@
  *
  * test_sample.c — what a model says: draws are those of the softmax, the greedy text is that of the
  * batch, a seed and a position decide a draw, every model of the table says the same; ids are
- * written as they are read.
+ * written as they are read; a report tells a story as it was said.
  */
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +11,8 @@
 
 #include "bytes.h"
 #include "logits.h"
+#include "paper/show.h"
+#include "scratch.h"
 #include "task.h"
 #include "tiny.h"
 #include "train/sampling.h"
@@ -249,4 +251,48 @@ void selftest_sample_text(selftest *t)
         }
         dataset_close(d);
     }
+}
+
+/* --- the report ------------------------------------------------------------------------------ */
+
+/* Two sequences, one without a prompt; what means something to Markdown or HTML is text. */
+void selftest_story_line(selftest *t)
+{
+    static const char lines[] = "profile smoke scale=small\nexperiment one \"t\"\n"
+                                " story tale title=T from=sample\n story none from=eval\n";
+    static const char want[] = "*T (small)*\n\n> **Once \\*upon\\***a \\<time\\> & on\n> end.\n"
+                               "\n> Two\n";
+    sample_row rows[] = {{.position = 0},
+                         {.position = 1, .text = "Once"},
+                         {.position = 2, .text = " *upon*"},
+                         {.position = 3, .said = 1, .text = "a <time> & on\n"},
+                         {.position = 4, .said = 1, .text = "end."},
+                         {.position = 5, .said = 1},
+                         {.position = 0},
+                         {.position = 1, .said = 1, .text = "Two"}};
+    evidence v = {.rows[SAMPLES] = {.of = SAMPLES, .rows = (char *)rows, .count = 8},
+                  .rows[EVAL] = {.of = EVAL}};
+    const char *folder = scratch_folder(t);
+    paper *p = NULL;
+    bytes got = {0};
+    show s = {.out = folder, .of = &v, .scale = "small"};
+    EXPECT(paper_read(&p, scratch_text(t, folder, "one.exp", lines), "smoke") == OK);
+    EXPECT(page_open(&s.page, NULL) == OK);
+    const experiment *e = p ? &p->experiments[0] : NULL;
+    if (e && e->count == 2 && s.page) {
+        s.p = p;
+        EXPECT(show_story(&s, e, &e->lines[0]) == OK);
+        EXPECT(file_read(scratch_path(t, folder, "tale.md"), 0, &got) == OK);
+        EXPECT(got.count == sizeof want - 1 && memcmp(got.v, want, got.count) == 0);
+        EXPECT(show_story(&s, e, &e->lines[1]) == ERR_DATA);
+        EXPECT(strstr(last_error(), "one.exp:4: expected from=sample") != NULL);
+        EXPECT(page_close(s.page, &s, 1) == OK);
+        got.count = 0;
+        EXPECT(file_read(scratch_path(t, folder, "index.html"), 0, &got) == OK);
+        EXPECT(bytes_put(&got, "", 1) == OK);
+        EXPECT(strstr(got.v, "<blockquote><b>Once *upon*</b>a &lt;time> &amp; on<br>end."
+                             "</blockquote>\n<blockquote>Two</blockquote>") != NULL);
+    }
+    free(got.v);
+    paper_free(p);
 }
