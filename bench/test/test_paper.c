@@ -327,8 +327,8 @@ void selftest_verdicts(selftest *t)
         {"paper=3.5 tol=1 at=smoke keep=method:softmax", "agrees", 3.5},
     };
     enum { COUNT = sizeof claims / sizeof *claims };
-    eval_row rows[] = {{.method = "softmax", .value = 3},
-                       {.method = "softmax", .value = 4},
+    eval_row rows[] = {{.method = "softmax", .seed = 1, .value = 3},
+                       {.method = "softmax", .seed = 2, .value = 4},
                        {.method = "biweight", .value = 2},
                        {.method = "relumax", .value = NAN}};
     evidence v = {.rows[EVAL] = {EVAL, (char *)rows, 4}};
@@ -380,9 +380,10 @@ void selftest_opened_once(selftest *t)
     EXPECT(verb_dispatch("row", 4, row) == EXIT_GOOD);
     const char *text =
         "profile smoke\nexperiment one \"t\"\n data @/row.h5\n"
-        " table a from=row rows=method cols=n cell=value\n"
-        " table b from=row rows=method cell=value:sum,value:max,value\n"
-        " claim \"c\" from=row cell=value keep=method:softmax versus=method:biweight\n";
+        " table a from=row keep=quantity:support rows=method cols=n cell=value\n"
+        " table b from=row keep=quantity:support rows=method cell=value:sum,value:max,value\n"
+        " claim \"c\" from=row cell=value keep=quantity:support,method:softmax "
+        "versus=quantity:support,method:biweight\n";
     snprintf(file, sizeof file, "file=%s", scratch_text(t, folder, "one.exp", text));
     snprintf(from, sizeof from, "results=%s", folder);
     snprintf(report, sizeof report, "out=%s", scratch_path(t, folder, "report"));
