@@ -91,8 +91,9 @@ const char *key_name(const char *verb, int i);
 int word_chooses(const words *w, const char *name, const char *text);
 /* All values of a key in the spelling that is compared and stored, by commas: numbers in full. */
 void word_value(const words *w, const char *name, char *text, size_t size);
-/* The command line in canonical form: verb and the given words in table order, one space apart.
- * skip (may be NULL): space-separated keys left out (out=, threads=, ...). Caller frees. */
+/* The command line in canonical form: verb and the given words in table order, one space apart,
+ * each as it can be typed again. skip (may be NULL): space-separated keys left out (out=, threads=,
+ * ...). Caller frees. */
 char *words_canonical(const words *w, const char *skip);
 /* The command line without what decides no number: where files lie, how many threads work. Two
  * commands of one key make the same results. Caller frees. */

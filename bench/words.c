@@ -485,18 +485,29 @@ static int among(const char *name, const char *list)
     return 0;
 }
 
+/* " key=value"; what a shell would take apart or read as more than itself stands in quotes. */
+static size_t put_word(char *to, const char *name, const char *value)
+{
+    const int quoted = value[strcspn(value, " \t\r\n\"'\\$`;|&<>()")] != '\0';
+    size_t n = (size_t)sprintf(to, " %s=%s", name, quoted ? "'" : "");
+    for (; *value; value++)
+        n += (size_t)sprintf(to + n, *value == '\'' ? "'\\''" : "%c", *value);
+    return n + (size_t)sprintf(to + n, "%s", quoted ? "'" : "");
+}
+
 char *words_canonical(const words *w, const char *skip)
 {
     size_t room = strlen(w->verb) + 1;
     for (int i = 0; i < w->count; i++)
-        if (w->word[i].given) room += strlen(w->word[i].key->name) + strlen(w->word[i].source) + 2;
+        if (w->word[i].given)
+            room += strlen(w->word[i].key->name) + 4 * strlen(w->word[i].source) + 4;
     char *text = malloc(room);
     if (!text) return NULL;
     size_t at = (size_t)sprintf(text, "%s", w->verb);
     for (int i = 0; i < w->count; i++) {
         const word *entry = &w->word[i];
         if (!entry->given || among(entry->key->name, skip)) continue;
-        at += (size_t)sprintf(text + at, " %s=%s", entry->key->name, entry->source);
+        at += put_word(text + at, entry->key->name, entry->source);
     }
     return text;
 }

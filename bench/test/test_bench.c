@@ -46,6 +46,13 @@ void selftest_words(selftest *t)
     free(typed);
     words_free(w);
 
+    char *said[] = {"prompt=it's a $b\n|", "temperature=0", "from=a.h5"};
+    EXPECT(words_parse("sample", 3, said, &w) == OK);
+    typed = w ? words_canonical(w, "from") : NULL;
+    EXPECT(typed && strcmp(typed, "sample prompt='it'\\''s a $b\n|' temperature=0") == 0);
+    free(typed);
+    words_free(w);
+
     char *run[] = {"steps=3", "threads=2", "out=a.h5", "task=copy"};
     EXPECT(words_parse("train", 4, run, &w) == OK);
     char *key = w ? words_key(w) : NULL;
