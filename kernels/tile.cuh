@@ -387,13 +387,18 @@ __device__ __forceinline__ uint4 words_by_key(const tile_call &a, uint64_t left,
     return make_uint4(word_at(a.masks, left + key), word_at(a.masks, right + key),
                       word_at(a.masks, left + key + 8), word_at(a.masks, right + key + 8));
 }
-/* c[e] of what is kept, 0 of what is not. */
-__device__ __forceinline__ void drop(float (&c)[4], const uint4 &w, const philox_masks &m)
+/* Bit e: c[e] is kept. */
+__device__ __forceinline__ uint32_t kept_bits(const uint4 &w, uint32_t threshold)
 {
-    c[0] = w.x >= m.threshold ? c[0] * m.kept : 0;
-    c[1] = w.y >= m.threshold ? c[1] * m.kept : 0;
-    c[2] = w.z >= m.threshold ? c[2] * m.kept : 0;
-    c[3] = w.w >= m.threshold ? c[3] * m.kept : 0;
+    return (w.x >= threshold) | (w.y >= threshold) << 1 | (w.z >= threshold) << 2 |
+           (w.w >= threshold) << 3;
+}
+/* c[e] of what is kept, 0 of what is not. */
+__device__ __forceinline__ void drop(float (&c)[4], uint32_t bits, float kept)
+{
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+        c[e] = bits >> e & 1 ? c[e] * kept : 0;
 }
 
 /* --- weights -----------------------------------------------------------------------------------
@@ -432,8 +437,9 @@ __device__ __forceinline__ float lift(float kappa, float s, float m, float tau)
 /* --- host side ----------------------------------------------------------------------------------
  */
 
-/* Rule, its parameters and dropout of a call; whether tiles take it: a positive scale, and for
- * normalised ReLU a rising line and no best key in empty rows. Other calls are for `dense`. */
+/* Rule, its parameters and dropout of a call; whether tiles take it: a positive scale, alpha
+ * up to 2, and for normalised ReLU a rising line and no best key in empty rows. Other calls are for
+ * `dense`. */
 bool tile_takes(const args *a);
 status tile_begin(const args *a, const char *what, tile_call *f);
 static inline size_t tile_facts_bytes(int64_t groups, int64_t N)

@@ -100,19 +100,24 @@ template <typename T, int DP, bool SOFT> struct forward_block {
             const uint64_t below = weight_place(a, at.group, row(2 * i + 1));
 #pragma unroll
             for (int n = 0; n < N8; n++)
-                drop(s[i][n], words_by_row(a, above, below, key + n * 8), a.masks);
+                drop(s[i][n],
+                     kept_bits(words_by_row(a, above, below, key + n * 8), a.masks.threshold),
+                     a.masks.kept);
         }
     }
-    /* The number of weights and the first best key, for stat and ReLUmax. */
-    __device__ __forceinline__ void note(int i, float s, float w, int key)
+    /* The number of weights f(row, score) and the first best key, for stat and ReLUmax. A loop of
+     * its own: a branch for every score would leave nothing to overlap. */
+    template <class F> __device__ __forceinline__ void note_all(const scores &s, int key, F f)
     {
-        count[i] += w > 0;
-        if (s == peak[i]) best[i] = min(best[i], key);
-    }
-
-    __device__ __forceinline__ void note_pair(int i, int e, float s, float w, int key)
-    {
-        note(i, s, w, key + e / 2 * 8 + (int)(threadIdx.x % 4) * 2 + e % 2);
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int e = 0; e < 2 * N8; e++) {
+                const float x = s[i / 2][e / 2][i % 2 * 2 + e % 2];
+                const int j = key + e / 2 * 8 + (int)(threadIdx.x % 4) * 2 + e % 2;
+                count[i] += f(i, x) > 0;
+                if (x == peak[i]) best[i] = min(best[i], j);
+            }
     }
 
     /* --- softmax: running maximum and sum ----------------------------------------------------- */
@@ -137,6 +142,9 @@ template <typename T, int DP, bool SOFT> struct forward_block {
         sweep<true>([&](scores &s, int key, int) {
             float scale[ROWS];
             bool moved = false;
+            if (a.stat)
+                note_all(s, key,
+                         [&](int i, float x) { return power_of_two(head.kappa * (x - peak[i])); });
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
                 float m = -INFINITY;
@@ -151,9 +159,7 @@ template <typename T, int DP, bool SOFT> struct forward_block {
 #pragma unroll
                 for (int e = 0; e < 2 * N8; e++) {
                     float &x = s[i / 2][e / 2][i % 2 * 2 + e % 2];
-                    const float p = power_of_two(head.kappa * (x - base));
-                    if (a.stat) note_pair(i, e, x, p, key);
-                    x = p;
+                    x = power_of_two(head.kappa * (x - base));
                 }
             }
             if (__any_sync(ALL_LANES, moved)) rescale(scale);
@@ -271,16 +277,18 @@ template <typename T, int DP, bool SOFT> struct forward_block {
     {
         const bool noted = a.stat || a.rule == RULE_RELUMAX;
         sweep<true>([&](scores &s, int key, int) {
+            if (noted)
+                note_all(s, key, [&](int i, float x) {
+                    return lift(head.kappa, x, fact[i].m, fact[i].tau);
+                });
 #pragma unroll
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < 2 * N8; e++) {
                     float &x = s[i / 2][e / 2][i % 2 * 2 + e % 2];
                     const float u = lift(head.kappa, x, fact[i].m, fact[i].tau);
-                    const float p = u * kernel_slope<R>(u, head.r);
-                    if (noted) note_pair(i, e, x, p, key);
-                    sum[i] += p;
-                    x = p;
+                    x = u * kernel_slope<R>(u, head.r);
+                    sum[i] += x;
                 }
             if (a.drop) drop_weights(s, key);
         });

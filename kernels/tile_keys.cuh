@@ -54,56 +54,75 @@ template <typename T, int DP, bool SOFT> struct keys_block {
         facts[side + t] = query < a.N ? a.facts[at.group * a.N + query] : row_fact{};
         if (a.drop) places[side + t] = weight_place(a, at.group, query);
     }
-    /* p~ in s and ds in G, of the queries from column 0 of the chunk on. */
-    template <int R>
-    __device__ __forceinline__ void weigh(scores &s, scores &G, int query, int side)
+    /* Bit ((i N8 + n) 4 + e): weight s[i][n][e] is kept. */
+    __device__ __forceinline__ uint32_t kept_of(int side) const
     {
+        static_assert(M16 * N8 * 4 <= 32, "a bit for each score");
+        const int key = first - (int)(threadIdx.x % WARP / 4);
+        uint32_t bits = 0;
 #pragma unroll
         for (int n = 0; n < N8; n++) {
-            const int column = n * 8 + (int)(threadIdx.x % 4) * 2;
-            uint4 words[M16];
-            if (a.drop)
+            const int column = side + n * 8 + (int)(threadIdx.x % 4) * 2;
+            const uint64_t left = places[column], right = places[column + 1];
 #pragma unroll
-                for (int i = 0; i < M16; i++)
-                    words[i] = words_by_key(a, places[side + column], places[side + column + 1],
-                                            first - (int)(threadIdx.x % WARP / 4) + i * 16);
+            for (int i = 0; i < M16; i++)
+                bits |= kept_bits(words_by_key(a, left, right, key + i * 16), a.masks.threshold)
+                        << (i * N8 + n) * 4;
+        }
+        return bits;
+    }
+    __device__ __forceinline__ void drop_all(scores &s, uint32_t bits) const
+    {
+#pragma unroll
+        for (int i = 0; i < M16; i++)
+#pragma unroll
+            for (int n = 0; n < N8; n++)
+                drop(s[i][n], bits >> (i * N8 + n) * 4, a.masks.kept);
+    }
+    /* Nothing of what a query does not see. */
+    __device__ __forceinline__ void hide(scores &s, scores &G, int query) const
+    {
+#pragma unroll
+        for (int n = 0; n < N8; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                const row_fact f = facts[side + column + e];
-                const int t = query + column + e;
+                const int t = query + n * 8 + (int)(threadIdx.x % 4) * 2 + e;
                 const int seen = t < a.N ? seen_by(a, t) : 0;
 #pragma unroll
-                for (int i = 0; i < M16; i++)
-#pragma unroll
-                    for (int below = 0; below < 2; below++) {
-                        const int x = below * 2 + e, key = first + i * 16 + below * 8;
-                        float p, ds, gradient = G[i][n][x];
-                        if (a.drop)
-                            gradient = word_of(words[i], x) >= a.masks.threshold
-                                           ? gradient * a.masks.kept
-                                           : 0;
-                        if (SOFT) {
-                            p = power_of_two(fmaf(head.kappa, s[i][n][x] - f.m, -f.tau));
-                            ds = p * (gradient - f.delta);
-                        } else {
-                            const float u = lift(f.kappa, s[i][n][x], f.m, f.tau);
-                            const float slope = kernel_slope<R>(u, head.r);
-                            p = u * slope * f.w;
-                            ds = slope * f.slope * (gradient - f.delta);
-                        }
-                        if (key >= seen) p = ds = 0;
-                        if (!SOFT && key == (int)f.arg) ds += f.extra;
-                        if (a.drop)
-                            p = word_of(words[i], x) >= a.masks.threshold ? p * a.masks.kept : 0;
-                        s[i][n][x] = p, G[i][n][x] = ds;
-                    }
+                for (int i = 0; i < 2 * M16; i++)
+                    if (first + i * 8 >= seen)
+                        s[i / 2][n][i % 2 * 2 + e] = G[i / 2][n][i % 2 * 2 + e] = 0;
             }
-        }
+    }
+    /* p in s and ds in G, of the queries from column `side` of the tiles on. */
+    template <int R> __device__ __forceinline__ void weigh(scores &s, scores &G, int side)
+    {
+#pragma unroll
+        for (int n = 0; n < N8; n++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                const row_fact f = facts[side + n * 8 + (int)(threadIdx.x % 4) * 2 + e];
+#pragma unroll
+                for (int i = 0; i < 2 * M16; i++) {
+                    float &p = s[i / 2][n][i % 2 * 2 + e], &ds = G[i / 2][n][i % 2 * 2 + e];
+                    if constexpr (SOFT) {
+                        p = power_of_two(fmaf(head.kappa, p - f.m, -f.tau));
+                        ds = p * (ds - f.delta);
+                    } else {
+                        const float u = lift(f.kappa, p, f.m, f.tau);
+                        const float slope = kernel_slope<R>(u, head.r);
+                        p = u * slope * f.w;
+                        ds = slope * f.slope * (ds - f.delta);
+                        if (R == 1 && first + i * 8 == (int)f.arg) ds += f.extra;
+                    }
+                }
+            }
     }
     template <int R> __device__ __forceinline__ void walk()
     {
         const int key0 = at.block * shape::own;
-        const int least = seen_first(first - (int)(threadIdx.x % WARP / 4));
+        const int warp_keys = first - (int)(threadIdx.x % WARP / 4);
+        const int least = seen_first(warp_keys), sure = seen_first(warp_keys + 16 * M16 - 1);
         const int from = seen_first(key0) / TILE_KEYS, tiles = (a.N + TILE_KEYS - 1) / TILE_KEYS;
         if (from < tiles) fetch_tile(from);
         close_group();
@@ -118,7 +137,11 @@ template <typename T, int DP, bool SOFT> struct keys_block {
                 scores s, G;
                 scores_of<T, DP, N8>(s, k, queries + side * shape::stride);
                 scores_of<T, DP, N8>(G, v, gradients + side * shape::stride);
-                weigh<R>(s, G, query, side);
+                uint32_t bits = 0;
+                if (a.drop) bits = kept_of(side), drop_all(G, bits);
+                weigh<R>(s, G, side);
+                if (query < sure || query + CHUNK > a.N) hide(s, G, query);
+                if (a.drop) drop_all(s, bits);
                 mix<T, DP, N8>(dv, s, gradients + side * shape::stride);
                 mix<T, DP, N8>(dk, G, queries + side * shape::stride);
             }

@@ -3,15 +3,14 @@
  * tile_rows.cuh — the gradient of tile.cuh by rows: dq, dbeta of a row, and what the gradient by
  * keys wants of it.
  *
- *     delta_t = <do_t, o_t> for softmax and normalised ReLU; else sum_j f' G / sum_j f' (entmax) or
- *               sum_j p G (ReLUmax), by a sweep
- *     extra_t = -slope sum_j (G_tj - delta_t) over the support (ReLUmax)
- *     dq_t = c sum_j ds_tj k_j,   dbeta_t = on_product <q_t,dq_t> + on_sum A sum_j ds_tj,   c = A
- * scale
+ *     delta_t = sum_j f' G / sum_j f' (entmax), else sum_j p G, by a sweep; of softmax and
+ * normalised ReLU in 16 bits <do_t, o_t> extra_t = -slope sum_j (G_tj - delta_t) over the support
+ * (ReLUmax) dq_t = c sum_j ds_tj k_j,   dbeta_t = on_product <q_t,dq_t> + on_sum A sum_j ds_tj,   c
+ * = A scale
  *
- * o is rounded to its storage, and an error of delta moves all ds of a row alike. dq bears that; in
- * dbeta, where they cancel, it is taken out again by the sums that mix_gradient leaves.
- * A block owns 64 or 128 rows and walks over the keys, as the forward does.
+ * That o is rounded to its storage, and an error of delta moves all ds of a row alike. dq bears
+ * that; in dbeta, where they cancel, it is taken out again by the sums that mix_gradient leaves. A
+ * block owns 64 or 128 rows and walks over the keys, as the forward does.
  */
 #ifndef MOSAIC_TILE_ROWS_CUH
 #define MOSAIC_TILE_ROWS_CUH
@@ -61,7 +60,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
     template <bool MIXES, class F> __device__ __forceinline__ void sweep(F f)
     {
         const int warp_rows = first - threadIdx.x % WARP / 4;
-        const int most = seen_by(a, warp_rows + 16 * M16 - 1);
+        const int least = seen_by(a, warp_rows), most = seen_by(a, warp_rows + 16 * M16 - 1);
         __syncthreads();
         if (tiles > 0) fetch_tile(0);
         close_group();
@@ -77,6 +76,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
                 scores s, G;
                 scores_of<T, DP, N8>(s, q, keys + here);
                 scores_of<T, DP, N8>(G, g, values + here);
+                if (key + CHUNK > least) hide(s, key);
                 if (a.drop) drop_gradients(G, key);
                 f(s, G, key);
                 if constexpr (MIXES) mix<T, DP, N8>(out, s, keys + here);
@@ -92,46 +92,62 @@ template <typename T, int DP, bool SOFT> struct rows_block {
             const uint64_t below = weight_place(a, at.group, row(2 * i + 1));
 #pragma unroll
             for (int n = 0; n < N8; n++)
-                drop(G[i][n], words_by_row(a, above, below, key + n * 8), a.masks);
+                drop(G[i][n],
+                     kept_bits(words_by_row(a, above, below, key + n * 8), a.masks.threshold),
+                     a.masks.kept);
         }
     }
-    /* What key j of a chunk may be at most for row i to see it, less the place of this lane. */
-    __device__ __forceinline__ int seen_from(int i, int key) const
+    /* Scores of keys that a row does not see: far enough down to weigh nothing, and finite. */
+    __device__ __forceinline__ void hide(scores &s, int key) const
     {
-        return seen_by(a, row(i)) - key - 2 * (int)(threadIdx.x % 4);
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            const int seen = seen_by(a, row(i)) - key - 2 * (int)(threadIdx.x % 4);
+#pragma unroll
+            for (int n = 0; n < N8; n++)
+#pragma unroll
+                for (int e = 0; e < 2; e++)
+                    if (n * 8 + e >= seen) s[i / 2][n][i % 2 * 2 + e] = -3e38f;
+        }
+    }
+    __device__ __forceinline__ float soft_weight(int i, float y) const
+    {
+        return power_of_two(fmaf(head.kappa, y, -fact[i].tau));
     }
 
-    /* delta and extra, where they need a sweep. */
+    /* delta and extra by a sweep; a row without support (kappa 0) has a slope of 0. */
     template <int R> __device__ __forceinline__ void centre()
     {
         float mean[ROWS] = {}, weighted[ROWS] = {}, plain[ROWS] = {};
-        sweep<false>([&](scores &s, scores &G, int key) {
+        sweep<false>([&](scores &s, scores &G, int) {
 #pragma unroll
-            for (int i = 0; i < ROWS; i++) {
-                const int seen = seen_from(i, key);
+            for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int n = 0; n < N8; n++)
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
-                        const int x = i % 2 * 2 + e;
-                        float u = lift(fact[i].kappa, s[i / 2][n][x], fact[i].m, fact[i].tau);
-                        if (n * 8 + e >= seen) u = 0;
-                        const float slope = kernel_slope<R>(u, head.r);
-                        if (R == 1) mean[i] = fmaf(u, G[i / 2][n][x], mean[i]);
-                        weighted[i] = fmaf(slope, G[i / 2][n][x], weighted[i]);
+                        const float y = s[i / 2][n][i % 2 * 2 + e] - fact[i].m;
+                        const float gradient = G[i / 2][n][i % 2 * 2 + e];
+                        float slope;
+                        if constexpr (SOFT) {
+                            slope = soft_weight(i, y);
+                        } else {
+                            const float u = max_nan(fmaf(fact[i].kappa, y, -fact[i].tau), 0.0f);
+                            slope = kernel_slope<R>(u, head.r);
+                            if (R == 1) mean[i] = fmaf(u, gradient, mean[i]);
+                        }
+                        weighted[i] = fmaf(slope, gradient, weighted[i]);
                         plain[i] += slope;
                     }
-            }
         });
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
             const float W = quad_sum(weighted[i]), P = quad_sum(plain[i]), D = quad_sum(mean[i]);
-            if (a.rule == RULE_ENTMAX) {
+            if (a.rule == RULE_ENTMAX || SOFT)
                 fact[i].delta = P > 0 ? W / P : W;
-            } else {
+            else
                 fact[i].delta = fact[i].w * D;
-                fact[i].extra = -fact[i].slope * (W - fact[i].delta * P);
-            }
+            if (a.rule == RULE_RELUMAX) fact[i].extra = -fact[i].slope * (W - fact[i].delta * P);
         }
     }
     /* dq; and for dbeta sum ds, sum ds (s - m), and what tells the error of delta: of softmax sum
@@ -141,7 +157,6 @@ template <typename T, int DP, bool SOFT> struct rows_block {
         sweep<true>([&](scores &s, scores &G, int key) {
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
-                const int seen = seen_from(i, key);
                 const int best = (int)fact[i].arg - key - 2 * (int)(threadIdx.x % 4);
 #pragma unroll
                 for (int n = 0; n < N8; n++)
@@ -149,17 +164,14 @@ template <typename T, int DP, bool SOFT> struct rows_block {
                     for (int e = 0; e < 2; e++) {
                         float &x = s[i / 2][n][i % 2 * 2 + e];
                         const float gradient = G[i / 2][n][i % 2 * 2 + e];
-                        const bool hidden = n * 8 + e >= seen;
-                        float ds = gradient - fact[i].delta;
                         const float y = x - fact[i].m;
+                        float ds = gradient - fact[i].delta;
                         if constexpr (SOFT) {
-                            float p = power_of_two(fmaf(head.kappa, y, -fact[i].tau));
-                            if (hidden) p = 0;
+                            const float p = soft_weight(i, y);
                             moment[i] = fmaf(p, y, moment[i]);
                             ds *= p;
                         } else {
-                            float u = max_nan(fmaf(fact[i].kappa, y, -fact[i].tau), 0.0f);
-                            if (hidden) u = 0;
+                            const float u = max_nan(fmaf(fact[i].kappa, y, -fact[i].tau), 0.0f);
                             const float slope = kernel_slope<R>(u, head.r);
                             ds *= slope * fact[i].slope;
                             if (R == 1) {
@@ -234,21 +246,23 @@ template <typename T, int DP, bool SOFT> struct rows_block {
         __syncthreads();
         q.open(memory);
         g.open(gradients);
+        const bool swept = sizeof(T) == 4 || a.rule == RULE_ENTMAX || a.rule == RULE_RELUMAX;
         if constexpr (SOFT) {
+            if (swept) centre<1>();
             mix_gradient<1>();
         } else {
             by_exponent(head.r, [&](auto R) {
-                if (a.rule != RULE_NORMRELU) centre<decltype(R)::value>();
+                if (swept) centre<decltype(R)::value>();
                 mix_gradient<decltype(R)::value>();
             });
-            if (a.rule != RULE_NORMRELU && threadIdx.x % 4 == 0)
-#pragma unroll
-                for (int i = 0; i < ROWS; i++)
-                    if (row(i) < a.N) {
-                        row_fact *f = a.facts + at.group * a.N + row(i);
-                        f->delta = fact[i].delta, f->extra = fact[i].extra;
-                    }
         }
+        if (swept && threadIdx.x % 4 == 0)
+#pragma unroll
+            for (int i = 0; i < ROWS; i++)
+                if (row(i) < a.N) {
+                    row_fact *f = a.facts + at.group * a.N + row(i);
+                    f->delta = fact[i].delta, f->extra = fact[i].extra;
+                }
         store();
     }
 };
