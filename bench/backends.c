@@ -57,17 +57,17 @@ const model *model_at(int i)
 
 status model_find(const char *name, const model **m)
 {
-    const backend *device = backend_at(1);
-    const int here = device && device->devices() > 0;
-    if (strcmp(name, "auto") == 0) {
-        *m = here && model_at(1) ? model_at(1) : model_at(0);
-        return OK;
-    }
-    for (int i = 0; (*m = model_at(i)); i++)
-        if (strcmp(name, (*m)->name) == 0) break;
-    if (*m && (*m == model_at(0) || here)) return OK;
-    return fail(ERR_ARG, "backend=%.40s: %s: expected backend=ref", name,
-                *m ? "this machine has no device" : "this build trains on the CPU");
+    const int automatic = strcmp(name, "auto") == 0;
+    *m = model_at(0);
+    if (strcmp(name, (*m)->name) == 0 || (automatic && !model_at(1))) return OK;
+    if (!model_at(1))
+        return fail(ERR_ARG, "backend=%.40s: this build trains on the CPU: expected backend=ref",
+                    name);
+    const status s = backend_at(1)->ready();
+    if (s == ERR_ARG && automatic) return OK; /* there is none; one that is broken is told */
+    if (s != OK) return fail(s, "backend=%.40s: %s", name, last_error());
+    *m = model_at(1);
+    return OK;
 }
 
 const impl *impl_at(int i)

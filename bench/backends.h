@@ -15,7 +15,8 @@ const backend *backend_at(int i);
 /* The models of this build, the reference first; NULL past the end. */
 const model *model_at(int i);
 /* The model of a backend, by name; "auto" is a device's if there is a device, else the reference.
- * ERR_ARG, saying what would work, if this build or this machine has none. */
+ * ERR_ARG if this build or this machine has none, and as ready() of a backend says if there is one
+ * that cannot be used, by whichever name: what would work stands in the line. */
 status model_find(const char *name, const model **m);
 
 /* One way to compute an operation. run and where are NULL where the build has no CUDA. */

@@ -20,6 +20,53 @@ static int cuda_devices(void)
     return count;
 }
 
+/* dst[i] = word + i * stride, modulo 2^32 */
+__global__ void fill_words(uint32_t *dst, size_t count, uint32_t word, uint32_t stride)
+{
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < count;
+         i += gridDim.x * (size_t)blockDim.x)
+        dst[i] = word + (uint32_t)i * stride;
+}
+
+static status no_devices(cudaError_t e)
+{
+    int driver = 0, runtime = 0;
+    (void)cudaDriverGetVersion(&driver);
+    (void)cudaRuntimeGetVersion(&runtime);
+    (void)cudaGetLastError();
+    if (e == cudaSuccess || e == cudaErrorNoDevice || driver == 0)
+        return fail(ERR_ARG, "this machine has no GPU: expected backend=ref");
+    if (e == cudaErrorInsufficientDriver)
+        return fail(ERR_DEVICE,
+                    "the driver knows CUDA %d.%d, this build is of %d.%d: expected a newer driver, "
+                    "or backend=ref",
+                    driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    return fail(ERR_DEVICE, "the GPU cannot be used (%s): expected backend=ref",
+                cudaGetErrorString(e));
+}
+
+/* Has this build code for the card, and the card room to begin? */
+static status cuda_ready(void)
+{
+    int count = 0, device;
+    cudaFuncAttributes found;
+    cudaDeviceProp p;
+    const cudaError_t seen = cudaGetDeviceCount(&count);
+    if (seen != cudaSuccess || count == 0) return no_devices(seen);
+    CUDA_TRY(cudaGetDevice(&device), "ready: current device");
+    CUDA_TRY(cudaGetDeviceProperties(&p, device), "ready: properties");
+    const cudaError_t e = cudaFuncGetAttributes(&found, (const void *)fill_words);
+    if (e == cudaSuccess) return OK;
+    (void)cudaGetLastError();
+    if (e == cudaErrorMemoryAllocation)
+        return fail(ERR_MEMORY, "%.64s: no memory is left: expected backend=ref, or to wait",
+                    p.name);
+    return fail(ERR_DEVICE,
+                "this build has no code for %.64s (%s): expected one made with "
+                "-DCMAKE_CUDA_ARCHITECTURES=%d%d, or backend=ref",
+                p.name, cudaGetErrorString(e), p.major, p.minor);
+}
+
 static status cuda_facts(device_facts *f)
 {
     cudaDeviceProp p;
@@ -133,14 +180,6 @@ static status cuda_get(void *dst, const void *src, size_t count, dtype type)
     return OK;
 }
 
-/* dst[i] = word + i * stride, modulo 2^32 */
-__global__ void fill_words(uint32_t *dst, size_t count, uint32_t word, uint32_t stride)
-{
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < count;
-         i += gridDim.x * (size_t)blockDim.x)
-        dst[i] = word + (uint32_t)i * stride;
-}
-
 /* All bits set is a NaN in every floating type. */
 static status cuda_poison(void *dst, size_t count, dtype type)
 {
@@ -233,6 +272,6 @@ static status cuda_copy_rate(double *bytes_per_second)
     return OK;
 }
 
-extern "C" const backend cuda_backend = {"cuda",       cuda_devices, cuda_facts, cuda_alloc,
-                                         cuda_release, cuda_put,     cuda_get,   cuda_move,
-                                         cuda_poison,  cuda_sync,    cuda_time,  cuda_copy_rate};
+extern "C" const backend cuda_backend = {
+    "cuda",   cuda_devices, cuda_ready,  cuda_facts, cuda_alloc, cuda_release,  cuda_put,
+    cuda_get, cuda_move,    cuda_poison, cuda_sync,  cuda_time,  cuda_copy_rate};

@@ -36,9 +36,12 @@ status take_memory(void **p, size_t bytes, const char *what)
     const cudaError_t e = cudaMalloc(p, bytes ? bytes : 1);
     if (e == cudaSuccess) return OK;
     (void)cudaGetLastError();
-    return fail(e == cudaErrorMemoryAllocation ? ERR_MEMORY : ERR_DEVICE,
-                "model cuda: %s: %.2f GB of the device: %s", what, 1e-9 * (double)bytes,
-                cudaGetErrorString(e));
+    if (e == cudaErrorMemoryAllocation)
+        return fail(ERR_MEMORY,
+                    "model cuda: %s: %.2f GB of the device are not free: expected fewer rows at a "
+                    "time (micro=), a smaller model, or backend=ref",
+                    what, 1e-9 * (double)bytes);
+    return fail(ERR_DEVICE, "model cuda: %s: %s", what, cudaGetErrorString(e));
 }
 
 static void cuda_destroy(mosaic *m)
@@ -146,7 +149,7 @@ static status take_reports(mosaic *m)
 static status build(mosaic *m)
 {
     TRY(use_device(m));
-    TRY(parts_check());
+    TRY(cuda_backend.ready());
     CUDA_TRY(cudaStreamCreateWithFlags(&m->stream, cudaStreamNonBlocking), "model cuda: stream");
     m->now = m->stream;
     TRY(take_parameters(m));

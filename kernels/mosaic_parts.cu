@@ -494,19 +494,3 @@ status part_argmax(cudaStream_t on, int32_t *argmax, const float *z, int64_t R, 
     if (on && R > 0) argmax_kernel<<<blocks_of(R * WARP), THREADS, 0, on>>>(argmax, z, R, (int)V);
     return launched(what);
 }
-
-status parts_check(void)
-{
-    cudaFuncAttributes found;
-    cudaDeviceProp p;
-    int device;
-    CUDA_TRY(cudaGetDevice(&device), "model cuda: current device");
-    CUDA_TRY(cudaGetDeviceProperties(&p, device), "model cuda: properties");
-    const cudaError_t e = cudaFuncGetAttributes(&found, (const void *)argmax_kernel);
-    if (e == cudaSuccess) return OK;
-    (void)cudaGetLastError();
-    return fail(ERR_DEVICE,
-                "model cuda: this build has no code for %.64s (%s): expected one made with "
-                "-DCMAKE_CUDA_ARCHITECTURES=%d%d",
-                p.name, cudaGetErrorString(e), p.major, p.minor);
-}

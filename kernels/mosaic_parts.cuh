@@ -8,9 +8,6 @@
 
 #include "stage.cuh"
 
-/* OK if this build has code for the current device. */
-status parts_check(void);
-
 /* z_i = x_i + y_(i mod period), i < n; z may be x. */
 status part_add(cudaStream_t on, dtype type, void *z, const void *x, const void *y, int64_t n,
                 int64_t period);

@@ -112,8 +112,12 @@ status activations_reserve(mosaic *m, int64_t B, int64_t T, int gradient)
         m->arena_size = 0;
         m->arena = aligned_alloc(64, (size_t)count.used * sizeof *m->arena);
         if (!m->arena)
-            return fail(ERR_MEMORY, "model: expected %.0f MB for B = %lld, T = %lld",
-                        (double)count.used * 8e-6, (long long)B, (long long)T);
+            return fail(
+                ERR_MEMORY,
+                "model: a batch of %lld x %lld tokens wants %.0f MB: expected %s or a smaller "
+                "model",
+                (long long)B, (long long)T, (double)count.used * 8e-6,
+                B > 1 ? "fewer rows at a time (micro=)" : "shorter sequences");
         m->arena_size = count.used;
     }
     arena real = {.base = m->arena};

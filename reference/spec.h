@@ -245,6 +245,9 @@ typedef struct device_facts {
 typedef struct backend {
     const char *name;     /* "ref", "cuda" */
     int (*devices)(void); /* 0: nothing to run on */
+    /* OK if code of this build runs here, else one line that says why not and what would:
+     * ERR_ARG if there is no device, ERR_DEVICE if there is one that cannot be used. */
+    status (*ready)(void);
     status (*facts)(device_facts *f);
     status (*alloc)(void **p, size_t bytes);
     void (*release)(void *p); /* NULL is fine */

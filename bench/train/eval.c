@@ -116,7 +116,7 @@ static status eval_all(evaluator *e)
     const model *on;
     if (word_count(w, "from") + word_count(w, "model") == 0)
         return fail(ERR_ARG, "eval: expected from=CHECKPOINT or model=");
-    if (*word_text(w, "backend")) TRY(model_find(word_text(w, "backend"), &on));
+    if (word_given(w, "backend")) TRY(model_find(word_text(w, "backend"), &on));
     for (int64_t i = 0; i < word_count(w, "from"); i++)
         TRY(eval_checkpoint(e, word_text_at(w, "from", i)));
     for (int64_t i = 0; i < word_count(w, "model"); i++)

@@ -9,9 +9,8 @@
 /* The model, once the words of the run are known. */
 static status restore_model(restored *x, const words *w)
 {
-    const char *where = word_text(w, "backend");
     predictor *p = &x->p;
-    TRY(model_find(*where ? where : x->r.backend, &p->on));
+    TRY(model_find(word_text(w, "backend"), &p->on));
     TRY(recipe_config(&x->r, x->c.vocab, x->c.longest, &x->config));
     const placement at = recipe_placement(w, p->on);
     TRY(p->on->create(&p->m, &x->config, &at));
