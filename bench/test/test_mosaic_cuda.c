@@ -363,3 +363,40 @@ void selftest_cuda_placements(selftest *t)
     on->destroy(m);
     on->destroy(NULL);
 }
+
+/* --- memory -------------------------------------------------------------------------------- */
+
+/* Rows that want more than any card has are refused with a number that fits, and the model goes on.
+ */
+static void expect_room(selftest *t, const model *on, struct mosaic *m)
+{
+    const int64_t rows = 1 << 15, length = 1 << 12;
+    int32_t *ids = calloc((size_t)(rows * length), sizeof *ids);
+    batch b = {.B = rows, .T = length, .tokens = ids, .targets = ids};
+    long long fits = 0;
+    EXPECT(ids != NULL);
+    if (!ids) return;
+    EXPECT(on->gradient(m, &b, 1, 0) == ERR_MEMORY);
+    const char *advice = strstr(last_error(), "expected micro=");
+    EXPECT(advice && sscanf(advice, "expected micro=%lld or less", &fits) == 1);
+    EXPECT(fits >= 1 && fits < rows);
+    b.B = 2;
+    b.T = 8;
+    EXPECT(on->gradient(m, &b, 1, 0) == OK && on->apply(m, &adam, 1) == OK);
+    free(ids);
+}
+
+void selftest_cuda_memory(selftest *t)
+{
+    const model *on = device_model(t);
+    mosaic_config c = config_of(ARCH_MOSAIC, "softmax");
+    struct mosaic *m;
+    if (!on) return;
+    if (model_open(t, on, &c, &(placement){.micro = 1 << 15}, &m)) {
+        expect_room(t, on, m);
+        on->destroy(m);
+    }
+    c.M = INT64_C(1) << 33;
+    EXPECT(on->create(&m, &c, NULL) == ERR_MEMORY && !m);
+    EXPECT(strstr(last_error(), "parameters: ") && strstr(last_error(), "expected "));
+}

@@ -199,6 +199,89 @@ void selftest_model_micro(selftest *t)
     EXPECT(mosaic_ref.create(&m, &c, &(placement){.devices = 1, .device = &(int){0}}) == ERR_ARG);
 }
 
+/* --- updates ----------------------------------------------------------------------------- */
+
+typedef struct slots {
+    double *v[4];
+    int64_t n;
+} slots;
+
+static slots slots_get(selftest *t, const model *on, struct mosaic *m)
+{
+    slots s;
+    for (int i = 0; i < 4; i++)
+        s.v[i] = slot_get(t, on, m, (slot)i, &s.n);
+    return s;
+}
+
+static void slots_free(slots *s)
+{
+    for (int i = 0; i < 4; i++)
+        free(s->v[i]);
+}
+
+/* AdamW after clipping, by hand: w, moments, of w, g, moments; the norm of g. */
+static double adam_by_hand(const model *on, struct mosaic *m, slots *s, const optimizer *o,
+                           int update)
+{
+    double *w = s->v[SLOT_VALUE], *g = s->v[SLOT_GRAD], *m1 = s->v[SLOT_MOMENT1],
+           *m2 = s->v[SLOT_MOMENT2], square = 0;
+    parameter_info info;
+    for (int64_t e = 0; e < s->n; e++)
+        square += g[e] * g[e];
+    const double norm = sqrt(square), cut = o->clip / (norm + 1e-6);
+    const double factor = o->clip > 0 && cut < 1 ? cut : 1;
+    int64_t e = 0;
+    for (int64_t i = 0; on->info(m, i, &info) == OK; i++)
+        for (int64_t end = e + info.count; e < end; e++) {
+            m1[e] = o->beta1 * m1[e] + (1 - o->beta1) * factor * g[e];
+            m2[e] = o->beta2 * m2[e] + (1 - o->beta2) * factor * g[e] * factor * g[e];
+            const double mean = m1[e] / (1 - pow(o->beta1, update));
+            const double size = sqrt(m2[e] / (1 - pow(o->beta2, update)));
+            w[e] -= o->lr * (info.decays ? o->decay * w[e] : 0);
+            w[e] -= o->lr * mean / (size + o->eps);
+        }
+    return norm;
+}
+
+/* Both rules of decay; no clipping, one that cuts and one that does not. */
+static void expect_updates(selftest *t, const model *on, const mosaic_config *given)
+{
+    static const double clips[] = {0, 0.01, 1000};
+    const double tol = model_tolerance(on) + 1e-12;
+    const batch b = whole_batch();
+    for (int i = 0; i < 6; i++) {
+        mosaic_config c = *given;
+        optimizer o = adam;
+        struct mosaic *m;
+        step_report r;
+        int ready;
+        c.decay_all = i % 2;
+        o.clip = clips[i / 2];
+        if (!model_open(t, on, &c, NULL, &m)) return;
+        for (int update = 1; update <= 3; update++) {
+            EXPECT(on->gradient(m, &b, 5, update) == OK);
+            slots want = slots_get(t, on, m);
+            const double norm = adam_by_hand(on, m, &want, &o, update);
+            EXPECT(on->apply(m, &o, update) == OK && on->collect(m, 1, &r, &ready) == OK && ready);
+            EXPECT_NEAR(r.grad_norm, norm, tol * norm);
+            EXPECT(norm > clips[1] && norm < clips[2]);
+            slots got = slots_get(t, on, m);
+            expect_close(t, "values", got.v[0], want.v[0], want.n, tol);
+            expect_close(t, "moments", got.v[SLOT_MOMENT1], want.v[SLOT_MOMENT1], want.n, tol);
+            expect_close(t, "squares", got.v[SLOT_MOMENT2], want.v[SLOT_MOMENT2], want.n, tol);
+            slots_free(&want);
+            slots_free(&got);
+        }
+        on->destroy(m);
+    }
+}
+
+void selftest_model_update(selftest *t)
+{
+    every_model(t, expect_updates);
+}
+
 /* --- reports ----------------------------------------------------------------------------- */
 
 static void expect_reports(selftest *t, const model *on, const mosaic_config *c)

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backends.h"
 #include "scratch.h"
 #include "train/train.h"
 
@@ -333,6 +334,55 @@ void selftest_late_reports(selftest *t)
     EXPECT(later.step == 17 && saved_step(last) == 16);
     checkpoint_free(&later);
 }
+
+/* --- a run that moves -------------------------------------------------------------------- */
+
+/* Train to 12 steps, the first 6 on one model and the rest on the other, within tol of `whole`. */
+static void expect_moved(selftest *t, const model *first, const model *rest, const char *path,
+                         const checkpoint *whole, double tol)
+{
+    const model *const on[] = {first, rest};
+    char line[LINE];
+    checkpoint c = {0};
+    unlink(path);
+    for (int i = 0; i < 2; i++) {
+        checkpoint_free(&c);
+        snprintf(line, sizeof line, "%s steps=%d checkpoint=%s", tiny, 6 * (i + 1), path);
+        EXPECT(train_on(on[i], line, &c) == OK && c.step == 6 * (i + 1));
+    }
+    EXPECT(c.trains == 12 && whole->trains == 12 && c.evals >= whole->evals);
+    for (int64_t i = 0; i < c.trains && i < whole->trains; i++) {
+        EXPECT(strcmp(c.train[i].backend, on[i >= 6]->name) == 0);
+        EXPECT_NEAR(c.train[i].loss, whole->train[i].loss, tol * whole->train[i].loss);
+    }
+    for (int64_t i = 0; c.evals >= whole->evals && i < whole->evals; i++)
+        if (strcmp(whole->eval[i].metric, "ce") == 0)
+            EXPECT_NEAR(c.eval[c.evals - whole->evals + i].value, whole->eval[i].value,
+                        tol * whole->eval[i].value);
+    checkpoint_free(&c);
+}
+
+/* The reference with a twin of its own, and with every other model that runs here: twelve steps of
+ * Adam from a checkpoint that rounds nothing are as far apart as the models are. */
+void selftest_model_moves(selftest *t)
+{
+    const char *folder = scratch_folder(t), *path = scratch_path(t, folder, "moved.h5");
+    model twin = late_model(0);
+    checkpoint whole;
+    char line[LINE];
+    snprintf(line, sizeof line, "%s steps=12", tiny);
+    EXPECT(train_line(line, &whole) == OK);
+    expect_moved(t, &mosaic_ref, &twin, path, &whole, 0);
+    expect_moved(t, &twin, &mosaic_ref, path, &whole, 0);
+    const model *other = model_at(1);
+    if (other && backend_at(1)->ready() == OK) {
+        expect_moved(t, &mosaic_ref, other, path, &whole, 1e-3);
+        expect_moved(t, other, &mosaic_ref, path, &whole, 1e-3);
+    }
+    checkpoint_free(&whole);
+}
+
+/* --- divergence -------------------------------------------------------------------------- */
 
 /* Update 18 reports a loss that is finite and far from all sense. */
 static status diverged_collect(struct mosaic *m, int wait, step_report *r, int *ready)
