@@ -396,7 +396,8 @@ void selftest_cuda_memory(selftest *t)
         expect_room(t, on, m);
         on->destroy(m);
     }
-    c.M = INT64_C(1) << 33;
+    c.M = INT64_C(1) << 31;
+    c.banks = 4;
     EXPECT(on->create(&m, &c, NULL) == ERR_MEMORY && !m);
     EXPECT(strstr(last_error(), "parameters: ") && strstr(last_error(), "expected "));
 }

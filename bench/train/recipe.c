@@ -17,10 +17,10 @@ static const struct row {
     const char *name;
     int identity;
 } keys[] = {
-    {"task", 1},   {"method", 1},  {"arch", 1},     {"width", 1}, {"heads", 1},
-    {"layers", 1}, {"slots", 1},   {"batch", 1},    {"seed", 1},     {"lr", 1},    {"lr_min", 1},
-    {"warmup", 1}, {"horizon", 1}, {"schedule", 1}, {"beta1", 1},    {"beta2", 1}, {"decay", 1},
-    {"clip", 1},   {"dropout", 1}, {"length", 1},   {"switches", 1},
+    {"task", 1},    {"method", 1},   {"arch", 1},     {"width", 1}, {"heads", 1},  {"layers", 1},
+    {"slots", 1},   {"batch", 1},    {"seed", 1},     {"lr", 1},    {"lr_min", 1}, {"warmup", 1},
+    {"horizon", 1}, {"schedule", 1}, {"beta1", 1},    {"beta2", 1}, {"decay", 1},  {"clip", 1},
+    {"dropout", 1}, {"length", 1},   {"switches", 1},
 #define OPTION(key, field, kind, fallback, bound, help) {#key, kind != PATH},
 #include "options.def"
 #undef OPTION
