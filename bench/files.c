@@ -105,3 +105,11 @@ status files_check(const words *w)
         if (k->kind == PATH || k->kind == FILES) TRY(take_read(w, k));
     return OK;
 }
+
+int files_written(const words *w)
+{
+    const key_row *k;
+    for (int i = 0; (k = word_key(w, i)); i++)
+        if ((k->kind == MADE || k->kind == INTO) && *word_text(w, k->name)) return 1;
+    return 0;
+}

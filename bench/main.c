@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "verb.h"
@@ -85,6 +86,7 @@ int verb_dispatch(const char *verb, int count, char *const *text)
     status s = words_parse(verb, count, text, &w);
     if (s != OK) return status_exit(s);
     s = files_check(w);
+    if (files_written(w)) signal(SIGPIPE, SIG_IGN); /* files first, words second */
     int code = s == OK ? verbs[i].run(w) : status_exit(s);
     words_free(w);
     return code;
@@ -101,14 +103,21 @@ static void start_patiently(char **argv)
     execv("/proc/self/exe", argv); /* comes back only if there is no such file: then we spin */
 }
 
+/* What cannot be written to a pipe has no reader any more: not our failure. */
+static int reader_left(void)
+{
+    struct stat st;
+    return fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
 int main(int argc, char **argv)
 {
     start_patiently(argv);
     /* HDF5 only reads files here, which their writers replace and never change: they need no lock,
      * which some file systems do not have. */
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
-    /* A reader that leaves early (`mosaic list | head`) ends us quietly; a full file size limit is
-     * an error of write(), not a signal. */
+    /* A reader that leaves early (`mosaic list | head`) ends us quietly, if no file would be lost;
+     * a full file size limit is an error of write(), not a signal. */
     signal(SIGPIPE, SIG_DFL);
     signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
@@ -119,7 +128,7 @@ int main(int argc, char **argv)
         strcmp(argv[1], "help") == 0)
         return print_help();
     int code = verb_dispatch(argv[1], argc - 2, argv + 2);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !reader_left()) {
         fprintf(stderr, "mosaic: standard output: cannot be written\n");
         return code == EXIT_GOOD ? EXIT_DATA : code;
     }

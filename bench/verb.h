@@ -67,6 +67,7 @@ void words_free(words *w);
 /* OK if no file that the words want written is one that they want read, another one to be written,
  * or the standard output, and none is a device, pipe or folder; ERR_ARG, ERR_FILE (files.c). */
 status files_check(const words *w);
+int files_written(const words *w); /* 1 if they want a file or a folder written */
 
 const char *words_verb(const words *w);
 /* The i-th key of its verb; NULL past the end. */

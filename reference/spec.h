@@ -50,7 +50,8 @@ extern "C" {
     X(ERR_DEVICE, "device error")                                                                  \
     X(ERR_FILE, "file error")                                                                      \
     X(ERR_DATA, "bad data")                                                                        \
-    X(ERR_NUMERIC, "numerical failure")
+    X(ERR_NUMERIC, "numerical failure")                                                            \
+    X(ERR_STOPPED, "interrupted")
 
 typedef enum status {
 #define X(name, text) name,

@@ -16,6 +16,7 @@
 #include "claims.h"
 #include "golden.h"
 #include "op/inputs.h"
+#include "stop.h"
 
 void check_report(check *k, const char *what, const char *about, const match *m)
 {
@@ -68,6 +69,7 @@ static status run_case(check *k, const words *w, part *run)
     const dims d = match_dims(c->op, c->n, c->rows);
     const char *why = impl_declines(c->impl, &d, c->type, c->v.transform);
     match m = {.error = INFINITY, .at = NO_SPOT};
+    TRY(stop_check());
     if (d.B == 0) return OK; /* a length that no check affords */
     if (why || impl_passed_over(w, c->impl, &d, c->type, c->v.transform)) {
         k->declined++;
@@ -76,7 +78,7 @@ static status run_case(check *k, const words *w, part *run)
     }
     check_running(k, k->what);
     const status s = run(k);
-    if (s == OK || s == ERR_MEMORY || s == ERR_DEVICE) return s;
+    if (s == OK || s == ERR_MEMORY || s == ERR_DEVICE || s == ERR_STOPPED) return s;
     fprintf(stderr, "mosaic check: %s\n", last_error());
     snprintf(m.tensor, sizeof m.tensor, "%s", status_text(s));
     check_report(k, k->what, k->at.op->name, &m);
@@ -174,7 +176,10 @@ static status check_claims(check *k, const words *w)
 {
     k->at = (check_case){.type = F64, .alpha = NAN};
     for (int i = 0; claim_name(i); i++)
-        if (word_chooses(w, "claim", claim_name(i))) TRY(check_claim(k, claim_name(i)));
+        if (word_chooses(w, "claim", claim_name(i))) {
+            TRY(stop_check());
+            TRY(check_claim(k, claim_name(i)));
+        }
     return OK;
 }
 
@@ -202,6 +207,7 @@ static status check_files(check *k, const words *w, const model *on, dtype type)
         k->golden = path;
         check_running(k, "golden");
         const int64_t before = k->rows;
+        TRY(stop_check());
         TRY(golden_file(path, &who, golden_reported, &g));
         if (k->rows == before) return fail(ERR_DATA, "%s: expected at least one case", path);
     }
@@ -245,12 +251,15 @@ int verb_check(const words *w)
     status s = results_create(&k.file, word_text(w, "out"), w);
     if (s != OK) return status_exit(s);
     check_catch_crashes();
+    stop_watch(NULL);
     s = check_all(&k, w, &absent);
     if (s == OK) s = k.written;
+    if (s == ERR_STOPPED && k.rows > 0) (void)results_save(k.file, 0);
     status closed = results_close(k.file, s == OK && k.rows > 0);
     if (s == OK) s = closed;
     check_tell_fails(&k);
     free(k.fails.text);
+    stop_end("check", "", "");
     if (s != OK) return status_exit(s);
     if (k.rows == 0 && absent) {
         fprintf(stderr, "mosaic check: skipped: %s\n", absent);

@@ -16,12 +16,33 @@
 #include <unistd.h>
 
 #include "experiment.h"
+#include "stop.h"
 #include "output.h"
 #include "store/results.h"
 #include "verb.h"
 #include "version.h"
 
 enum { WAITING, RUNNING, DONE, FAILED, SKIPPED };
+
+/* The cells that run, for whoever ends the run: they end with it. */
+enum { MOST_JOBS = 1024 };
+static volatile pid_t running[MOST_JOBS];
+
+static void end_cells(int number)
+{
+    (void)number;
+    for (int i = 0; i < MOST_JOBS; i++)
+        if (running[i] > 0) kill(running[i], SIGTERM);
+}
+
+/* Put a process in the place of another, 0 being none. */
+static void swap_running(pid_t from, pid_t to)
+{
+    int i = 0;
+    while (i < MOST_JOBS && running[i] != from)
+        i++;
+    if (i < MOST_JOBS) running[i] = to;
+}
 
 typedef struct runner {
     cells all;
@@ -72,7 +93,7 @@ static int is_finished(const cell *c, const char *wanted)
 }
 
 /* Replace this process by the cell's command; its chatter goes to NAME.log. */
-static void become(const cells *all, const cell *c, int alone)
+static void become(const cells *all, const cell *c, int alone, pid_t parent)
 {
     char *argv[LINE_WORDS + 8], extra[4][4200], log[4200], file[OUTPUT_PATH];
     int n = 0, made = 0;
@@ -95,7 +116,8 @@ static void become(const cells *all, const cell *c, int alone)
         argv[n++] = extra[made++];
     }
     argv[n] = NULL;
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* whoever ends the run ends its cells */
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* also a run that is killed ends its cells */
+    if (getppid() != parent) _exit(127);
     snprintf(log, sizeof log, "%s.log", c->result);
     int null = open("/dev/null", O_WRONLY), fd = null;
     if (output_file(log, "log", file) == OK) fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
@@ -146,9 +168,11 @@ static status start(runner *r, int i, int alone)
         return fail(ERR_FILE, "%s: cannot be created: expected a writable folder",
                     r->all.cell[i].result);
     fflush(NULL);
-    pid_t pid = fork();
+    const pid_t parent = getpid(), pid = fork();
     if (pid < 0) return fail(ERR_MEMORY, "run: a process cannot be started");
-    if (pid == 0) become(&r->all, &r->all.cell[i], alone);
+    if (pid == 0) become(&r->all, &r->all.cell[i], alone, parent);
+    swap_running(0, pid);
+    if (stop_signal()) end_cells(0); /* it came before this one was noted */
     r->child[i] = pid;
     r->state[i] = RUNNING;
     return OK;
@@ -163,9 +187,11 @@ static void reap(runner *r)
         if (r->state[i] != RUNNING || r->child[i] != pid) continue;
         int code = WIFEXITED(how) ? WEXITSTATUS(how) : 128;
         r->state[i] = code == EXIT_GOOD ? DONE : code == EXIT_SKIP ? SKIPPED : FAILED;
+        swap_running(pid, 0);
         r->finished++;
         if (r->state[i] == DONE) continue;
         if (r->state[i] == FAILED) r->failed++;
+        if (stop_signal()) continue; /* it was ended with us */
         print_log_tail(&r->all.cell[i]);
     }
 }
@@ -177,7 +203,7 @@ static status execute(runner *r)
     progress_start(&p, "run", r->all.count - r->finished);
     int before = r->finished;
     for (int pass = 0; pass < 2; pass++) {
-        int running = 0, jobs = pass == 0 ? 1 : r->jobs;
+        int begun = 0, jobs = pass == 0 ? 1 : r->jobs;
         for (;;) {
             int next = -1;
             drop_orphans(r);
@@ -185,19 +211,20 @@ static status execute(runner *r)
                 int timing = strcmp(r->all.cell[i].verb, "time") == 0;
                 if (timing == (pass == 0) && ready(r, i)) next = i;
             }
-            if (next < 0 && running == 0) break;
-            if (next >= 0 && running < jobs) {
+            if (stop_signal()) next = -1;
+            if (next < 0 && begun == 0) break;
+            if (next >= 0 && begun < jobs) {
                 TRY(start(r, next, pass == 0));
-                running++;
+                begun++;
                 continue;
             }
             reap(r);
-            running--;
+            begun--;
             progress_step(&p, r->finished - before, NULL);
         }
     }
     progress_end(&p);
-    return OK;
+    return stop_check();
 }
 
 static int print_plan(const runner *r)
@@ -260,7 +287,9 @@ int verb_run(const words *w)
     } else if (s == OK) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         r.jobs = word_int(w, "jobs") > 0 ? (int)word_int(w, "jobs") : (int)(cores > 0 ? cores : 1);
+        if (r.jobs > MOST_JOBS) r.jobs = MOST_JOBS;
         int done = r.finished;
+        stop_watch(end_cells);
         s = execute(&r);
         if (s == OK)
             fprintf(stderr, "run: %d cells: %d were finished, %d ran, %d failed\n", r.all.count,
@@ -271,5 +300,6 @@ int verb_run(const words *w)
     free(r.state);
     free(r.child);
     paper_free(p);
+    stop_end("run", "; the same line goes on in ", word_text(w, "results"));
     return s != OK ? status_exit(s) : code;
 }

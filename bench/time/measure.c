@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "order.h"
+#include "stop.h"
 #include "verb.h"
 
 static double quantile(const double *sorted, int64_t n, double q)
@@ -47,6 +48,7 @@ status measure(const sampling *p, status (*sample)(void *user, double *seconds),
     for (int i = 0; i < p->warmups; i++)
         TRY(sample(user, &ignored));
     while (*count < p->most) {
+        TRY(stop_check());
         TRY(sample(user, &samples[*count]));
         ++*count;
         if (*count < p->least) continue;

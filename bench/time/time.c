@@ -19,6 +19,7 @@
 #include "op/call.h"
 #include "op/inputs.h"
 #include "check/match.h"
+#include "stop.h"
 #include "verb.h"
 
 enum { MOST_SAMPLES = 1000, CHECKED = 1 << 20 };
@@ -224,6 +225,7 @@ static status time_family(timing *t, const op *o, const impl *im, dtype type, co
             int64_t n = word_int_at(w, "n", i);
             dims d = call_dims(o, n, elements_of(t, im));
             if (declined(t, im, &d, type)) continue;
+            TRY(stop_check());
             time_row row = {.n = n, .alpha = NAN, .seed = word_int(w, "seed"), .copy = copy};
             row.rows = d.R > 1 ? d.R : d.B * d.T;
             if (o->reads & P_alpha) row.alpha = q.alpha = word_real_at(w, "alpha", j);
@@ -301,12 +303,15 @@ int verb_time(const words *w)
     t.samples = malloc(MOST_SAMPLES * sizeof *t.samples);
     status s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
                          : fail(ERR_MEMORY, "time: out of memory");
+    stop_watch(NULL);
     if (s == OK && word_given(w, "task"))
         s = time_tasks(&t);
     else if (s == OK)
         s = time_backends(&t, &absent);
+    if (s == ERR_STOPPED && t.printed > 0) (void)results_save(t.r, 0);
     status closed = results_close(t.r, s == OK && t.printed > 0);
     free(t.samples);
+    stop_end("time", "", "");
     if (s != OK || closed != OK) return status_exit(s != OK ? s : closed);
     if (t.printed > 0) return EXIT_GOOD;
     const char *why = absent ? absent : *t.why ? t.why : NULL;

@@ -7,6 +7,7 @@
 
 #include "recipe.h"
 #include "sequence_file.h"
+#include "stop.h"
 
 static status write_shards(const words *w, const struct task *t, const char *split)
 {
@@ -61,7 +62,6 @@ static void stop(int number)
 
 int verb_data(const words *w)
 {
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
+    stop_watch(stop);
     return status_exit(write_data(w));
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backends.h"
+#include "stop.h"
 #include "restore.h"
 
 typedef struct evaluator {
@@ -129,7 +130,10 @@ int verb_eval(const words *w)
     evaluator e = {.w = w, .header = 1};
     threads_set(word_int(w, "threads"));
     status s = results_create(&e.out, word_text(w, "out"), w);
+    stop_watch(NULL);
     if (s == OK) s = eval_all(&e);
+    if (s == ERR_STOPPED) (void)results_save(e.out, 0);
     status closed = results_close(e.out, s == OK);
+    stop_end("eval", "", "");
     return status_exit(s == OK ? closed : s);
 }

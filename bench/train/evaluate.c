@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stop.h"
+
 /* Samples of a batch: their positions, and the bytes of their logits where these are wanted. */
 enum { MOST_ROWS = 256, POSITIONS = 1 << 14 };
 static const double BUDGET = 256.0 * (1 << 20);
@@ -163,6 +165,7 @@ static status decode(const run *e, const task_batch *b)
     TRY(e->p->on->stream_open(e->p->m, b->B, &stream));
     for (int64_t t = 0; s == OK && t < b->T; t++) {
         int going = 0;
+        if ((s = stop_check()) != OK) break;
         for (int64_t i = 0; i < b->B; i++)
             going |= (e->next[i] = next_token(e, b, i, t)) >= 0;
         if (!going) break;
@@ -191,6 +194,7 @@ static status predict(const run *e, const task_batch *b)
         const task_part *p = &b->part[i];
         const int64_t at = p->tokens - b->part[0].tokens;
         const batch part = {.B = p->B, .T = p->T, .tokens = p->tokens, .targets = p->targets};
+        TRY(stop_check());
         TRY(e->logits ? on->predict(e->p->m, &part, e->logits + at * e->d->vocab)
                       : on->score(e->p->m, &part, e->loss + at, e->argmax + at));
     }
@@ -221,6 +225,7 @@ static status score(const run *e, const task_batch *b, int64_t i)
 static status run_batch(const run *e, int64_t count, metrics *all)
 {
     task_batch b;
+    TRY(stop_check());
     TRY(prefetch_next(e->queue, &b));
     TRY(predict(e, &b));
 #pragma omp parallel for schedule(dynamic)

@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "restore.h"
 #include "sampling.h"
+#include "stop.h"
 
 typedef struct talk {
     const words *w;
@@ -105,11 +106,12 @@ static status go_on(talk *t)
     t->last = seconds_now();
     for (int64_t i = 0; i < all; i++) {
         const int said = i >= read;
+        TRY(stop_check());
         int32_t id = said ? -1 : t->prompt.v[i];
         if (said) TRY(speaker_say(t->speaker, &id));
         TRY(spell_id(t, id));
         TRY(keep_id(t, said, id));
-        if (said && !print_id(t, id)) return OK;
+        if (said && !print_id(t, id) && !t->out) return OK;
         if (said && stop && id == t->d->end) return OK;
         if (i + 1 < all) TRY(speaker_read(t->speaker, id));
         progress_step(&t->bar, i + 1, NULL);
@@ -173,7 +175,10 @@ int verb_sample(const words *w)
     progress_start(&t.bar, "sample", word_int(w, "tokens"));
     if (t.bar.terminal != 1 || isatty(STDOUT_FILENO)) t.bar.terminal = -1; /* the text is enough */
     status s = results_create(&t.out, word_text(w, "out"), w);
+    stop_watch(NULL);
     if (s == OK) s = sample_checkpoint(&t);
+    if (s == ERR_STOPPED) (void)results_save(t.out, 0);
     status closed = results_close(t.out, s == OK);
+    stop_end("sample", "", "");
     return status_exit(s == OK ? closed : s);
 }

@@ -20,13 +20,13 @@
 #include "train.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "backends.h"
 #include "rng.h"
+#include "stop.h"
 #include "store/seal.h"
 
 typedef struct trainer {
@@ -62,13 +62,6 @@ enum { SHOW_SECONDS = 5, SELDOM = 50 };
 /* A loss that is so many times that of chance, ln V, comes back from nowhere. */
 enum { DIVERGED = 20 };
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int number)
-{
-    interrupted = number;
-}
-
 /* Which samples make a batch; -1: none. Called from several threads. */
 static int64_t row_sample(void *user, int64_t number, int64_t row)
 {
@@ -102,13 +95,34 @@ static predictor predictor_of(const trainer *t)
     return p;
 }
 
+/* The row of a metric (NULL: of any) among those of an evaluation that was made already; NULL if it
+ * was not: a run that was ended in its evaluations goes on with the next. */
+static const eval_row *known_row(const trainer *t, const dataset *d, int64_t samples, int greedy,
+                                 const char *name)
+{
+    const checkpoint *c = t->c;
+    const int64_t all = d->samples, n = samples == 0 || (all > 0 && all < samples) ? all : samples;
+    for (int64_t i = 0; i < c->evals; i++) {
+        const eval_row *row = &c->eval[i];
+        if (row->step == c->step && row->length == d->options.length && row->samples == n &&
+            strcmp(row->split, split_name(d->options.split)) == 0 &&
+            strcmp(row->decoding, greedy ? "greedy" : "teacher") == 0 &&
+            (!name || strcmp(row->metric, name) == 0))
+            return row;
+    }
+    return NULL;
+}
+
 /* Evaluate on one dataset, teacher-forced and, if asked, greedily. *ce: the cross-entropy. */
 static status evaluate_on(trainer *t, const dataset *d, int64_t samples, int greedy, double *ce)
 {
     predictor p = predictor_of(t);
     metrics all = {0};
+    const eval_row *known = known_row(t, d, samples, 0, "ce");
+    *ce = known ? known->value : NAN;
     for (int g = 0; g <= greedy; g++) {
         evaluation e = {.samples = samples, .greedy = g};
+        if (known_row(t, d, samples, g, NULL)) continue;
         TRY(evaluate(&p, d, &e, &all));
         TRY(evaluate_rows(&p, d, &e, &all, log_eval, t));
         if (g == 0) {
@@ -395,7 +409,7 @@ static status loop(trainer *t)
     snprintf(what, sizeof what, "train %s %s on %s", r->task, r->method, t->on->name);
     progress_start(&bar, what, r->steps - t->c->step);
     bar.first = t->begun = t->c->step;
-    while (s == OK && t->begun < r->steps && !interrupted) {
+    while (s == OK && t->begun < r->steps && !stop_signal()) {
         s = profile_begin(t);
         if (s == OK) s = begin_step(t);
         if (s == OK) s = after_step(t, &bar);
@@ -448,7 +462,9 @@ static status begin(trainer *t)
     t->save_next = t->saved + t->r->save_seconds;
     for (int64_t i = 0; s == OK && t->sink && i < c->evals; i++)
         s = t->sink(t->user, &c->eval[i]);
-    return s;
+    t->begun = c->step;
+    /* Known but if it was interrupted. */
+    return s == OK && due(t, t->r->eval_every) ? validate(t) : s;
 }
 
 /* The test sets are opened now and not after hours: what cannot be tested is seen, and the longest
@@ -492,21 +508,10 @@ static status tell_data(const trainer *t)
     return results_attribute(t->out, "tokenizer_hash", hash);
 }
 
-static status run(trainer *t)
+/* Training and evaluations, from where the run is. */
+static status work(trainer *t)
 {
     const recipe *r = t->r;
-    TRY(recipe_check(r));
-    if (r->profile > 0 && !t->on->profile)
-        return fail(ERR_ARG, "profile=%lld: backend=%s times no stages: expected a GPU",
-                    (long long)r->profile, t->on->name);
-    TRY(open_data(t));
-    TRY(tell_data(t));
-    TRY(recipe_config(r, t->data->vocab, t->longest, &t->config));
-    recipe_columns(r, r->w, t->on, t->data->hash, t->config_words);
-    t->where = recipe_placement(r->w, t->on);
-    t->where.micro = word_int(r->w, "micro");
-    TRY(t->on->create(&t->m, &t->config, &t->where));
-    TRY(model_initialise(t->on, t->m, (uint64_t)r->seed));
     TRY(begin(t));
     if (t->c->finished) return OK;
     const prefetch_plan plan = {.B = r->batch,
@@ -524,6 +529,25 @@ static status run(trainer *t)
     TRY(test(t));
     t->c->finished = 1;
     return save(t);
+}
+
+static status run(trainer *t)
+{
+    const recipe *r = t->r;
+    TRY(recipe_check(r));
+    if (r->profile > 0 && !t->on->profile)
+        return fail(ERR_ARG, "profile=%lld: backend=%s times no stages: expected a GPU",
+                    (long long)r->profile, t->on->name);
+    TRY(open_data(t));
+    TRY(tell_data(t));
+    TRY(recipe_config(r, t->data->vocab, t->longest, &t->config));
+    recipe_columns(r, r->w, t->on, t->data->hash, t->config_words);
+    t->where = recipe_placement(r->w, t->on);
+    t->where.micro = word_int(r->w, "micro");
+    TRY(t->on->create(&t->m, &t->config, &t->where));
+    TRY(model_initialise(t->on, t->m, (uint64_t)r->seed));
+    const status s = work(t);
+    return s == ERR_STOPPED ? save(t) : s;
 }
 
 status train(const recipe *r, const model *on, checkpoint *c, results *out, eval_sink *sink,
@@ -572,7 +596,7 @@ static status train_cells(const words *w, results *out)
         for (int64_t j = 0; j < word_count(w, "layers"); j++)
             for (int64_t k = 0; k < word_count(w, "seed"); k++) {
                 recipe r = recipe_cell(w, i, j, k);
-                if (!interrupted) TRY(train_cell(&r, out, &header));
+                if (!stop_signal()) TRY(train_cell(&r, out, &header));
             }
     return OK;
 }
@@ -586,21 +610,12 @@ int verb_train(const words *w)
             "train: checkpoint= and best= hold one model: expected one method, depth "
             "and seed");
     threads_set(word_int(w, "threads"));
-    signal(SIGINT, interrupt);
-    signal(SIGTERM, interrupt);
+    stop_watch(NULL);
     status s = results_create(&out, word_text(w, "out"), w);
     if (s == OK) s = train_cells(w, out);
-    const int stopped = interrupted, code = s != OK && !stopped ? status_exit(s) : EXIT_GOOD;
+    const int stopped = stop_signal(), code = s != OK && !stopped ? status_exit(s) : EXIT_GOOD;
     if (stopped || s == ERR_NUMERIC) (void)results_save(out, 0); /* the steps so far are true */
     const status closed = results_close(out, s == OK && !stopped);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    if (stopped) {
-        const char *path = word_text(w, "checkpoint");
-        fprintf(stderr, "mosaic: train: interrupted%s%s\n",
-                *path ? "; the same line goes on from " : "", path);
-        raise(stopped);
-        return EXIT_SYSTEM;
-    }
+    stop_end("train", "; the same line goes on from ", word_text(w, "checkpoint"));
     return s != OK ? code : status_exit(closed);
 }
