@@ -105,6 +105,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f)
     f->scale = a->p.scale;
     f->rows = f->keys = tile_layout{a->d.T * a->d.H * a->d.D, a->d.D, a->d.H * a->d.D};
     f->quads = f->whole_T % 4 == 0;
+    f->words = (int)ceil_div(f->M, TILE_KEYS) * (TILE_KEYS / 32);
     return OK;
 }
 
@@ -113,13 +114,14 @@ extern "C" status attention_tile(const args *a)
     tile_call f = {};
     if (!tile_takes(a)) return attention_dense(a);
     TRY(tile_plan(a, "attention", &f));
-    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    const size_t facts = tile_facts_bytes(f.groups, f.N), kept = tile_bits_kept(&f);
     if (a->need) {
-        *a->need = facts;
-        if (a->keep_need) *a->keep_need = facts;
+        *a->need = facts + tile_bits_scratch(&f);
+        if (a->keep_need) *a->keep_need = facts + kept;
         return OK;
     }
     f.facts = (row_fact *)(a->keep ? a->keep : a->work);
+    f.bits = (uint32_t *)((char *)(a->keep && kept ? a->keep : a->work) + facts);
     f.out = a->out[0], f.stat = OUT(float, 1);
     f.wide = wide_rows(a, 3, 1);
     return tile_run(&f, a->type, stream_of(a), "attention");
@@ -130,26 +132,28 @@ extern "C" status attention_grad_tile(const args *a)
     tile_call f = {};
     if (!tile_takes(a)) return attention_grad_dense(a);
     TRY(tile_plan(a, "attention_grad", &f));
-    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    const size_t facts = tile_facts_bytes(f.groups, f.N), scratch = tile_bits_scratch(&f);
     const size_t slopes = padded(sizeof(float) * (size_t)(f.groups * f.N));
     const size_t again = padded((size_t)(f.groups * f.N * f.D) * dtype_size(a->type));
     if (a->need) {
-        *a->need = facts + slopes + again;
+        *a->need = facts + scratch + slopes + again;
         return OK;
     }
     char *work = (char *)a->work;
+    const bool drawn = a->keep && tile_bits_kept(&f) > 0;
     f.facts = (row_fact *)(a->keep ? a->keep : work);
-    f.dbeta = a->out[3] ? (float *)(work + facts) : NULL;
+    f.bits = (uint32_t *)((char *)(drawn ? a->keep : work) + facts);
+    f.dbeta = a->out[3] ? (float *)(work + facts + scratch) : NULL;
     f.wide = wide_rows(a, 7, 3);
     f.o = a->in[4], f.g = a->in[6];
     if (!a->keep) {
-        f.out = work + facts + slopes;
+        f.out = work + facts + scratch + slopes;
         TRY(tile_run(&f, a->type, stream_of(a), "attention_grad"));
         if (!f.o) f.o = f.out;
     }
     f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];
     f.add = f.dk == f.out;
-    TRY(tile_run_grad(&f, a->type, stream_of(a), "attention_grad"));
+    TRY(tile_run_grad(&f, a->type, drawn, stream_of(a), "attention_grad"));
     if (a->out[3]) sum_heads(OUT(float, 3), f.dbeta, a->d.B, a->d.H, a->d.T, NULL, 1, stream_of(a));
     return launched("attention_grad");
 }

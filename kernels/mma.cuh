@@ -5,7 +5,7 @@
  *     C (16,8) += A (16,K) B (K,8),   K = 16 for bf16 and fp16, 8 for float;   C in float
  *
  * A float product is three of tf32: x = high + low, both of 11 bits, and low low is left out, so
- * that it is right to about 2^-21 of |A||B|.
+ * that it is right to about 2^-23 of |A||B|.
  *
  * Lane l = 4 g + t of a warp holds, of C, rows g and g + 8 and columns 2 t and 2 t + 1:
  * c[0], c[1] of row g, c[2], c[3] of row g + 8. Operands are loaded from tiles in shared memory,
@@ -130,14 +130,14 @@ __device__ __forceinline__ void mma_tf32(float (&c)[4], const fragment_a &a, uin
         : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
 }
 
-/* What tf32 keeps of x, and what it leaves. Infinities and NaN leave NaN, as they must. */
+/* The nearest tf32 to x, and to what that leaves. An infinity leaves NaN. */
 __device__ __forceinline__ uint32_t high_part(uint32_t x)
 {
-    return x & 0xffffe000u;
+    return (x + 0x1000u) & 0xffffe000u;
 }
 __device__ __forceinline__ uint32_t low_part(uint32_t x)
 {
-    return __float_as_uint(__uint_as_float(x) - __uint_as_float(high_part(x)));
+    return high_part(__float_as_uint(__uint_as_float(x) - __uint_as_float(high_part(x))));
 }
 
 __device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,
@@ -150,16 +150,35 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a,
 {
     mma_fp16(c, a, b0, b1);
 }
-__device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                             uint32_t b1, float)
+/* A product in passes over all of K, small parts first. */
+template <typename T> struct mma_passes {
+    enum { count = sizeof(T) == 4 ? 2 : 1 };
+};
+template <typename T>
+__device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
+                                              uint32_t b1, int, T t)
+{
+    multiply_add(c, a, b0, b1, t);
+}
+__device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
+                                              uint32_t b1, int pass, float)
 {
     fragment_a high, low;
 #pragma unroll
     for (int i = 0; i < 4; i++)
         high.r[i] = high_part(a.r[i]), low.r[i] = low_part(a.r[i]);
-    mma_tf32(c, low, high_part(b0), high_part(b1));
-    mma_tf32(c, high, low_part(b0), low_part(b1));
-    mma_tf32(c, high, high_part(b0), high_part(b1));
+    if (pass == 0) {
+        mma_tf32(c, low, high_part(b0), high_part(b1));
+        mma_tf32(c, high, low_part(b0), low_part(b1));
+    } else {
+        mma_tf32(c, high, high_part(b0), high_part(b1));
+    }
+}
+__device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,
+                                             uint32_t b1, float t)
+{
+    multiply_pass(c, a, b0, b1, 0, t);
+    multiply_pass(c, a, b0, b1, 1, t);
 }
 
 /* --- tiles ------------------------------------------------------------------------------------ */

@@ -89,13 +89,15 @@ static void layer_room(arena *a, const mosaic *m, layer_acts *l, int64_t rows, k
 }
 
 /* Bytes that an operation with a method would like to keep of a call of this size. */
-static size_t op_keeps(const mosaic *m, op_id op, const method *by, int64_t B, int64_t T)
+static size_t op_keeps(const mosaic *m, op_id op, const method *by, double rate, int64_t B,
+                       int64_t T)
 {
     size_t need = 0, keep = 0;
     args a = {};
     a.d = head_dims(m);
     a.d.B = B, a.d.T = T;
     a.p = by->p;
+    a.p.rate = rate;
     a.type = m->type;
     a.transform = by->op;
     a.need = &need;
@@ -108,8 +110,10 @@ static keeping layer_keeps(const mosaic *m, int64_t B, int64_t T)
 {
     const bool memory = m->c.arch != ARCH_GPT && !m->c.attn_only;
     const keeping none = {0, 0};
-    keeping k = {op_keeps(m, OP_attention, &m->c.method, B, T), 0};
-    if (memory) k.memory = op_keeps(m, OP_persistent_memory, &m->c.pmem_method, B, T);
+    const double rate = m->c.ctx_dropout ? m->c.drop_context : 0;
+    keeping k = {op_keeps(m, OP_attention, &m->c.method, rate, B, T), 0};
+    if (memory)
+        k.memory = op_keeps(m, OP_persistent_memory, &m->c.pmem_method, m->c.drop_memory, B, T);
     const double all = (double)k.attention + (double)m->c.banks * (double)k.memory;
     return (double)m->c.L * all > KEPT ? none : k;
 }

@@ -124,6 +124,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f, bool grad
     f->keys = tile_layout{0, a->d.M * a->d.D, a->d.D};
     f->mask_T = a->d.T;
     f->quads = a->d.M % 4 == 0;
+    f->words = (int)ceil_div(f->M, TILE_KEYS) * (TILE_KEYS / 32);
     f->wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;
     for (int i = 0; i < 3; i++)
         f->wide = f->wide && aligned16(a->in[i]) && (i == 1 || aligned16(a->out[i]));
@@ -131,7 +132,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f, bool grad
     return OK;
 }
 
-/* What a forward keeps: the facts, and z behind them. */
+/* What a forward keeps: the facts, z, and the bits of dropout. */
 static size_t z_bytes(const args *a)
 {
     return padded((size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * dtype_size(a->type));
@@ -141,17 +142,19 @@ extern "C" status persistent_memory_tile(const args *a)
 {
     tile_call f = {};
     TRY(tile_plan(a, "persistent_memory", &f, false));
-    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    const size_t facts = tile_facts_bytes(f.groups, f.N), kept = tile_bits_kept(&f);
     if (a->need) {
-        *a->need = facts;
-        if (a->keep_need) *a->keep_need = facts + z_bytes(a);
+        *a->need = facts + tile_bits_scratch(&f);
+        if (a->keep_need) *a->keep_need = facts + z_bytes(a) + kept;
         return OK;
     }
-    f.facts = (row_fact *)(a->keep ? a->keep : a->work);
+    char *keep = (char *)a->keep, *work = (char *)a->work;
+    f.facts = (row_fact *)(keep ? keep : work);
+    f.bits = (uint32_t *)(keep && kept ? keep + facts + z_bytes(a) : work + facts);
     f.out = a->out[0], f.stat = OUT(float, 1);
     TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory"));
-    if (!a->keep) return OK;
-    CUDA_TRY(cudaMemcpyAsync((char *)a->keep + facts, a->out[0],
+    if (!keep) return OK;
+    CUDA_TRY(cudaMemcpyAsync(keep + facts, a->out[0],
                              (size_t)(f.groups * f.N * f.D) * dtype_size(a->type),
                              cudaMemcpyDeviceToDevice, stream_of(a)),
              "persistent_memory");
@@ -164,14 +167,16 @@ extern "C" status persistent_memory_grad_tile(const args *a)
     TRY(tile_plan(a, "persistent_memory_grad", &f, true));
     const size_t facts = tile_facts_bytes(f.groups, f.N);
     if (a->need) {
-        *a->need = facts + z_bytes(a);
+        *a->need = facts + z_bytes(a) + tile_bits_scratch(&f);
         return OK;
     }
+    const bool drawn = a->keep && tile_bits_kept(&f) > 0;
     char *kept = (char *)(a->keep ? a->keep : a->work);
     f.facts = (row_fact *)kept;
     f.o = f.out = kept + facts;
+    f.bits = (uint32_t *)(drawn ? kept + facts + z_bytes(a) : (char *)a->work + facts + z_bytes(a));
     if (!a->keep) TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory_grad"));
     f.g = a->in[5];
     f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];
-    return tile_run_grad(&f, a->type, stream_of(a), "persistent_memory_grad");
+    return tile_run_grad(&f, a->type, drawn, stream_of(a), "persistent_memory_grad");
 }

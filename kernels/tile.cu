@@ -76,6 +76,94 @@ static __global__ void __launch_bounds__(TILE_THREADS) delta_kernel(const tile_c
     if (real && threadIdx.x % ROW_LANES == 0) a.facts[r].delta = sum;
 }
 
+/* --- dropout -----------------------------------------------------------------------------------
+ */
+
+/* Bytes of bits that are worth keeping, and that are drawn at a time. */
+static const int64_t MOST_BITS = 1 << 27;
+
+/* The place of weight 0 of row t of a group in the weights of the whole step. */
+__device__ static uint64_t weight_place(const tile_call &a, int64_t group, int t)
+{
+    if (a.mask_T == 0) {
+        const int64_t b = group / a.H, h = group % a.H;
+        return (uint64_t)((((a.first_row + b) * a.H + h) * a.whole_T + t) * a.whole_T);
+    }
+    const int64_t b = t / a.mask_T;
+    return (uint64_t)((((a.first_row + b) * a.whole_T + t % a.mask_T) * a.H + group) * a.M);
+}
+
+/* One thread draws a word of bits: 32 weights of a row, of those that it sees. */
+static __global__ void __launch_bounds__(TILE_THREADS) bits_kernel(const tile_call a)
+{
+    const int64_t at = (int64_t)blockIdx.x * TILE_THREADS + threadIdx.x, r = at / a.words;
+    const int t = (int)(r % a.N), key = (int)(at % a.words) * 32;
+    uint32_t bits = 0;
+    if (r >= a.groups * a.N || key >= seen_by(a, t)) return;
+    const uint64_t place = weight_place(a, a.first_group + r / a.N, t) + key;
+#pragma unroll 2
+    for (int g = 0; g < 32; g += 4) {
+        uint4 w;
+        if (a.quads) {
+            w = philox(a.masks, (place + g) / 4);
+        } else {
+            uint32_t own[4];
+            for (int e = 0; e < 4; e++)
+                own[e] = word_of(philox(a.masks, (place + g + e) / 4), (int)((place + g + e) % 4));
+            w = make_uint4(own[0], own[1], own[2], own[3]);
+        }
+        const uint32_t least = a.masks.threshold;
+        bits |= ((w.x >= least) | (w.y >= least) << 1 | (w.z >= least) << 2 | (w.w >= least) << 3)
+                << g;
+    }
+    a.bits[at] = bits;
+}
+
+static int64_t bits_of_group(const tile_call *f)
+{
+    return (int64_t)sizeof(uint32_t) * f->N * f->words;
+}
+static int64_t groups_at_a_time(const tile_call *f)
+{
+    const int64_t most = bits_of_group(f) ? MOST_BITS / bits_of_group(f) : 1;
+    return most < 1 ? 1 : most < f->groups ? most : f->groups;
+}
+size_t tile_bits_kept(const tile_call *f)
+{
+    const int64_t all = bits_of_group(f) * f->groups;
+    return f->drop && all <= MOST_BITS ? padded((size_t)all) : 0;
+}
+size_t tile_bits_scratch(const tile_call *f)
+{
+    return f->drop ? padded((size_t)(bits_of_group(f) * groups_at_a_time(f))) : 0;
+}
+
+static status draw_bits(const tile_call *f, cudaStream_t stream, const char *what)
+{
+    const int64_t threads = f->groups * f->N * f->words;
+    if (threads == 0) return OK;
+    bits_kernel<<<(unsigned)ceil_div(threads, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
+    return launched(what);
+}
+
+/* body(call, stream, what) for all groups, or with dropout for as many as have their bits. */
+static status each_slice(const tile_call *f, bool drawn, cudaStream_t stream, const char *what,
+                         status (*body)(const tile_call *, cudaStream_t, const char *))
+{
+    tile_call part = *f;
+    const int64_t step = f->drop && !drawn ? groups_at_a_time(f) : f->groups;
+    for (int64_t g = 0; g < f->groups; g += step) {
+        part.first_group = g;
+        part.groups = f->groups - g < step ? f->groups - g : step;
+        if (f->drop && !drawn) TRY(draw_bits(&part, stream, what));
+        TRY(body(&part, stream, what));
+    }
+    return OK;
+}
+
+/* --- launches ----------------------------------------------------------------------------------
+ */
+
 /* One of the kernels for the least width of a tile that takes the head. */
 #define BY_WIDTH(part, soft, f, stream, what)                                                      \
     ((f)->D <= 16   ? tile_##part<T, 16, soft>(f, stream, what)                                    \
@@ -93,23 +181,36 @@ static status forward(const tile_call *f, cudaStream_t stream, const char *what)
 }
 
 template <typename T>
-static status backward(const tile_call *f, cudaStream_t stream, const char *what)
+static status row_and_key_gradients(const tile_call *f, cudaStream_t stream, const char *what)
 {
-    const int64_t lanes = f->groups * f->N * ROW_LANES;
-    if (lanes == 0) return OK;
-    delta_kernel<T><<<(unsigned)ceil_div(lanes, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
-    TRY(launched(what));
     const status rows = BY_RULE(rows, f, stream, what);
     if (rows != OK || (!f->dk && !f->dv)) return rows;
     return BY_RULE(keys, f, stream, what);
 }
 
-status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+template <typename T>
+static status backward(const tile_call *f, bool drawn, cudaStream_t stream, const char *what)
 {
-    return BY_TYPE(type, what, forward, f, stream, what);
+    const int64_t lanes = f->groups * f->N * ROW_LANES;
+    if (lanes == 0) return OK;
+    delta_kernel<T><<<(unsigned)ceil_div(lanes, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
+    TRY(launched(what));
+    return each_slice(f, drawn, stream, what, row_and_key_gradients<T>);
 }
 
-status tile_run_grad(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+template <typename T>
+static status all_rows(const tile_call *f, cudaStream_t stream, const char *what)
 {
-    return BY_TYPE(type, what, backward, f, stream, what);
+    return each_slice(f, false, stream, what, forward<T>);
+}
+
+status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+{
+    return BY_TYPE(type, what, all_rows, f, stream, what);
+}
+
+status tile_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
+                     const char *what)
+{
+    return BY_TYPE(type, what, backward, f, drawn, stream, what);
 }

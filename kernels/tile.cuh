@@ -78,6 +78,9 @@ typedef struct tile_call {
     bool drop, quads; /* quads: four weights from a multiple of 4 on are one counter */
     int64_t mask_T;   /* of the persistent memory: its rows are (b, t)               */
     int64_t first_row, whole_T;
+    int64_t first_group; /* of this launch */
+    uint32_t *bits;      /* (groups of the launch, N, words): weights that are kept     */
+    int words;
 } tile_call;
 
 /* The constants of a head. */
@@ -195,7 +198,8 @@ template <typename T, int DP, bool HOLD> struct own_rows {
     }
 };
 
-/* s (16 M16, 8 N8) = own rows times N8 * 8 rows of the tile at `other`. */
+/* s (16 M16, 8 N8) = own rows times N8 * 8 rows of the tile at `other`. In float all small parts
+ * come first: tensor cores truncate every sum at the size it has. */
 template <typename T, int DP, int N8, class Own>
 __device__ __forceinline__ void scores_of(float (&s)[tile_shape<T, DP>::M16][N8][4], const Own &own,
                                           const T *other)
@@ -208,22 +212,25 @@ __device__ __forceinline__ void scores_of(float (&s)[tile_shape<T, DP>::M16][N8]
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 s[i][n][e] = 0;
+    constexpr int passes = mma_passes<T>::count;
 #pragma unroll
-    for (int k = 0; k < tile_shape<T, DP>::steps; k++) {
-        fragment_a a[M16];
+    for (int pass = 0; pass < passes; pass++)
 #pragma unroll
-        for (int i = 0; i < M16; i++)
-            a[i] = own.get(i, k);
+        for (int k = 0; k < tile_shape<T, DP>::steps; k++) {
+            fragment_a a[M16];
 #pragma unroll
-        for (int n = 0; n < N8; n += 2) {
-            const fragment_b b = b_along(other + n * 8 * STRIDE + k * K, STRIDE);
+            for (int i = 0; i < M16; i++)
+                a[i] = own.get(i, k);
 #pragma unroll
-            for (int i = 0; i < M16; i++) {
-                multiply_add(s[i][n], a[i], b.r[0], b.r[1], T());
-                multiply_add(s[i][n + 1], a[i], b.r[2], b.r[3], T());
+            for (int n = 0; n < N8; n += 2) {
+                const fragment_b b = b_along(other + n * 8 * STRIDE + k * K, STRIDE);
+#pragma unroll
+                for (int i = 0; i < M16; i++) {
+                    multiply_pass(s[i][n], a[i], b.r[0], b.r[1], pass, T());
+                    multiply_pass(s[i][n + 1], a[i], b.r[2], b.r[3], pass, T());
+                }
             }
         }
-    }
 }
 
 /* y (16 M16, DP) += p times the N8 * 8 rows of the tile at `other`. In float the sum of a chunk is
@@ -318,7 +325,7 @@ struct tile_place {
     int block;
 
     __device__ tile_place(const tile_call &a, int blocks)
-        : group(blockIdx.x / blocks), head(group % a.H),
+        : group(a.first_group + blockIdx.x / blocks), head(group % a.H),
           rows(group / a.H * a.rows.sample + head * a.rows.head),
           keys(group / a.H * a.keys.sample + head * a.keys.head), block((int)(blockIdx.x % blocks))
     {
@@ -332,73 +339,19 @@ __device__ __forceinline__ int seen_by(const tile_call &a, int t)
 }
 
 /* --- dropout -----------------------------------------------------------------------------------
+ *
+ * Which weights are kept is drawn before they are: a bit for each, by a kernel of its own. To draw
+ * words takes longer than the products, and three kernels would draw the same ones.
  */
 
-/* The place of weight 0 of row t of a group in the weights of the whole step. */
-__device__ __forceinline__ uint64_t weight_place(const tile_call &a, int64_t group, int t)
+/* Words of 32 keys of row t of a group. */
+__device__ __forceinline__ const uint32_t *bits_of(const tile_call &a, int64_t group, int t)
 {
-    if (a.mask_T == 0) {
-        const int64_t b = group / a.H, h = group % a.H;
-        return (uint64_t)((((a.first_row + b) * a.H + h) * a.whole_T + t) * a.whole_T);
-    }
-    const int64_t b = t / a.mask_T;
-    return (uint64_t)((((a.first_row + b) * a.whole_T + t % a.mask_T) * a.H + group) * a.M);
+    return a.bits + ((group - a.first_group) * a.N + min(t, a.N - 1)) * a.words;
 }
-__device__ __forceinline__ uint32_t word_at(const philox_masks &m, uint64_t i)
+__device__ __forceinline__ float kept_or_0(float x, uint32_t word, int bit, float kept)
 {
-    return word_of(philox(m, i / 4), (int)(i % 4));
-}
-
-/* Which weights of a block of C are kept: rows at `above` and `below` (places), columns from key
- * on; what it gives is in the order of c[]. */
-__device__ __forceinline__ uint4 words_by_row(const tile_call &a, uint64_t above, uint64_t below,
-                                              int key)
-{
-    const int t = threadIdx.x % 4;
-    key += 2 * t;
-    if (a.quads) {
-        const bool odd = t % 2;
-        const uint4 w = philox(a.masks, ((odd ? below : above) + (key & ~3)) / 4);
-        const uint32_t x = __shfl_xor_sync(ALL_LANES, odd ? w.x : w.z, 1);
-        const uint32_t y = __shfl_xor_sync(ALL_LANES, odd ? w.y : w.w, 1);
-        return odd ? make_uint4(x, y, w.z, w.w) : make_uint4(w.x, w.y, x, y);
-    }
-    return make_uint4(word_at(a.masks, above + key), word_at(a.masks, above + key + 1),
-                      word_at(a.masks, below + key), word_at(a.masks, below + key + 1));
-}
-/* The same where the rows of C are keys, from `key` on, and its columns are queries at `left` and
- * `right`. Four lanes of a column share counters: lane i of them draws those of c[i]. */
-__device__ __forceinline__ uint4 words_by_key(const tile_call &a, uint64_t left, uint64_t right,
-                                              int key)
-{
-    const int g = threadIdx.x % WARP / 4, i = g % 4;
-    key += g;
-    if (a.quads) {
-        const uint4 w =
-            philox(a.masks, ((i % 2 ? right : left) + (key & ~3) + (i / 2 ? 8 : 0)) / 4);
-        uint32_t got[4];
-#pragma unroll
-        for (int o = 0; o < 4; o++)
-            got[o] = __shfl_xor_sync(ALL_LANES, word_of(w, i ^ o), o * 4);
-        /* got[o] is of c[i ^ o] */
-        const uint4 v = make_uint4(got[0], got[1], got[2], got[3]);
-        return make_uint4(word_of(v, i), word_of(v, i ^ 1), word_of(v, i ^ 2), word_of(v, i ^ 3));
-    }
-    return make_uint4(word_at(a.masks, left + key), word_at(a.masks, right + key),
-                      word_at(a.masks, left + key + 8), word_at(a.masks, right + key + 8));
-}
-/* Bit e: c[e] is kept. */
-__device__ __forceinline__ uint32_t kept_bits(const uint4 &w, uint32_t threshold)
-{
-    return (w.x >= threshold) | (w.y >= threshold) << 1 | (w.z >= threshold) << 2 |
-           (w.w >= threshold) << 3;
-}
-/* c[e] of what is kept, 0 of what is not. */
-__device__ __forceinline__ void drop(float (&c)[4], uint32_t bits, float kept)
-{
-#pragma unroll
-    for (int e = 0; e < 4; e++)
-        c[e] = bits >> e & 1 ? c[e] * kept : 0;
+    return word >> bit & 1 ? x * kept : 0;
 }
 
 /* --- weights -----------------------------------------------------------------------------------
@@ -447,6 +400,11 @@ static inline size_t tile_facts_bytes(int64_t groups, int64_t N)
     return padded(sizeof(row_fact) * (size_t)(groups * N));
 }
 
+/* Bytes of the bits of dropout: what a forward keeps, 0 if it is too much to keep; and the scratch
+ * of a call that has nothing kept, which takes as many groups at a time as fit. */
+size_t tile_bits_kept(const tile_call *f);
+size_t tile_bits_scratch(const tile_call *f);
+
 /* Launch a kernel over blocks of `own` rows of every group. */
 template <class Kernel>
 static status tile_launch(Kernel kernel, const tile_call *a, int64_t rows, int own, int bytes,
@@ -473,8 +431,10 @@ status tile_rows(const tile_call *a, cudaStream_t stream, const char *what);
 template <typename T, int DP, bool SOFT>
 status tile_keys(const tile_call *a, cudaStream_t stream, const char *what);
 
-/* Forward; and delta, rows and keys in turn. For a call of any storage type. */
+/* Forward; and delta, rows and keys in turn. For a call of any storage type. drawn: the bits of all
+ * groups are there; else a.bits is room for them, or scratch. */
 status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what);
-status tile_run_grad(const tile_call *f, dtype type, cudaStream_t stream, const char *what);
+status tile_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
+                     const char *what);
 
 #endif

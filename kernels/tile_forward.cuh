@@ -94,15 +94,21 @@ template <typename T, int DP, bool SOFT> struct forward_block {
     }
     __device__ __forceinline__ void drop_weights(scores &s, int key) const
     {
+        const int lane = 2 * (int)(threadIdx.x % 4);
 #pragma unroll
-        for (int i = 0; i < M16; i++) {
-            const uint64_t above = weight_place(a, at.group, row(2 * i));
-            const uint64_t below = weight_place(a, at.group, row(2 * i + 1));
+        for (int i = 0; i < ROWS; i++) {
+            const uint32_t *word = bits_of(a, at.group, row(i)) + key / 32;
 #pragma unroll
-            for (int n = 0; n < N8; n++)
-                drop(s[i][n],
-                     kept_bits(words_by_row(a, above, below, key + n * 8), a.masks.threshold),
-                     a.masks.kept);
+            for (int w = 0; w < CHUNK / 32; w++) {
+                const uint32_t here = word[w] >> lane;
+#pragma unroll
+                for (int n = 0; n < 4; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        float &x = s[i / 2][w * 4 + n][i % 2 * 2 + e];
+                        x = kept_or_0(x, here, n * 8 + e, a.masks.kept);
+                    }
+            }
         }
     }
     /* The number of weights f(row, score) and the first best key, for stat and ReLUmax. A loop of

@@ -27,7 +27,6 @@ template <typename T, int DP, bool SOFT> struct keys_block {
     const tile_head head;
     T *queries, *gradients; /* two tiles each */
     row_fact *facts;        /* of two tiles   */
-    uint64_t *places;       /* of the rows of weights of two tiles, for dropout */
     own_rows<T, DP, HOLD> k, v;
     float dk[M16][DP / 8][4], dv[M16][DP / 8][4];
     int first; /* key 0 of this thread */
@@ -52,32 +51,30 @@ template <typename T, int DP, bool SOFT> struct keys_block {
         const int t = threadIdx.x, query = j * TILE_KEYS + t;
         if (t >= TILE_KEYS) return;
         facts[side + t] = query < a.N ? a.facts[at.group * a.N + query] : row_fact{};
-        if (a.drop) places[side + t] = weight_place(a, at.group, query);
     }
-    /* Bit ((i N8 + n) 4 + e): weight s[i][n][e] is kept. */
-    __device__ __forceinline__ uint32_t kept_of(int side) const
+    /* Of each column of the chunk, the words of this warp's keys, from that of this lane on. */
+    __device__ __forceinline__ void kept_of(uint32_t (&words)[N8][2], int query) const
     {
-        static_assert(M16 * N8 * 4 <= 32, "a bit for each score");
-        const int key = first - (int)(threadIdx.x % WARP / 4);
-        uint32_t bits = 0;
+        const int lane = threadIdx.x % WARP / 4, key = first - lane;
 #pragma unroll
-        for (int n = 0; n < N8; n++) {
-            const int column = side + n * 8 + (int)(threadIdx.x % 4) * 2;
-            const uint64_t left = places[column], right = places[column + 1];
+        for (int n = 0; n < N8; n++)
 #pragma unroll
-            for (int i = 0; i < M16; i++)
-                bits |= kept_bits(words_by_key(a, left, right, key + i * 16), a.masks.threshold)
-                        << (i * N8 + n) * 4;
-        }
-        return bits;
+            for (int e = 0; e < 2; e++) {
+                const int t = query + n * 8 + (int)(threadIdx.x % 4) * 2 + e;
+                words[n][e] = bits_of(a, at.group, t)[key / 32] >> (key % 32 + lane);
+            }
     }
-    __device__ __forceinline__ void drop_all(scores &s, uint32_t bits) const
+    __device__ __forceinline__ void drop(scores &s, const uint32_t (&words)[N8][2]) const
     {
 #pragma unroll
-        for (int i = 0; i < M16; i++)
+        for (int n = 0; n < N8; n++)
 #pragma unroll
-            for (int n = 0; n < N8; n++)
-                drop(s[i][n], bits >> (i * N8 + n) * 4, a.masks.kept);
+            for (int e = 0; e < 2; e++)
+#pragma unroll
+                for (int i = 0; i < 2 * M16; i++) {
+                    float &x = s[i / 2][n][i % 2 * 2 + e];
+                    x = kept_or_0(x, words[n][e], i * 8, a.masks.kept);
+                }
     }
     /* Nothing of what a query does not see. */
     __device__ __forceinline__ void hide(scores &s, scores &G, int query) const
@@ -135,13 +132,14 @@ template <typename T, int DP, bool SOFT> struct keys_block {
                 const int side = j % 2 * TILE_KEYS + c * CHUNK, query = j * TILE_KEYS + c * CHUNK;
                 if (query + CHUNK <= least) continue;
                 scores s, G;
+                uint32_t words[N8][2];
+                if (a.drop) kept_of(words, query);
                 scores_of<T, DP, N8>(s, k, queries + side * shape::stride);
                 scores_of<T, DP, N8>(G, v, gradients + side * shape::stride);
-                uint32_t bits = 0;
-                if (a.drop) bits = kept_of(side), drop_all(G, bits);
+                if (a.drop) drop(G, words);
                 weigh<R>(s, G, side);
                 if (query < sure || query + CHUNK > a.N) hide(s, G, query);
-                if (a.drop) drop_all(s, bits);
+                if (a.drop) drop(s, words);
                 mix<T, DP, N8>(dv, s, gradients + side * shape::stride);
                 mix<T, DP, N8>(dk, G, queries + side * shape::stride);
             }
@@ -175,7 +173,6 @@ template <typename T, int DP, bool SOFT> struct keys_block {
         queries = own_values + shape::own * shape::stride;
         gradients = queries + 2 * TILE_KEYS * shape::stride;
         facts = (row_fact *)(gradients + 2 * TILE_KEYS * shape::stride);
-        places = (uint64_t *)(facts + 2 * TILE_KEYS);
         first = key0 + threadIdx.x / WARP * 16 * M16 + threadIdx.x % WARP / 4;
         fetch<T, DP>(memory, (const T *)a.k + at.keys, a.keys.row, key0, a.M, shape::own, a.D,
                      a.wide);
@@ -213,7 +210,7 @@ template <typename T, int DP, bool SOFT>
 status tile_keys(const tile_call *a, cudaStream_t stream, const char *what)
 {
     typedef tile_shape<T, DP> shape;
-    const int beside = 2 * TILE_KEYS * (int)(sizeof(row_fact) + sizeof(uint64_t));
+    const int beside = 2 * TILE_KEYS * (int)sizeof(row_fact);
     return tile_launch(tile_keys_kernel<T, DP, SOFT>, a, a->M, shape::own,
                        2 * shape::own_bytes + 4 * shape::tile_bytes + beside, stream, what);
 }

@@ -86,15 +86,18 @@ template <typename T, int DP, bool SOFT> struct rows_block {
     }
     __device__ __forceinline__ void drop_gradients(scores &G, int key) const
     {
+        const int lane = 2 * (int)(threadIdx.x % 4);
+        static_assert(CHUNK == 32, "a word for each row");
 #pragma unroll
-        for (int i = 0; i < M16; i++) {
-            const uint64_t above = weight_place(a, at.group, row(2 * i));
-            const uint64_t below = weight_place(a, at.group, row(2 * i + 1));
+        for (int i = 0; i < ROWS; i++) {
+            const uint32_t here = bits_of(a, at.group, row(i))[key / 32] >> lane;
 #pragma unroll
             for (int n = 0; n < N8; n++)
-                drop(G[i][n],
-                     kept_bits(words_by_row(a, above, below, key + n * 8), a.masks.threshold),
-                     a.masks.kept);
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    float &x = G[i / 2][n][i % 2 * 2 + e];
+                    x = kept_or_0(x, here, n * 8 + e, a.masks.kept);
+                }
         }
     }
     /* Scores of keys that a row does not see: far enough down to weigh nothing, and finite. */
