@@ -6,7 +6,8 @@
  * that fit the caches; a micro-kernel keeps an mr x nr tile of C in registers over one block of k.
  * Between blocks of k the tile rests in C, which rounds nothing, so the chain of every element is
  * unbroken. The micro-kernels differ in width only. Threads share the panels of B and divide the
- * rows of C.
+ * rows of C. One row alone (a token of a stream) would waste the tile and the copies: it takes the
+ * columns of B as they lie, several vectors of them side by side.
  * Source: Goto & van de Geijn 2008; Van Zee & van de Geijn 2015.
  */
 #include "matmul.h"
@@ -28,10 +29,14 @@ enum { KC = 256, NC = 512, MC = 96, TILE = 12 * 16 };
 /* C tile (mr,nr) += A panel B panel over k. */
 typedef void micro_fn(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc);
 
+/* c (n) += a (k) B (k,n): one row. */
+typedef void row_fn(int64_t n, int64_t k, view a, view b, double *c);
+
 typedef struct micro {
     const char *name;
     int mr, nr;
     micro_fn *run;
+    row_fn *row;
 } micro;
 
 enum { PLAIN_MR = 4, PLAIN_NR = 4 };
@@ -47,7 +52,77 @@ static void micro_plain(int64_t k, const double *a, const double *b, double *c, 
         }
 }
 
+static void row_plain(int64_t n, int64_t k, view a, view b, double *c)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t p = 0; p < k; p++)
+            c[j] = fma(a.x[p * a.col], b.x[p * b.row + j * b.col], c[j]);
+}
+
 #ifdef X86
+enum { SIDE_BY_SIDE = 4 }; /* chains of vectors, which wait for no other */
+
+__attribute__((target("avx512f"))) static void row_avx512(int64_t n, int64_t k, view a, view b,
+                                                          double *c)
+{
+    enum { W = 8 };
+    const int64_t s = b.col;
+    const __m512i lane = _mm512_set_epi64(7 * s, 6 * s, 5 * s, 4 * s, 3 * s, 2 * s, s, 0);
+    for (int64_t j = 0; j < n; j += W * SIDE_BY_SIDE) {
+        __m512d sum[SIDE_BY_SIDE];
+        __mmask8 here[SIDE_BY_SIDE];
+        for (int q = 0; q < SIDE_BY_SIDE; q++) {
+            const int64_t left = n - j - W * q;
+            here[q] = (__mmask8)(left >= W ? 255 : left > 0 ? (1 << left) - 1 : 0);
+            sum[q] = _mm512_maskz_loadu_pd(here[q], c + j + W * q);
+        }
+        for (int64_t p = 0; p < k; p++) {
+            const __m512d x = _mm512_set1_pd(a.x[p * a.col]);
+            const double *at = b.x + p * b.row + j * s;
+            for (int q = 0; q < SIDE_BY_SIDE; q++) {
+                const double *from = at + W * q * s;
+                const __m512d y =
+                    s == 1 ? _mm512_maskz_loadu_pd(here[q], from)
+                           : _mm512_mask_i64gather_pd(_mm512_setzero_pd(), here[q], lane, from, 8);
+                sum[q] = _mm512_fmadd_pd(x, y, sum[q]);
+            }
+        }
+        for (int q = 0; q < SIDE_BY_SIDE; q++)
+            _mm512_mask_storeu_pd(c + j + W * q, here[q], sum[q]);
+    }
+}
+
+__attribute__((target("avx2,fma"))) static void row_avx2(int64_t n, int64_t k, view a, view b,
+                                                         double *c)
+{
+    enum { W = 4 };
+    const int64_t s = b.col;
+    const __m256i lane = _mm256_set_epi64x(3 * s, 2 * s, s, 0);
+    for (int64_t j = 0; j < n; j += W * SIDE_BY_SIDE) {
+        __m256d sum[SIDE_BY_SIDE];
+        __m256i here[SIDE_BY_SIDE];
+        for (int q = 0; q < SIDE_BY_SIDE; q++) {
+            const int64_t left = n - j - W * q;
+            here[q] = _mm256_set_epi64x(-(left > 3), -(left > 2), -(left > 1), -(left > 0));
+            sum[q] = _mm256_maskload_pd(c + j + W * q, here[q]);
+        }
+        for (int64_t p = 0; p < k; p++) {
+            const __m256d x = _mm256_set1_pd(a.x[p * a.col]);
+            const double *at = b.x + p * b.row + j * s;
+            for (int q = 0; q < SIDE_BY_SIDE; q++) {
+                const double *from = at + W * q * s;
+                const __m256d y = s == 1
+                                      ? _mm256_maskload_pd(from, here[q])
+                                      : _mm256_mask_i64gather_pd(_mm256_setzero_pd(), from, lane,
+                                                                 _mm256_castsi256_pd(here[q]), 8);
+                sum[q] = _mm256_fmadd_pd(x, y, sum[q]);
+            }
+        }
+        for (int q = 0; q < SIDE_BY_SIDE; q++)
+            _mm256_maskstore_pd(c + j + W * q, here[q], sum[q]);
+    }
+}
+
 __attribute__((target("avx512f"))) static void
 micro_avx512(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc)
 {
@@ -89,14 +164,14 @@ micro_avx2(int64_t k, const double *a, const double *b, double *c, ptrdiff_t ldc
 }
 #endif
 
-static const micro plain = {"c", PLAIN_MR, PLAIN_NR, micro_plain};
+static const micro plain = {"c", PLAIN_MR, PLAIN_NR, micro_plain, row_plain};
 static const micro *asked;
 
 static const micro *choose(const char *name)
 {
 #ifdef X86
-    static const micro avx512 = {"avx512f", 12, 16, micro_avx512};
-    static const micro avx2 = {"avx2", 6, 8, micro_avx2};
+    static const micro avx512 = {"avx512f", 12, 16, micro_avx512, row_avx512};
+    static const micro avx2 = {"avx2", 6, 8, micro_avx2, row_avx2};
     if ((!name || strcmp(name, avx512.name) == 0) && __builtin_cpu_supports("avx512f"))
         return &avx512;
     if ((!name || strcmp(name, avx2.name) == 0) && __builtin_cpu_supports("avx2") &&
@@ -171,6 +246,15 @@ static int threads_for(int64_t m, int64_t n, int64_t k)
     return 1;
 }
 
+static void one_row(const micro *u, int64_t n, int64_t k, view a, view b, double *c)
+{
+    const int threads = threads_for(1, n, k);
+    (void)threads;
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (int64_t j = 0; j < n; j += NC)
+        u->row(n - j < NC ? n - j : NC, k, a, (view){b.x + j * b.col, b.row, b.col}, c + j);
+}
+
 void matmul(int64_t m, int64_t n, int64_t k, view a, view b, double *c, ptrdiff_t ldc, int add)
 {
     if (!add)
@@ -178,6 +262,10 @@ void matmul(int64_t m, int64_t n, int64_t k, view a, view b, double *c, ptrdiff_
             memset(c + i * ldc, 0, (size_t)n * sizeof *c);
     if (m == 0 || n == 0 || k == 0) return;
     const micro u = asked ? *asked : *choose(NULL);
+    if (m == 1) {
+        one_row(&u, n, k, a, b, c);
+        return;
+    }
     const int threads = threads_for(m, n, k);
     const int64_t share = ((m + threads - 1) / threads + u.mr - 1) / u.mr * u.mr;
     const int64_t mc = share < MC ? share : MC;

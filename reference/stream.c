@@ -31,7 +31,8 @@ typedef struct memory {
     double *s[2];          /* leaky sums: contextual, persistent                            */
     double *history[2];    /* (k_kernel,d): the last inputs of the key convolutions         */
     double *pending;       /* (2,d): what the value of t - 1 is made of: inputs or W_v h    */
-    double *keys, *values; /* (room,d), of which `tokens` and `tokens - 1` are known     */
+    double *keys, *values; /* (d,room), as a score reads them, and (room,d), of which `tokens` and
+                              `tokens - 1` are known */
     double *own;           /* s, history and pending lie here                               */
 } memory;
 
@@ -138,6 +139,14 @@ static status grow(double **x, int64_t count)
     return OK;
 }
 
+/* Keys (d,room) become (d,longer), for which there is memory: from the last channel, which moves
+ * farthest. */
+static void spread_keys(double *keys, int64_t d, int64_t room, int64_t longer)
+{
+    for (int64_t e = d - 1; e > 0; e--)
+        memmove(keys + e * longer, keys + e * room, (size_t)room * sizeof *keys);
+}
+
 static status make_room(mosaic_stream *s)
 {
     const mosaic_config *c = &s->m.c;
@@ -148,6 +157,8 @@ static status make_room(mosaic_stream *s)
             TRY(grow(&row->layers[l].keys, room * c->d));
             TRY(grow(&row->layers[l].values, room * c->d));
         }
+        for (int64_t l = 0; l < c->L; l++)
+            spread_keys(row->layers[l].keys, c->d, row->room, room);
         row->room = room;
     }
     if (row->room <= s->room) return OK;
@@ -187,7 +198,7 @@ static status read_pairs(mosaic_stream *s, const memory *x, const double *query,
     memset(z, 0, (size_t)d * sizeof *z);
     if (live <= 0) return OK;
     for (int64_t h = 0; h < H; h++) {
-        const view k = {x->keys + h * D, 1, d};
+        const view k = {x->keys + h * D * s->now->room, s->now->room, 1};
         matmul(1, live, D, (view){query + h * D, D, 1}, k, s->scores + h * live, live, 0);
     }
     for (int64_t i = 0; i < H * live && scale != 1; i++)
@@ -198,6 +209,13 @@ static status read_pairs(mosaic_stream *s, const memory *x, const double *query,
     for (int64_t h = 0; h < H; h++)
         mix(s, s->weights + h * live, x->values + h * D, live, z + h * D);
     return OK;
+}
+
+/* The key of this token joins the list. */
+static void keep_key(const mosaic_stream *s, const memory *x, const double *key)
+{
+    for (int64_t e = 0; e < s->m.c.d; e++)
+        x->keys[e * s->now->room + s->now->tokens] = key[e];
 }
 
 /* The key of this token: x->key from x->h, by one step of the leaky average. */
@@ -255,7 +273,7 @@ static status contextual_step(mosaic_stream *s, int64_t layer, half_acts *a, dou
     const int64_t d = m->c.d, t = s->now->tokens;
     TRY(key_step(s, i, x->history[0], x->s[0], a));
     TRY(value_step(s, i, x, a));
-    memcpy(x->keys + t * d, a->key, (size_t)d * sizeof *x->keys);
+    keep_key(s, x, a->key);
     bandwidths(m, i->kappa, m->per_head);
     TRY(read_pairs(s, x, a->key, t + 1 - m->c.visible_lag, m->per_head, 1, a->z));
     return project(m, a->z, d, i->wo, i->bo, d, out);
@@ -279,12 +297,13 @@ static status gpt_step(mosaic_stream *s, int64_t layer, half_acts *a, double *ou
     TRY(project(m, a->h, d, i->wk, i->bk, 3 * d, q));
     if (m->c.gpt_cosine) {
         TRY(unit_forward(m, q, a->query, a->query_norm));
-        TRY(unit_forward(m, k, x->keys + t * d, a->key_norm));
+        TRY(unit_forward(m, k, m->t[0], a->key_norm));
+        k = m->t[0];
         bandwidths(m, i->kappa, m->per_head);
     } else {
         memcpy(a->query, q, row);
-        memcpy(x->keys + t * d, k, row);
     }
+    keep_key(s, x, k);
     memcpy(x->values + t * d, v, row);
     const double scale = m->c.gpt_cosine ? 1 : 1 / sqrt((double)(d / m->c.H));
     TRY(read_pairs(s, x, a->query, t + 1, m->c.gpt_cosine ? m->per_head : NULL, scale, a->z));

@@ -12,7 +12,7 @@
 
 /* --- matmul ------------------------------------------------------------------------------ */
 
-enum { SIDE = 70, DEEP = 600 };
+enum { SIDE = 70, DEEP = 2000 };
 
 static double ma[SIDE * DEEP], mb[SIDE * DEEP];
 
@@ -40,7 +40,8 @@ static void expect_product(selftest *t, int m, int n, int k, int kind)
 void selftest_matmul(selftest *t)
 {
     static const int sizes[][3] = {{1, 1, 1},    {12, 16, 8},  {13, 17, 257}, {70, 66, 600},
-                                   {5, 70, 256}, {70, 3, 300}, {4, 4, 0}};
+                                   {5, 70, 256}, {70, 3, 300}, {4, 4, 0},     {1, 5, 300},
+                                   {1, 69, 70},  {1, 8, 600},  {1, 2000, 70}};
     static const char *const kernels[] = {"avx512f", "avx2", "c"};
     const int threads = use_threads(1);
     fill_normal(ma, SIDE * DEEP, 1);
