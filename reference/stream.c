@@ -8,9 +8,9 @@
  * what the lists hold. GPT keeps keys and values alone.
  *
  * What a token costs. Every key is looked at: any of them may be the nearest of the next query, and
- * no bound on a cosine is both sharp and cheaper than the cosine; so scores and transform grow with
- * t. Of the values only those are read whose weight is not 0. A bounded support leaves few of them,
- * softmax leaves all.
+ * bounds on the cosines of neighbouring keys left most of the products (REPRODUCE.md has numbers);
+ * so scores and transform grow with t. Of the values only those are read whose weight is not 0. A
+ * bounded support leaves few of them, softmax leaves all.
  * Source: model 2.13.
  *
  * The stages run on a copy of the model's struct with rooms of its own for one row; the parameters
