@@ -3,11 +3,15 @@
  * files.c — before a verb works: what it will write is neither what it reads, nor another thing
  * that it writes, nor where its words go. Compared by device and inode, however a path is spelled.
  */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "output.h"
+#include "rng.h"
 #include "verb.h"
 
 /* Does a file on the standard streams have this identity? Devices and pipes may be shared. */
@@ -112,4 +116,85 @@ int files_written(const words *w)
     for (int i = 0; (k = word_key(w, i)); i++)
         if ((k->kind == MADE || k->kind == INTO) && *word_text(w, k->name)) return 1;
     return 0;
+}
+
+/* --- what is in the files --------------------------------------------------------------------- */
+
+/* Files that were read: a run asks for the same corpus once a cell. */
+enum { MOST_KNOWN = 64 };
+static struct known {
+    struct stat st;
+    uint64_t hash;
+} known[MOST_KNOWN];
+static int known_count;
+
+static int same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static uint64_t hash_file(const char *path, const struct stat *st)
+{
+    enum { PIECE = 1 << 16 };
+    char piece[PIECE];
+    uint64_t hash = FNV_OFFSET;
+    ssize_t got = 0;
+    for (int i = 0; i < known_count; i++)
+        if (same_file(&known[i].st, st)) return known[i].hash;
+    const int fd = open(path, O_RDONLY);
+    for (off_t at = 0; fd >= 0 && (got = pread(fd, piece, PIECE, at)) > 0; at += got)
+        hash = fnv1a(hash, piece, (size_t)got);
+    if (fd >= 0) close(fd);
+    if (fd >= 0 && got == 0 && known_count < MOST_KNOWN)
+        known[known_count++] = (struct known){*st, hash};
+    return hash;
+}
+
+static int by_entry(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The names and the content of the files of a folder. */
+static uint64_t hash_folder(uint64_t hash, const char *folder)
+{
+    struct dirent **entry;
+    struct stat st;
+    const int count = scandir(folder, &entry, NULL, by_entry);
+    for (int i = 0; i < count; i++) {
+        char path[OUTPUT_PATH];
+        const char *name = entry[i]->d_name;
+        const int fits = snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path;
+        if (fits && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+            const uint64_t one = hash_file(path, &st);
+            hash = fnv1a(fnv1a(hash, name, strlen(name) + 1), &one, sizeof one);
+        }
+        free(entry[i]);
+    }
+    if (count >= 0) free(entry);
+    return hash;
+}
+
+void files_digest(const words *w, char text[FILES_DIGEST])
+{
+    const key_row *k;
+    struct stat st;
+    uint64_t hash = FNV_OFFSET;
+    int files = 0;
+    for (int i = 0; (k = word_key(w, i)); i++)
+        for (int64_t n = 0; (k->kind == PATH || k->kind == FILES) && n < word_count(w, k->name);
+             n++) {
+            const char *path = word_text_at(w, k->name, n);
+            if (*path == '\0') continue;
+            files++;
+            hash = fnv1a(hash, k->name, strlen(k->name) + 1);
+            if (stat(path, &st) != 0) continue;
+            if (S_ISDIR(st.st_mode)) hash = hash_folder(hash, path);
+            if (!S_ISREG(st.st_mode)) continue;
+            const uint64_t one = hash_file(path, &st);
+            hash = fnv1a(hash, &one, sizeof one);
+        }
+    snprintf(text, FILES_DIGEST, "%s", "");
+    if (files > 0) snprintf(text, FILES_DIGEST, "%016llx", (unsigned long long)hash);
 }

@@ -31,7 +31,10 @@ static int print_help(void)
         "\nA value is a list item[,item...]; an item is a word, a number (4/3 too), a range\n"
         "a..b, a..b:xF, a..b:+S, or all. `mosaic VERB --help` lists the keys of a verb.\n"
         "There, (of ops) is a name that `mosaic list ops` prints.\n"
-        "Standard output is TSV (of sample: text), chatter goes to stderr.\n"
+        "Standard output is TSV (of sample: text), chatter goes to stderr. Interrupted, a verb "
+        "keeps\n"
+        "what is finished: its rows in out=, marked unfinished, and what the same line goes on "
+        "from.\n"
         "Exit codes: 0 good, 1 a check failed, 2 usage, 3 a file is missing, damaged or cannot be\n"
         "written, 4 out of memory or the device failed, 77 nothing to do here.\n");
     return EXIT_GOOD;

@@ -68,6 +68,10 @@ void words_free(words *w);
  * or the standard output, and none is a device, pipe or folder; ERR_ARG, ERR_FILE (files.c). */
 status files_check(const words *w);
 int files_written(const words *w); /* 1 if they want a file or a folder written */
+/* What is in the files and folders that the words name to be read, wherever they lie; "" of none.
+ */
+enum { FILES_DIGEST = 24 };
+void files_digest(const words *w, char text[FILES_DIGEST]);
 
 const char *words_verb(const words *w);
 /* The i-th key of its verb; NULL past the end. */
@@ -97,7 +101,7 @@ void word_value(const words *w, const char *name, char *text, size_t size);
  * ...). Caller frees. */
 char *words_canonical(const words *w, const char *skip);
 /* The command line without what decides no number: where files lie, how many threads work. Two
- * commands of one key make the same results. Caller frees. */
+ * commands of one key that read the same (files_digest) make the same results. Caller frees. */
 char *words_key(const words *w);
 
 /* The i-th name of a list that `mosaic list` prints ("ops", "methods", ...; "lists": of those

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * run.c — verb run: the cells of an experiment file, each a process of its own, finished ones
- * skipped. A cell is finished if its file is whole and was made by the same words with the same
- * sources; a killed run therefore goes on where it was. Timings run alone, one after another with
- * all cores; everything else runs `jobs` at a time on one core each, which suits small models.
+ * skipped. A cell is finished if its file is whole and was made by the same words, from files of
+ * the same content, with the same sources; a killed run therefore goes on where it was. Timings run
+ * alone, one after another with all cores; everything else runs `jobs` at a time on one core each,
+ * which suits small models.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include "experiment.h"
 #include "stop.h"
 #include "output.h"
+#include "store/hdf.h"
 #include "store/results.h"
 #include "verb.h"
 #include "version.h"
@@ -48,7 +50,7 @@ typedef struct runner {
     cells all;
     int *state;
     pid_t *child;
-    int jobs;
+    int jobs, again; /* again: force=1 */
     int finished, failed;
 } runner;
 
@@ -65,31 +67,69 @@ int make_folders(const char *path)
     return 1;
 }
 
-/* The key of a cell's command, as the finished file records it. */
-static status cell_key(const cell *c, char **text)
+/* What decides the numbers of a cell, as its finished file records it. */
+typedef struct identity {
+    char *key; /* the caller's to free */
+    char inputs[FILES_DIGEST];
+} identity;
+
+static status cell_identity(const cells *all, const cell *c, identity *id)
 {
     words *w;
-    *text = NULL;
-    TRY(words_parse(c->verb, c->count, c->word, &w));
-    *text = words_key(w);
+    char *text[LINE_WORDS + 1], from[4200];
+    int count = 0;
+    *id = (identity){0};
+    for (; count < c->count; count++)
+        text[count] = c->word[count];
+    const char *model = c->after >= 0 ? all->cell[c->after].checkpoint : NULL;
+    if (model && access(model, R_OK) == 0) {
+        snprintf(from, sizeof from, "from=%s", model);
+        text[count++] = from;
+    }
+    TRY(words_parse(c->verb, count, text, &w));
+    files_digest(w, id->inputs);
+    id->key = words_key(w);
     words_free(w);
-    return *text ? OK : fail(ERR_MEMORY, "run: out of memory");
+    return id->key ? OK : fail(ERR_MEMORY, "run: out of memory");
 }
 
-/* Are all files of a cell there, and was its result made by these words and these sources? */
-static int is_finished(const cell *c, const char *wanted)
+static int says(const stored *f, const char *name, const char *expected)
 {
-    char key[4096], sources[80];
+    char text[8192];
+    return stored_text(f, name, text, sizeof text) == OK && strcmp(text, expected) == 0;
+}
+
+/* Are all files of a cell there, and was its result made by these words from the content of these
+ * files with these sources? */
+static int is_finished(const cell *c, const identity *id)
+{
     stored *f;
     if (access(c->result, R_OK) != 0 || (c->checkpoint && access(c->checkpoint, R_OK) != 0) ||
         (c->best && access(c->best, R_OK) != 0) || stored_open(c->result, &f) != OK)
         return 0;
-    const int same = stored_finished(f) && stored_text(f, "key", key, sizeof key) == OK &&
-                     strcmp(key, wanted) == 0 &&
-                     stored_text(f, "sources", sources, sizeof sources) == OK &&
-                     strcmp(sources, MOSAIC_SOURCES) == 0;
+    const int same = stored_finished(f) && says(f, "key", id->key) &&
+                     says(f, "inputs", id->inputs) && says(f, "sources", MOSAIC_SOURCES);
     stored_close(f);
     return same;
+}
+
+/* A model that was begun by other sources or from other files is no beginning of this one: it is
+ * put aside, and so is one that is to be made again. */
+static void put_aside(const char *path, const identity *id, int again)
+{
+    char sources[80], inputs[FILES_DIGEST], aside[4300];
+    hid_t file;
+    if (!path || access(path, F_OK) != 0) return;
+    if (!again && hdf_open_sealed(path, "checkpoint", &file) == OK) {
+        const int same = hdf_text(file, "sources", sources, sizeof sources) == OK &&
+                         strcmp(sources, MOSAIC_SOURCES) == 0 &&
+                         hdf_text(file, "inputs", inputs, sizeof inputs) == OK &&
+                         strcmp(inputs, id->inputs) == 0;
+        H5Fclose(file);
+        if (same) return;
+    }
+    snprintf(aside, sizeof aside, "%s.old", path);
+    rename(path, aside);
 }
 
 /* Replace this process by the cell's command; its chatter goes to NAME.log. */
@@ -167,6 +207,11 @@ static status start(runner *r, int i, int alone)
     if (!make_folders(r->all.cell[i].result))
         return fail(ERR_FILE, "%s: cannot be created: expected a writable folder",
                     r->all.cell[i].result);
+    identity id;
+    TRY(cell_identity(&r->all, &r->all.cell[i], &id));
+    put_aside(r->all.cell[i].checkpoint, &id, r->again);
+    put_aside(r->all.cell[i].best, &id, r->again);
+    free(id.key);
     fflush(NULL);
     const pid_t parent = getpid(), pid = fork();
     if (pid < 0) return fail(ERR_MEMORY, "run: a process cannot be started");
@@ -257,7 +302,7 @@ static status take_shard(runner *r, const char *text)
 
 int verb_run(const words *w)
 {
-    runner r = {0};
+    runner r = {.again = (int)word_int(w, "force")};
     paper *p = NULL;
     const char *ids[256];
     int count = 0, all = strcmp(word_text(w, "ids"), "all") == 0, code = EXIT_GOOD;
@@ -272,14 +317,15 @@ int verb_run(const words *w)
     }
     for (int i = 0; s == OK && i < r.all.count; i++) {
         const cell *c = &r.all.cell[i];
-        char *key;
-        s = cell_key(c, &key);
+        identity id;
+        s = cell_identity(&r.all, c, &id);
         if (s != OK) s = fail(s, "%s: experiment %s: %s", p->path, c->of->id, last_error());
-        if (s == OK && !word_int(w, "force") && is_finished(c, key)) {
+        const int begun = c->after >= 0 && r.state[c->after] != DONE; /* its model comes anew */
+        if (s == OK && !word_int(w, "force") && !begun && is_finished(c, &id)) {
             r.state[i] = DONE;
             r.finished++;
         }
-        free(key);
+        free(id.key);
     }
     if (s == OK) s = take_shard(&r, word_text(w, "shard"));
     if (s == OK && word_int(w, "dry")) {

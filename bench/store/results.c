@@ -30,9 +30,12 @@ static status write_provenance(results *r, const words *w)
     int good = hdf_put_text(r->to.file, "schema", RESULT_SCHEMA);
     char *text = provenance_text();
     char *line = words_canonical(w, NULL), *cell = words_key(w);
+    char inputs[FILES_DIGEST];
+    files_digest(w, inputs);
     if (!text || !line || !cell) good = 0;
     if (good)
         good = hdf_put_text(r->to.file, "command", line) && hdf_put_text(r->to.file, "key", cell);
+    if (good && *inputs) good = hdf_put_text(r->to.file, "inputs", inputs);
     for (char *at = text; good && at && *at;) {
         char *tab = strchr(at, '\t'), *end = strchr(at, '\n');
         *tab = *end = '\0';
@@ -251,7 +254,7 @@ static herr_t sum_up(hid_t from, const char *name, const H5A_info_t *info, void 
     char all[1000] = "", text[200];
     int texts = 0, more = 0;
     if (strncmp(name, "rows_", 5) == 0 || strcmp(name, "command") == 0 ||
-        strcmp(name, "key") == 0 || strcmp(name, UNFINISHED) == 0)
+        strcmp(name, "key") == 0 || strcmp(name, "inputs") == 0 || strcmp(name, UNFINISHED) == 0)
         return 0;
     for (int64_t i = 0; i < r->sources; i++) {
         if (!source_says(r, i, name, text, sizeof text)) return -1;

@@ -9,6 +9,7 @@
 
 #include "store/hdf.h"
 #include "store/seal.h"
+#include "version.h"
 
 static const struct part {
     const char *group;
@@ -115,7 +116,11 @@ static int put_tensors(hid_t file, const struct part *p, const model *on, const 
 static int put_all(hid_t file, const checkpoint *c, const recipe *r, const model *on,
                    const struct mosaic *m)
 {
-    int good = put_config(file, r) && hdf_put_rows(file, TRAIN, c->train, c->trains, 0) &&
+    char inputs[FILES_DIGEST];
+    files_digest(r->w, inputs);
+    int good = hdf_put_text(file, "sources", MOSAIC_SOURCES) &&
+               hdf_put_text(file, "inputs", inputs) && put_config(file, r) &&
+               hdf_put_rows(file, TRAIN, c->train, c->trains, 0) &&
                hdf_put_rows(file, EVAL, c->eval, c->evals, 0);
     for (int i = 0; good && i < NUMBERS; i++)
         good = hdf_put_attribute(file, numbers[i].name, type_of(&numbers[i]),
