@@ -104,6 +104,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f)
     f->lag = (int)(a->p.lag < a->d.T ? a->p.lag : a->d.T);
     f->scale = a->p.scale;
     f->rows = f->keys = tile_layout{a->d.T * a->d.H * a->d.D, a->d.D, a->d.H * a->d.D};
+    f->splits = 1;
     f->quads = f->whole_T % 4 == 0;
     f->words = (int)ceil_div(f->M, TILE_KEYS) * (TILE_KEYS / 32);
     return OK;

@@ -150,7 +150,8 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a,
 {
     mma_fp16(c, a, b0, b1);
 }
-/* A product in passes over all of K, small parts first. */
+/* A product in passes over all of K, small parts first. Tensor cores truncate a sum at the size it
+ * has, so what is large is summed outside of them. */
 template <typename T> struct mma_passes {
     enum { count = sizeof(T) == 4 ? 2 : 1 };
 };
@@ -171,7 +172,11 @@ __device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a
         mma_tf32(c, low, high_part(b0), high_part(b1));
         mma_tf32(c, high, low_part(b0), low_part(b1));
     } else {
-        mma_tf32(c, high, high_part(b0), high_part(b1));
+        float sum[4] = {0, 0, 0, 0};
+        mma_tf32(sum, high, high_part(b0), high_part(b1));
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            c[i] += sum[i];
     }
 }
 __device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,

@@ -108,6 +108,8 @@ extern "C" status persistent_memory_grad_dense(const args *a)
 /* --- tile --------------------------------------------------------------------------------------
  */
 
+enum { KEYS_OF_BLOCK = 128 }; /* about, of the widths that are common */
+
 /* Groups are heads: all positions of all samples are their queries, the slots their keys. */
 static status tile_plan(const args *a, const char *what, tile_call *f, bool gradient)
 {
@@ -123,6 +125,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f, bool grad
     f->rows = tile_layout{0, a->d.D, a->d.H * a->d.D};
     f->keys = tile_layout{0, a->d.M * a->d.D, a->d.D};
     f->mask_T = a->d.T;
+    tile_split(f, KEYS_OF_BLOCK);
     f->quads = a->d.M % 4 == 0;
     f->words = (int)ceil_div(f->M, TILE_KEYS) * (TILE_KEYS / 32);
     f->wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;
@@ -167,7 +170,7 @@ extern "C" status persistent_memory_grad_tile(const args *a)
     TRY(tile_plan(a, "persistent_memory_grad", &f, true));
     const size_t facts = tile_facts_bytes(f.groups, f.N);
     if (a->need) {
-        *a->need = facts + z_bytes(a) + tile_bits_scratch(&f);
+        *a->need = facts + z_bytes(a) + tile_bits_scratch(&f) + tile_parts_bytes(&f);
         return OK;
     }
     const bool drawn = a->keep && tile_bits_kept(&f) > 0;
@@ -175,6 +178,7 @@ extern "C" status persistent_memory_grad_tile(const args *a)
     f.facts = (row_fact *)kept;
     f.o = f.out = kept + facts;
     f.bits = (uint32_t *)(drawn ? kept + facts + z_bytes(a) : (char *)a->work + facts + z_bytes(a));
+    f.parts = (float *)((char *)a->work + facts + z_bytes(a) + tile_bits_scratch(&f));
     if (!a->keep) TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory_grad"));
     f.g = a->in[5];
     f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];

@@ -161,6 +161,59 @@ static status each_slice(const tile_call *f, bool drawn, cudaStream_t stream, co
     return OK;
 }
 
+/* --- splits ------------------------------------------------------------------------------------
+ */
+
+enum { BLOCKS_AT_ONCE = 2, MOST_SPLITS = 16, LEAST_TILES = 8 };
+
+static int multiprocessors(void)
+{
+    int device = 0, count = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+        count = 1;
+    return count;
+}
+
+void tile_split(tile_call *f, int64_t keys_of_block)
+{
+    const int64_t blocks = f->groups * ceil_div(f->M, keys_of_block);
+    const int64_t room = BLOCKS_AT_ONCE * multiprocessors();
+    double best = 0;
+    f->splits = 1;
+    for (int n = 1; n <= MOST_SPLITS && n * LEAST_TILES * TILE_KEYS <= f->N; n++) {
+        const double waves = (double)ceil_div(blocks * n, room);
+        const double busy = (double)(blocks * n) / (waves * (double)room);
+        if (busy > best + 0.02) best = busy, f->splits = n;
+        if (busy >= 0.9) return;
+    }
+}
+
+size_t tile_parts_bytes(const tile_call *f)
+{
+    if (f->splits <= 1) return 0;
+    return padded(sizeof(float) * 2 * (size_t)(f->splits * f->groups * f->M * f->D));
+}
+
+/* dk and dv are the sums of the parts of all splits, in order. */
+template <typename T>
+static __global__ void __launch_bounds__(TILE_THREADS) join_kernel(const tile_call a)
+{
+    const int64_t at = (int64_t)blockIdx.x * TILE_THREADS + threadIdx.x;
+    const int64_t all = a.groups * a.M * a.D, d = at % a.D, key = at / a.D % a.M;
+    const int64_t group = a.first_group + at / a.D / a.M;
+    const int64_t to =
+        group / a.H * a.keys.sample + group % a.H * a.keys.head + key * a.keys.row + d;
+    T *const outs[] = {(T *)a.dk, (T *)a.dv};
+    if (at >= all) return;
+    for (int which = 0; which < 2; which++) {
+        float sum = which == 0 && a.add ? widen(outs[0][to]) : 0;
+        for (int n = 0; n < a.splits; n++)
+            sum += a.parts[(which * a.splits + n) * all + at];
+        if (outs[which]) outs[which][to] = narrow<T>(sum);
+    }
+}
+
 /* --- launches ----------------------------------------------------------------------------------
  */
 
@@ -185,7 +238,12 @@ static status row_and_key_gradients(const tile_call *f, cudaStream_t stream, con
 {
     const status rows = BY_RULE(rows, f, stream, what);
     if (rows != OK || (!f->dk && !f->dv)) return rows;
-    return BY_RULE(keys, f, stream, what);
+    const status keys = BY_RULE(keys, f, stream, what);
+    if (keys != OK || f->splits == 1) return keys;
+    join_kernel<T>
+        <<<(unsigned)ceil_div(f->groups * f->M * f->D, TILE_THREADS), TILE_THREADS, 0, stream>>>(
+            *f);
+    return launched(what);
 }
 
 template <typename T>

@@ -81,6 +81,8 @@ typedef struct tile_call {
     int64_t first_group; /* of this launch */
     uint32_t *bits;      /* (groups of the launch, N, words): weights that are kept     */
     int words;
+    int splits;   /* of the queries, where keys are too few to fill the device */
+    float *parts; /* (2, splits, groups, M, D): dk and dv of each               */
 } tile_call;
 
 /* The constants of a head. */
@@ -198,8 +200,7 @@ template <typename T, int DP, bool HOLD> struct own_rows {
     }
 };
 
-/* s (16 M16, 8 N8) = own rows times N8 * 8 rows of the tile at `other`. In float all small parts
- * come first: tensor cores truncate every sum at the size it has. */
+/* s (16 M16, 8 N8) = own rows times N8 * 8 rows of the tile at `other`. */
 template <typename T, int DP, int N8, class Own>
 __device__ __forceinline__ void scores_of(float (&s)[tile_shape<T, DP>::M16][N8][4], const Own &own,
                                           const T *other)
@@ -324,10 +325,11 @@ struct tile_place {
     int64_t group, head, rows, keys; /* rows, keys: elements before the group's */
     int block;
 
-    __device__ tile_place(const tile_call &a, int blocks)
-        : group(a.first_group + blockIdx.x / blocks), head(group % a.H),
+    /* The block of this launch, counted over blocks, then groups. */
+    __device__ tile_place(const tile_call &a, int64_t at, int blocks)
+        : group(a.first_group + at / blocks), head(group % a.H),
           rows(group / a.H * a.rows.sample + head * a.rows.head),
-          keys(group / a.H * a.keys.sample + head * a.keys.head), block((int)(blockIdx.x % blocks))
+          keys(group / a.H * a.keys.sample + head * a.keys.head), block((int)(at % blocks))
     {
     }
 };
@@ -349,11 +351,11 @@ __device__ __forceinline__ const uint32_t *bits_of(const tile_call &a, int64_t g
 {
     return a.bits + ((group - a.first_group) * a.N + min(t, a.N - 1)) * a.words;
 }
-__device__ __forceinline__ float kept_or_0(float x, uint32_t word, int bit, float kept)
+/* All bits of x if the top bit of byte n of `word` is set, else 0: one permutation repeats it. */
+__device__ __forceinline__ float kept_or_0(float x, uint32_t word, int n)
 {
-    return word >> bit & 1 ? x * kept : 0;
+    return __uint_as_float(__float_as_uint(x) & __byte_perm(word, 0, 0x8888 + n * 0x1111));
 }
-
 /* --- weights -----------------------------------------------------------------------------------
  */
 
@@ -405,20 +407,23 @@ static inline size_t tile_facts_bytes(int64_t groups, int64_t N)
 size_t tile_bits_kept(const tile_call *f);
 size_t tile_bits_scratch(const tile_call *f);
 
+/* Splits of the queries of tile_keys, and the room for what they find. */
+void tile_split(tile_call *f, int64_t keys_of_block);
+size_t tile_parts_bytes(const tile_call *f);
+
 /* Launch a kernel over blocks of `own` rows of every group. */
 template <class Kernel>
-static status tile_launch(Kernel kernel, const tile_call *a, int64_t rows, int own, int bytes,
-                          cudaStream_t stream, const char *what)
+static status tile_launch(Kernel kernel, const tile_call *a, int64_t rows, int own, int splits,
+                          int bytes, cudaStream_t stream, const char *what)
 {
-    const int64_t blocks = ceil_div(rows, own);
-    if (a->groups * blocks > INT32_MAX)
+    const int64_t blocks = ceil_div(rows, own), all = a->groups * blocks * splits;
+    if (all > INT32_MAX)
         return fail(ERR_ARG, "%s: %lld blocks of %d rows: expected fewer than 2^31", what,
-                    (long long)(a->groups * blocks), own);
-    if (a->groups * blocks == 0) return OK;
+                    (long long)all, own);
+    if (all == 0) return OK;
     CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
              what);
-    kernel<<<(unsigned)(a->groups * blocks), TILE_THREADS, (size_t)bytes, stream>>>(*a,
-                                                                                    (int)blocks);
+    kernel<<<(unsigned)all, TILE_THREADS, (size_t)bytes, stream>>>(*a, (int)blocks);
     return launched(what);
 }
 

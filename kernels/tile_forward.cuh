@@ -92,6 +92,7 @@ template <typename T, int DP, bool SOFT> struct forward_block {
                     if (n * 8 + e >= seen) s[i / 2][n][i % 2 * 2 + e] = -INFINITY;
         }
     }
+    /* 0 for the weights that are dropped; the others are scaled with the row. */
     __device__ __forceinline__ void drop_weights(scores &s, int key) const
     {
         const int lane = 2 * (int)(threadIdx.x % 4);
@@ -100,13 +101,13 @@ template <typename T, int DP, bool SOFT> struct forward_block {
             const uint32_t *word = bits_of(a, at.group, row(i)) + key / 32;
 #pragma unroll
             for (int w = 0; w < CHUNK / 32; w++) {
-                const uint32_t here = word[w] >> lane;
+                const uint32_t here[2] = {word[w] << (7 - lane), word[w] << (6 - lane)};
 #pragma unroll
                 for (int n = 0; n < 4; n++)
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
                         float &x = s[i / 2][w * 4 + n][i % 2 * 2 + e];
-                        x = kept_or_0(x, here, n * 8 + e, a.masks.kept);
+                        x = kept_or_0(x, here[e], n);
                     }
             }
         }
@@ -364,12 +365,12 @@ template <typename T, int DP, bool SOFT> struct forward_block {
         T *o = (T *)a.out + at.rows;
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
+            const float w = a.drop ? fact[i].w * a.masks.kept : fact[i].w;
             if (row(i) >= a.N) continue;
 #pragma unroll
             for (int n = 0; n < DP / 8; n++)
                 store_two(o + row(i) * a.rows.row, n * 8 + (int)(threadIdx.x % 4) * 2, a.D,
-                          out[i / 2][n][i % 2 * 2] * fact[i].w,
-                          out[i / 2][n][i % 2 * 2 + 1] * fact[i].w, a.wide);
+                          out[i / 2][n][i % 2 * 2] * w, out[i / 2][n][i % 2 * 2 + 1] * w, a.wide);
         }
     }
     /* What the rule leaves in STAT_NORM. */
@@ -432,7 +433,7 @@ template <typename T, int DP, bool SOFT>
 __global__ void __launch_bounds__(TILE_THREADS) tile_forward_kernel(const tile_call a, int blocks)
 {
     extern __shared__ uint4 memory[];
-    tile_place at(a, blocks);
+    tile_place at(a, blockIdx.x, blocks);
     at.block = blocks - 1 - at.block; /* the longest rows of a causal mask first */
     forward_block<T, DP, SOFT> b(a, at);
     b.run((T *)memory);
@@ -442,7 +443,7 @@ template <typename T, int DP, bool SOFT>
 status tile_forward(const tile_call *a, cudaStream_t stream, const char *what)
 {
     typedef tile_shape<T, DP> shape;
-    return tile_launch(tile_forward_kernel<T, DP, SOFT>, a, a->N, shape::own,
+    return tile_launch(tile_forward_kernel<T, DP, SOFT>, a, a->N, shape::own, 1,
                        shape::own_bytes + 4 * shape::tile_bytes, stream, what);
 }
 

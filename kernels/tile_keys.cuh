@@ -4,8 +4,9 @@
  * do_t.
  *
  * A block owns 64 or 128 keys and walks over the queries that see them; a warp owns 16 or 32 of the
- * keys, the rows of its matrices. What the gradient needs of a query, a column, is in shared memory
- * beside the tile of queries.
+ * keys, the rows of its matrices. Where keys are few, blocks share them and each has a part of the
+ * queries; what they find is added in order. What the gradient needs of a query, a column, is in
+ * shared memory beside the tile of queries.
  */
 #ifndef MOSAIC_TILE_KEYS_CUH
 #define MOSAIC_TILE_KEYS_CUH
@@ -29,7 +30,7 @@ template <typename T, int DP, bool SOFT> struct keys_block {
     row_fact *facts;        /* of two tiles   */
     own_rows<T, DP, HOLD> k, v;
     float dk[M16][DP / 8][4], dv[M16][DP / 8][4];
-    int first; /* key 0 of this thread */
+    int first, split; /* key 0 of this thread; which part of the queries */
 
     __device__ __forceinline__ keys_block(const tile_call &a_, const tile_place &at_)
         : a(a_), at(at_), head(tile_head_of(a_, at_.head))
@@ -52,7 +53,9 @@ template <typename T, int DP, bool SOFT> struct keys_block {
         if (t >= TILE_KEYS) return;
         facts[side + t] = query < a.N ? a.facts[at.group * a.N + query] : row_fact{};
     }
-    /* Of each column of the chunk, the words of this warp's keys, from that of this lane on. */
+    /* Of each column of the chunk, the word of this warp's keys, that of this lane on top of a
+     * byte.
+     */
     __device__ __forceinline__ void kept_of(uint32_t (&words)[N8][2], int query) const
     {
         const int lane = threadIdx.x % WARP / 4, key = first - lane;
@@ -61,10 +64,12 @@ template <typename T, int DP, bool SOFT> struct keys_block {
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 const int t = query + n * 8 + (int)(threadIdx.x % 4) * 2 + e;
-                words[n][e] = bits_of(a, at.group, t)[key / 32] >> (key % 32 + lane);
+                words[n][e] = bits_of(a, at.group, t)[key / 32] >> key % 32 << (7 - lane);
             }
     }
-    __device__ __forceinline__ void drop(scores &s, const uint32_t (&words)[N8][2]) const
+    /* 0 for what is dropped. */
+    __device__ __forceinline__ void drop(scores &s, const uint32_t (&words)[N8][2],
+                                         float scale) const
     {
 #pragma unroll
         for (int n = 0; n < N8; n++)
@@ -73,7 +78,7 @@ template <typename T, int DP, bool SOFT> struct keys_block {
 #pragma unroll
                 for (int i = 0; i < 2 * M16; i++) {
                     float &x = s[i / 2][n][i % 2 * 2 + e];
-                    x = kept_or_0(x, words[n][e], i * 8, a.masks.kept);
+                    x = kept_or_0(x * scale, words[n][e], i);
                 }
     }
     /* Nothing of what a query does not see. */
@@ -120,7 +125,10 @@ template <typename T, int DP, bool SOFT> struct keys_block {
         const int key0 = at.block * shape::own;
         const int warp_keys = first - (int)(threadIdx.x % WARP / 4);
         const int least = seen_first(warp_keys), sure = seen_first(warp_keys + 16 * M16 - 1);
-        const int from = seen_first(key0) / TILE_KEYS, tiles = (a.N + TILE_KEYS - 1) / TILE_KEYS;
+        const int begin = seen_first(key0) / TILE_KEYS, end = (a.N + TILE_KEYS - 1) / TILE_KEYS;
+        const int64_t span = max(end - begin, 0);
+        const int from = begin + (int)(span * split / a.splits);
+        const int tiles = begin + (int)(span * (split + 1) / a.splits);
         if (from < tiles) fetch_tile(from);
         close_group();
         for (int j = from; j < tiles; j++) {
@@ -136,18 +144,43 @@ template <typename T, int DP, bool SOFT> struct keys_block {
                 if (a.drop) kept_of(words, query);
                 scores_of<T, DP, N8>(s, k, queries + side * shape::stride);
                 scores_of<T, DP, N8>(G, v, gradients + side * shape::stride);
-                if (a.drop) drop(G, words);
+                if (a.drop) drop(G, words, a.masks.kept);
                 weigh<R>(s, G, side);
                 if (query < sure || query + CHUNK > a.N) hide(s, G, query);
-                if (a.drop) drop(s, words);
+                if (a.drop) drop(s, words, 1); /* dv is scaled at the end */
                 mix<T, DP, N8>(dv, s, gradients + side * shape::stride);
                 mix<T, DP, N8>(dk, G, queries + side * shape::stride);
             }
             __syncthreads();
         }
     }
+    /* The part of a split, to be added up. */
+    __device__ __forceinline__ void store_part(const float (&x)[M16][DP / 8][4], int which,
+                                               float scale) const
+    {
+        const int64_t base = (which * a.splits + split) * a.groups + at.group - a.first_group;
+#pragma unroll
+        for (int i = 0; i < 2 * M16; i++) {
+            const int key = first + i / 2 * 16 + i % 2 * 8;
+            float *row = a.parts + (base * a.M + key) * a.D;
+            if (key >= a.M) continue;
+#pragma unroll
+            for (int n = 0; n < DP / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    const int d = n * 8 + (int)(threadIdx.x % 4) * 2 + e;
+                    if (d < a.D) row[d] = x[i / 2][n][i % 2 * 2 + e] * scale;
+                }
+        }
+    }
     __device__ __forceinline__ void store() const
     {
+        const float kept = a.drop ? a.masks.kept : 1;
+        if (a.splits > 1) {
+            store_part(dk, 0, head.gradient);
+            store_part(dv, 1, kept);
+            return;
+        }
 #pragma unroll
         for (int i = 0; i < 2 * M16; i++) {
             const int key = first + i / 2 * 16 + i % 2 * 8;
@@ -162,7 +195,9 @@ template <typename T, int DP, bool SOFT> struct keys_block {
                 if (a.add && d < a.D) left += widen(k_row[d]);
                 if (a.add && d + 1 < a.D) right += widen(k_row[d + 1]);
                 if (a.dk) store_two(k_row, d, a.D, left, right, a.wide);
-                if (a.dv) store_two(v_row, d, a.D, dv[i / 2][n][x], dv[i / 2][n][x + 1], a.wide);
+                if (a.dv)
+                    store_two(v_row, d, a.D, dv[i / 2][n][x] * kept, dv[i / 2][n][x + 1] * kept,
+                              a.wide);
             }
         }
     }
@@ -201,8 +236,9 @@ template <typename T, int DP, bool SOFT>
 __global__ void __launch_bounds__(TILE_THREADS) tile_keys_kernel(const tile_call a, int blocks)
 {
     extern __shared__ uint4 memory[];
-    tile_place at(a, blocks);
+    tile_place at(a, blockIdx.x / a.splits, blocks);
     keys_block<T, DP, SOFT> b(a, at);
+    b.split = (int)(blockIdx.x % a.splits);
     b.run((T *)memory);
 }
 
@@ -211,7 +247,7 @@ status tile_keys(const tile_call *a, cudaStream_t stream, const char *what)
 {
     typedef tile_shape<T, DP> shape;
     const int beside = 2 * TILE_KEYS * (int)sizeof(row_fact);
-    return tile_launch(tile_keys_kernel<T, DP, SOFT>, a, a->M, shape::own,
+    return tile_launch(tile_keys_kernel<T, DP, SOFT>, a, a->M, shape::own, a->splits,
                        2 * shape::own_bytes + 4 * shape::tile_bytes + beside, stream, what);
 }
 

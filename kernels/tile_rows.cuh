@@ -90,13 +90,14 @@ template <typename T, int DP, bool SOFT> struct rows_block {
         static_assert(CHUNK == 32, "a word for each row");
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            const uint32_t here = bits_of(a, at.group, row(i))[key / 32] >> lane;
+            const uint32_t word = bits_of(a, at.group, row(i))[key / 32];
+            const uint32_t here[2] = {word << (7 - lane), word << (6 - lane)};
 #pragma unroll
             for (int n = 0; n < N8; n++)
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float &x = G[i / 2][n][i % 2 * 2 + e];
-                    x = kept_or_0(x, here, n * 8 + e, a.masks.kept);
+                    x = kept_or_0(x * a.masks.kept, here[e], n);
                 }
         }
     }
@@ -153,11 +154,29 @@ template <typename T, int DP, bool SOFT> struct rows_block {
             if (a.rule == RULE_RELUMAX) fact[i].extra = -fact[i].slope * (W - fact[i].delta * P);
         }
     }
-    /* dq; and for dbeta sum ds, sum ds (s - m), and what tells the error of delta: of softmax sum
-     * p (s - m), of normalised ReLU sum u G and the size of the support. */
+    /* For dbeta of softmax: sum ds, sum ds (s - m), sum p (s - m). */
+    __device__ __forceinline__ void note_soft(const scores &s, const scores &G)
+    {
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int n = 0; n < N8; n++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    const int x = i % 2 * 2 + e;
+                    const float y = s[i / 2][n][x] - fact[i].m, p = soft_weight(i, y);
+                    const float ds = p * (G[i / 2][n][x] - fact[i].delta);
+                    moment[i] = fmaf(p, y, moment[i]);
+                    total[i] += ds;
+                    cross[i] = fmaf(ds, y, cross[i]);
+                }
+    }
+    /* dq; and for dbeta of the others sum ds, sum ds (s - m), and what tells the error of delta of
+     * normalised ReLU: sum u G and the size of the support. */
     template <int R> __device__ __forceinline__ void mix_gradient()
     {
         sweep<true>([&](scores &s, scores &G, int key) {
+            if (SOFT && a.dbeta) note_soft(s, G);
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
                 const int best = (int)fact[i].arg - key - 2 * (int)(threadIdx.x % 4);
@@ -170,9 +189,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
                         const float y = x - fact[i].m;
                         float ds = gradient - fact[i].delta;
                         if constexpr (SOFT) {
-                            const float p = soft_weight(i, y);
-                            moment[i] = fmaf(p, y, moment[i]);
-                            ds *= p;
+                            ds *= soft_weight(i, y);
                         } else {
                             const float u = max_nan(fmaf(fact[i].kappa, y, -fact[i].tau), 0.0f);
                             const float slope = kernel_slope<R>(u, head.r);
@@ -181,10 +198,10 @@ template <typename T, int DP, bool SOFT> struct rows_block {
                                 moment[i] = fmaf(u, gradient, moment[i]);
                                 support[i] += slope;
                             }
+                            total[i] += ds;
+                            cross[i] = fmaf(ds, y, cross[i]);
+                            if (R == 1 && n * 8 + e == best) ds += fact[i].extra;
                         }
-                        total[i] += ds;
-                        cross[i] = fmaf(ds, y, cross[i]);
-                        if (!SOFT && R == 1 && n * 8 + e == best) ds += fact[i].extra;
                         x = ds;
                     }
             }
@@ -274,7 +291,7 @@ template <typename T, int DP, bool SOFT>
 __global__ void __launch_bounds__(TILE_THREADS) tile_rows_kernel(const tile_call a, int blocks)
 {
     extern __shared__ uint4 memory[];
-    tile_place at(a, blocks);
+    tile_place at(a, blockIdx.x, blocks);
     at.block = blocks - 1 - at.block;
     rows_block<T, DP, SOFT> b(a, at);
     b.run((T *)memory);
@@ -284,7 +301,7 @@ template <typename T, int DP, bool SOFT>
 status tile_rows(const tile_call *a, cudaStream_t stream, const char *what)
 {
     typedef tile_shape<T, DP> shape;
-    return tile_launch(tile_rows_kernel<T, DP, SOFT>, a, a->N, shape::own,
+    return tile_launch(tile_rows_kernel<T, DP, SOFT>, a, a->N, shape::own, 1,
                        2 * shape::own_bytes + 4 * shape::tile_bytes, stream, what);
 }
 
