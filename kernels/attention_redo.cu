@@ -8,9 +8,7 @@
  * A block takes a row of the queue and keeps its scores in memory; the rule of the row kernel solves
  * it there (row.cuh). Exact in float, whatever the support, and slow: all keys are read three times.
  */
-#include "attention_gather.cuh"
-
-enum { REDO_THREADS = 512 };
+#include "attention_redo.cuh"
 
 struct redo_call {
     gather_sizes s;
@@ -21,80 +19,6 @@ struct redo_call {
     void *o;
     float *stat;
 };
-
-/* scores[j] = scale <q,k_j>, j < keys; q (D) in shared memory. */
-template <typename T, int D>
-static __device__ __forceinline__ void score_keys(const float *q, const T *k, int64_t step, int keys,
-                                                  float scale, float *scores)
-{
-    for (int j = threadIdx.x; j < keys; j += REDO_THREADS) {
-        float s = 0.0f;
-#pragma unroll 1
-        for (int e = 0; e < D; e += pack<T>::width) {
-            float x[pack<T>::width];
-            unpack(*(const uint4 *)(k + j * step + e), x, T());
-#pragma unroll
-            for (int c = 0; c < pack<T>::width; c++)
-                s = fmaf(q[e + c], x[c], s);
-        }
-        scores[j] = s * scale;
-    }
-}
-
-/* The weights in place of the scores of a row, and its numbers. */
-template <class Rule>
-static __device__ __forceinline__ void solve_scores(float *scores, int keys, float beta, Rule rule,
-                                                    block_team &g, float *stat)
-{
-    streamed<float> t(g);
-    t.open(scores, keys, NULL, -INFINITY);
-    row_facts row = {beta, 0.0f, {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, false};
-    t.maxima(row.top);
-    row.m = g.max(max_nan(max_nan(row.top[0], row.top[1]), max_nan(row.top[2], row.top[3])));
-    const bool broken = !(row.m < INFINITY);
-    row.idle = broken || row.m == -INFINITY;
-    const float m = row.idle ? 0.0f : row.m;
-    t.subtract(m);
-    for (int i = 0; i < GROUPS; i++)
-        row.top[i] -= m;
-    int count = 0, arg = INT32_MAX;
-    if (!row.idle) {
-        rule.solve(t, g, row);
-        arg = t.find(row.top, 0.0f);
-    }
-    __syncthreads();
-    for (int j = threadIdx.x; j < keys; j += REDO_THREADS) {
-        const float p = broken ? NAN : row.idle ? 0.0f : rule.weight(scores[j] - m, j);
-        scores[j] = p;
-        count += p > 0.0f;
-    }
-    const int2 s = g.first_and_count(arg, count);
-    const float none = broken ? NAN : 0.0f;
-    if (!stat || threadIdx.x) return;
-    if (row.idle)
-        put_stat(stat, 0, none, none, -1.0f, 0.0f);
-    else
-        put_stat(stat, 0, row.m, rule.norm(), (float)s.x, (float)s.y);
-}
-
-/* o = sum_j p_j v_j: D threads a key, the keys in order. room: REDO_THREADS floats. */
-template <typename T, int D>
-static __device__ __forceinline__ void mix_keys(const float *p, const T *v, int64_t step, int keys,
-                                                T *o, float *room)
-{
-    enum { KEYS = REDO_THREADS / D };
-    const int column = threadIdx.x % D;
-    float s = 0.0f;
-    for (int j = threadIdx.x / D; j < keys; j += KEYS)
-        if (!(p[j] == 0.0f)) s = fmaf(p[j], widen(v[j * step + column]), s);
-    room[threadIdx.x] = s;
-    __syncthreads();
-    if (threadIdx.x < D) {
-        for (int i = 1; i < KEYS; i++)
-            s += room[threadIdx.x + i * D];
-        o[column] = narrow<T>(s);
-    }
-}
 
 template <typename T, int D>
 static __global__ void __launch_bounds__(REDO_THREADS) redo_kernel(const redo_call a)
@@ -115,9 +39,12 @@ static __global__ void __launch_bounds__(REDO_THREADS) redo_kernel(const redo_ca
         score_keys<T, D>(q, (const T *)a.k + first, step, keys, a.rule.scale, scores);
         __syncthreads();
         float *stat = a.stat ? a.stat + ((int64_t)head * a.s.T + t) * STATS : NULL;
+        redo_solved x;
         with_rule(a.rule, [&](auto rule) {
-            solve_scores(scores, keys, head_beta(a.rule, head % a.s.H), rule, g, stat);
+            x = solve_scores(scores, keys, head_beta(a.rule, head % a.s.H), rule, g);
         });
+        if (stat && threadIdx.x == 0)
+            put_stat(stat, 0, x.m, x.norm, (float)x.arg, (float)x.count);
         __syncthreads();
         if (a.v)
             mix_keys<T, D>(scores, (const T *)a.v + first, step, keys, (T *)a.o + at, room);
