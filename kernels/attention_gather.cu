@@ -225,7 +225,7 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
     const int own = first_t + lane % GROUP_ROWS; /* the row of this lane */
     if (first_t >= a.s.T) return;
 
-    const float tau = a.found.bound[group * GROUP_ROWS + lane % GROUP_ROWS];
+    float tau = a.found.bound[group * GROUP_ROWS + lane % GROUP_ROWS];
     const int n = a.found.count[group];
     const int64_t from = group * a.s.room;
     const float beta = head_beta(a.rule, head % a.s.H);
@@ -241,6 +241,7 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
     const bool left_out = keys > 0 && (n < 0 || isnan(tau) || broken < keys || !found || found > POOL);
     const unsigned out = __ballot_sync(ALL_LANES, left_out);
     __syncwarp();
+    if (left_out) tau = INFINITY; /* none of its candidates go to the pool */
     if (left_out && lane < GROUP_ROWS) {
         m.count[lane] = 0;
         push(a.again, group * GROUP_ROWS + lane);
