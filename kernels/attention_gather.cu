@@ -16,6 +16,7 @@
  * to the queue (attention_redo.cu).
  */
 #include "attention_gather.cuh"
+#include "entmax.cuh"
 
 enum { FINISH_WARPS = 4, POOL = 768 /* candidates of a warp in shared memory */ };
 
@@ -172,6 +173,15 @@ static __device__ __forceinline__ int keep_support(const finish_call &a, finish_
     return left;
 }
 
+/* Dropout of the n weights of row t. */
+static __device__ __forceinline__ void drop_row(const finish_call &a, finish_room &m, int at, int n,
+                                                int head, int t)
+{
+    for (int i = at + (int)threadIdx.x % WARP; i < at + n; i += WARP)
+        m.x[i] *= kept_share(a.rule, a.s, head, t, (int)m.key[i]);
+    __syncwarp();
+}
+
 /* o_t of n keys of the pool from `at` on. */
 template <typename T, int D>
 static __device__ __forceinline__ void mix(const T *v, int64_t step, T *o, const finish_room &m,
@@ -271,9 +281,10 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
             if (out >> r & 1) continue;
             const int weighs =
                 keep_support(a, m, m.start[r], m.count[r], group, r, &listed_here);
-            if (a.v)
-                mix<T, D>(v, step, (T *)a.o + row_offset(a.s, head, first_t + r), m, m.start[r],
-                          weighs);
+            if (!a.v) continue;
+            if (a.rule.drop) drop_row(a, m, m.start[r], weighs, head, first_t + r);
+            mix<T, D>(v, step, (T *)a.o + row_offset(a.s, head, first_t + r), m, m.start[r],
+                      weighs);
         }
         __syncwarp();
     }
@@ -292,20 +303,15 @@ static gather_kind norm_kind(double alpha)
 static status rule_of(const args *a, const char *what, gather_rule *g)
 {
     const params *p = &a->p;
-    double alpha = a->transform == OP_sparsemax ? 2 : p->alpha;
+    const double alpha = a->transform == OP_entmax ? p->alpha : 2;
+    if (p->lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", what);
+    if (!(p->rate >= 0 && p->rate < 1))
+        return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", what, p->rate);
     g->scale = (float)p->scale, g->beta = IN(float, 3);
+    g->drop = p->rate > 0, g->masks = philox_masks_of(p);
+    g->first_row = p->first_row, g->whole_T = params_whole_T(p, a->d.T);
     g->a = 1, g->r = 1, g->k = 1;
     switch (a->transform) {
-    case OP_sparsemax:
-    case OP_entmax:
-        if (!(alpha > 1 && alpha <= 2))
-            return fail(ERR_ARG, "%s: gather: alpha %g: expected 1 < alpha <= 2", what, alpha);
-        if (a->transform == OP_entmax && p->solver == SOLVER_ADASPLASH5)
-            return fail(ERR_ARG, "%s: solver adasplash5: expected one that solves exactly", what);
-        g->kind = norm_kind(alpha);
-        g->a = (float)(alpha - 1), g->r = (float)(1 / (alpha - 1));
-        g->settled = g->r < 2 ? ULP : g->kind == NORM_REAL ? 2 * ULP : 0x1p-12f / sqrtf((float)POOL);
-        return OK;
     case OP_relumax:
         if (p->relumax_power != 2 && p->relumax_power != 4)
             return fail(ERR_ARG, "%s: power is %d: expected 2 or 4", what, p->relumax_power);
@@ -315,13 +321,16 @@ static status rule_of(const args *a, const char *what, gather_rule *g)
         return OK;
     case OP_topk_softmax:
     case OP_topk_uniform:
-        if (p->k < 1 || p->k > WARP)
-            return fail(ERR_ARG, "%s: gather: k %lld: expected 1 <= k <= %d", what, (long long)p->k,
-                        WARP);
+        if (p->k < 1)
+            return fail(ERR_ARG, "%s: k is %lld: expected k >= 1", what, (long long)p->k);
         g->kind = a->transform == OP_topk_softmax ? TOP_SOFTMAX : TOP_UNIFORM, g->k = (int)p->k;
         return OK;
     default:
-        return fail(ERR_ARG, "%s: gather: expected a transform whose support is few keys", what);
+        if (a->transform == OP_entmax) TRY(entmax_check(what, p));
+        g->kind = norm_kind(alpha);
+        g->a = (float)(alpha - 1), g->r = (float)(1 / (alpha - 1));
+        g->settled = g->r < 2 ? ULP : g->kind == NORM_REAL ? 2 * ULP : 0x1p-12f / sqrtf((float)POOL);
+        return OK;
     }
 }
 
@@ -337,27 +346,29 @@ static void lists_of(const gather_rule *g, gather_sizes *s)
     s->list = GROUP_ROWS * (s->T < entries ? s->T : entries);
 }
 
-static status takes(const args *a, const char *what)
+bool gather_takes(const args *a)
 {
     const dims *d = &a->d;
     int device = 0, major = 0, minor = 0;
-    CUDA_TRY(cudaGetDevice(&device), what);
-    CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), what);
-    CUDA_TRY(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), what);
-    if (major != 9 || minor != 0)
-        return fail(ERR_ARG, "%s: gather: compute capability %d.%d: expected 9.0", what, major,
-                    minor);
-    if (d->D != 16 && d->D != 32 && d->D != 64 && d->D != 128)
-        return fail(ERR_ARG, "%s: gather: D %lld: expected 16, 32, 64 or 128", what,
-                    (long long)d->D);
-    if (d->T > 1 << 19 || d->B * d->H > INT32_MAX / ceil_div(d->T, SCAN_ROWS) / SCAN_ROWS)
-        return fail(ERR_ARG, "%s: gather: B %lld, T %lld, H %lld: expected T <= 2^19, B T H < 2^31",
-                    what, (long long)d->B, (long long)d->T, (long long)d->H);
-    if (a->p.lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", what);
-    if (a->p.rate != 0) return fail(ERR_ARG, "%s: gather: rate: expected 0", what);
-    if (!(a->p.scale > 0 && a->p.scale < INFINITY))
-        return fail(ERR_ARG, "%s: gather: scale %g: expected a positive number", what, a->p.scale);
-    return OK;
+    const bool known =
+        cudaGetDevice(&device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess;
+    if (!known || major != 9 || minor != 0) return false;
+    if (a->type != BF16 && a->type != F16) return false;
+    if (d->D != 16 && d->D != 32 && d->D != 64 && d->D != 128) return false;
+    if (d->T > 1 << 19 || d->B * d->H > INT32_MAX / (ceil_div(d->T, SCAN_ROWS) * SCAN_ROWS))
+        return false;
+    if (!(a->p.scale > 0 && a->p.scale < INFINITY)) return false;
+    switch (a->transform) {
+    case OP_entmax:
+        return a->p.alpha <= 2;
+    case OP_topk_softmax:
+    case OP_topk_uniform:
+        return a->p.k <= WARP;
+    default:
+        return a->transform == OP_sparsemax || a->transform == OP_relumax;
+    }
 }
 
 /* `count` values of a part of the scratch, or of what is kept. */
@@ -372,7 +383,6 @@ status gather_plan_of(const args *a, const char *what, gather_plan *p)
 {
     *p = {};
     gather_sizes *s = &p->s;
-    TRY(takes(a, what));
     TRY(rule_of(a, what, &p->rule));
     s->B = (int)a->d.B, s->T = (int)a->d.T, s->H = (int)a->d.H, s->D = (int)a->d.D;
     s->lag = (int)(a->p.lag < s->T ? a->p.lag : s->T);
@@ -392,6 +402,7 @@ status gather_plan_of(const args *a, const char *what, gather_plan *p)
     char *keep = (char *)a->keep;
     p->lists.span = part<uint32_t>(keep, &p->kept, rows);
     p->lists.entries = part<uint2>(keep, &p->kept, groups * s->list);
+    p->lists.stat = part<float>(keep, &p->kept, (int64_t)s->heads * s->T * STATS);
     return OK;
 }
 
@@ -430,13 +441,23 @@ status gather_forward(const args *a, const char *what, const gather_plan *p, flo
 
 extern "C" status attention_gather(const args *a)
 {
+    const char *what = "attention";
+    const bool ranked = a->transform == OP_topk_softmax || a->transform == OP_topk_uniform;
     gather_plan p;
-    TRY(gather_plan_of(a, "attention", &p));
+    if (!gather_takes(a)) return ranked ? attention_dense(a) : attention_tile(a);
+    TRY(gather_plan_of(a, what, &p));
     if (a->need) {
         *a->need = p.bytes;
         if (a->keep_need) *a->keep_need = p.kept;
         return OK;
     }
     if (p.s.heads == 0) return OK;
-    return gather_forward(a, "attention", &p, OUT(float, 1), a->in[2], a->out[0]);
+    float *stat = p.lists.stat ? p.lists.stat : OUT(float, 1);
+    TRY(gather_forward(a, what, &p, stat, a->in[2], a->out[0]));
+    if (a->out[1] && stat != a->out[1])
+        CUDA_TRY(cudaMemcpyAsync(a->out[1], stat,
+                                 sizeof(float) * STATS * (size_t)(p.s.heads * (int64_t)p.s.T),
+                                 cudaMemcpyDeviceToDevice, stream_of(a)),
+                 what);
+    return OK;
 }

@@ -22,6 +22,7 @@
 #define MOSAIC_ATTENTION_GATHER_CUH
 
 #include "newton.cuh"
+#include "philox.cuh"
 #include "relumax.cuh"
 #include "stage.cuh"
 
@@ -75,7 +76,21 @@ typedef struct gather_rule {
     int power, k;
     float scale;       /* of the raw scores */
     const float *beta; /* H, or NULL */
+    bool drop;
+    philox_masks masks; /* of the weights */
+    int64_t first_row, whole_T;
 } gather_rule;
+
+/* What dropout multiplies weight (t,j) of a head by. */
+static __device__ __forceinline__ float kept_share(const gather_rule &g, const gather_sizes &s,
+                                                   int head, int t, int j)
+{
+    if (!g.drop) return 1.0f;
+    const uint64_t row = (uint64_t)(g.first_row * s.H + head) * (uint64_t)g.whole_T + (uint64_t)t;
+    const uint64_t at = row * (uint64_t)g.whole_T + (uint64_t)j;
+    return word_of(philox(g.masks, at / 4), (int)(at % 4)) >= g.masks.threshold ? g.masks.kept
+                                                                                : 0.0f;
+}
 
 static __device__ __forceinline__ float head_beta(const gather_rule &g, int h)
 {
@@ -224,6 +239,7 @@ typedef struct candidates {
 typedef struct row_lists {
     uint2 *entries;
     uint32_t *span;
+    float *stat; /* (B,H,T,S) */
 } row_lists;
 enum : uint32_t { LONG_ROW = 0xffffffffu };
 
@@ -251,9 +267,11 @@ typedef struct gather_plan {
     size_t bytes, kept;
 } gather_plan;
 
-/* OK and the plan, or why this row of kernels.def does not take the call. */
+/* Whether this row of kernels.def takes the call, on this device. */
+bool gather_takes(const args *a);
+/* The scratch of a forward; the lists are those in args.keep. */
 status gather_plan_of(const args *a, const char *what, gather_plan *p);
-/* The lists of all rows from q and k, and with v: o; stat may be NULL. */
+/* The lists of all rows from q and k, if they are wanted, and stat; with v: o. */
 status gather_forward(const args *a, const char *what, const gather_plan *p, float *stat,
                       const void *v, void *o);
 

@@ -37,7 +37,6 @@ struct grad_call {
     gather_rule rule;
     row_lists lists;
     const void *q, *k, *v, *g;
-    const float *stat;
     void *dq, *dk, *dv;
     float *dbeta;      /* of every row, or NULL */
     bool tied;         /* dk is added to dq */
@@ -334,9 +333,12 @@ static __global__ void __launch_bounds__(ROW_WARPS *WARP) rows_kernel(const grad
     float slope = 0.0f;
     if (n) {
         dot_rows<T, D>((const T *)a.g + at, (const T *)a.v + first, step, entries, n, G);
+        for (int i = lane; a.rule.drop && i < n; i += WARP)
+            G[i] *= kept_share(a.rule, a.s, head, t, (int)entries[i].x);
+        __syncwarp();
         const float beta = head_beta(a.rule, head % a.s.H);
         with_grad_rule(a.rule, [&](auto rule) {
-            slope = grade_row(a, rule, entries, G, n, beta, a.stat + r * STATS);
+            slope = grade_row(a, rule, entries, G, n, beta, a.lists.stat + r * STATS);
         });
     }
     sum_rows<T, D>((const T *)a.k + first, step, entries, n, G, (T *)a.dq + at);
@@ -347,7 +349,8 @@ static __global__ void __launch_bounds__(ROW_WARPS *WARP) rows_kernel(const grad
     uint64_t *columns = a.columns + head * head_entries(a.s);
     for (int i = lane; i < n; i += WARP) {
         const uint2 w = entries[i];
-        columns[begin[w.x] + a.place[e + i]] = column_entry(t, __uint_as_float(w.y), G[i]);
+        const float p = __uint_as_float(w.y) * kept_share(a.rule, a.s, head, t, (int)w.x);
+        columns[begin[w.x] + a.place[e + i]] = column_entry(t, p, G[i]);
     }
 }
 
@@ -404,6 +407,8 @@ static __global__ void __launch_bounds__(REDO_THREADS) long_row_kernel(const gra
         __syncthreads();
         score_keys<T, D>(q, (const T *)a.k + first, step, x.keys, a.rule.scale, p);
         score_keys<T, D>(g, (const T *)a.v + first, step, x.keys, 1.0f, G);
+        for (int j = threadIdx.x; a.rule.drop && j < x.keys; j += REDO_THREADS)
+            G[j] *= kept_share(a.rule, a.s, head, t, j);
         __syncthreads();
         float slope = 0.0f;
         with_rule(a.rule, [&](auto rule) {
@@ -511,7 +516,9 @@ static __device__ __forceinline__ void add_long_rows(const grad_call &a, int hea
                 const redo_facts &f = a.facts[((int64_t)head * words + w0 + w) * WARP + lane];
                 const float c = row_score<T, D>(q + t * step, k, a.rule.scale);
                 const float G = row_score<T, D>(g + t * step, v, 1.0f);
-                f.weigh(a.rule, c, G, j, &p, &dc);
+                const float share = kept_share(a.rule, a.s, head, t, j);
+                f.weigh(a.rule, c, share * G, j, &p, &dc);
+                p *= share;
             }
             const bool adds = !(p == 0.0f && dc == 0.0f);
             const unsigned which = __ballot_sync(ALL_LANES, adds);
@@ -670,7 +677,7 @@ static __global__ void __launch_bounds__(LONG_WARPS *WARP) long_columns_kernel(c
 struct grad_plan {
     gather_plan f; /* the forward, where nothing was kept */
     grad_call c;
-    float *stat, *room, *dbeta;
+    float *room, *dbeta;
     int blocks;
     size_t bytes;
 };
@@ -687,7 +694,7 @@ static status grad_plan_of(const args *a, const char *what, grad_plan *p)
     *p = {};
     TRY(gather_plan_of(a, what, &p->f));
     const gather_sizes &s = p->f.s;
-    const bool kept = a->keep && a->in[5];
+    const bool kept = a->keep;
     const int64_t rows = padded_rows(s), groups = group_count(s), entries = groups * s.list;
     size_t *bytes = &p->bytes;
     grad_call *c = &p->c;
@@ -696,7 +703,7 @@ static status grad_plan_of(const args *a, const char *what, grad_plan *p)
     if (!kept) {
         c->lists.span = part<uint32_t>(a, bytes, rows);
         c->lists.entries = part<uint2>(a, bytes, entries);
-        p->stat = part<float>(a, bytes, (int64_t)s.heads * s.T * STATS);
+        c->lists.stat = part<float>(a, bytes, (int64_t)s.heads * s.T * STATS);
         p->f.lists = c->lists;
     }
     const int64_t groups_here = s.tiles * SCAN_GROUPS;
@@ -719,7 +726,6 @@ static status grad_plan_of(const args *a, const char *what, grad_plan *p)
     p->blocks = p->f.blocks;
     p->room = part<float>(a, bytes, 2 * (int64_t)p->blocks * s.T);
     c->q = a->in[0], c->k = a->in[1], c->v = a->in[2], c->g = a->in[6];
-    c->stat = kept ? IN(float, 5) : p->stat;
     c->dq = a->out[0], c->dk = a->out[1], c->dv = a->out[2];
     c->dbeta = a->out[3] ? p->dbeta : NULL;
     c->tied = c->dk == c->dq;
@@ -786,12 +792,14 @@ extern "C" status attention_grad_gather(const args *a)
 {
     grad_plan p;
     const char *what = "attention_grad";
+    const bool ranked = a->transform == OP_topk_softmax || a->transform == OP_topk_uniform;
+    if (!gather_takes(a)) return ranked ? attention_grad_dense(a) : attention_grad_tile(a);
     TRY(grad_plan_of(a, what, &p));
     if (a->need) {
         *a->need = p.bytes;
         return OK;
     }
     if (p.c.s.heads == 0) return OK;
-    if (p.stat) TRY(gather_forward(a, what, &p.f, p.stat, NULL, NULL));
+    if (!a->keep) TRY(gather_forward(a, what, &p.f, p.f.lists.stat, NULL, NULL));
     return a->type == BF16 ? grad_of<bf16>(a, what, &p) : grad_of<fp16>(a, what, &p);
 }

@@ -45,6 +45,8 @@ static __global__ void __launch_bounds__(REDO_THREADS) redo_kernel(const redo_ca
         });
         if (stat && threadIdx.x == 0)
             put_stat(stat, 0, x.m, x.norm, (float)x.arg, (float)x.count);
+        for (int j = threadIdx.x; a.rule.drop && j < keys; j += REDO_THREADS)
+            scores[j] *= kept_share(a.rule, a.s, head, t, j);
         __syncthreads();
         if (a.v)
             mix_keys<T, D>(scores, (const T *)a.v + first, step, keys, (T *)a.o + at, room);

@@ -201,7 +201,7 @@ struct redo_facts {
         memcpy(rule, &r, sizeof r);
         memcpy(grad, &g, sizeof g);
     }
-    /* Of key j with score c, and G = <do,v_j>. */
+    /* Of key j with score c, and G = <do,v_j>, before dropout. */
     __device__ __forceinline__ void weigh(const gather_rule &kind, float c, float G, int j, float *p,
                                           float *dc) const
     {

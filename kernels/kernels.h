@@ -26,6 +26,9 @@ extern "C" {
 #define THRESHOLDS                                                                                 \
     (TRANSFORM_BIT(softmax) | TRANSFORM_BIT(sparsemax) | TRANSFORM_BIT(entmax) |                   \
      TRANSFORM_BIT(relumax) | TRANSFORM_BIT(normrelu)) /* softmax, and [u]_+^r */
+#define COMPACT                                                                                    \
+    (TRANSFORM_BIT(sparsemax) | TRANSFORM_BIT(entmax) | TRANSFORM_BIT(relumax) |                   \
+     TRANSFORM_BIT(topk_softmax) | TRANSFORM_BIT(topk_uniform)) /* supports of few keys */
 enum { ANY = 0 };                                      /* width or length without a limit */
 
 /* The default of an operation: the first row of kernels.def that takes the type, transform and
