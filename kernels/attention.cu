@@ -15,6 +15,8 @@
  * dense: the scores in memory (scores.cuh). Keeps p (B,H,T,T) and stat in float; the gradient
  * without them computes them again.
  * tile: the scores never in memory (tile.cuh). Keeps what it found out about each row.
+ * gather: one pass over the scores finds the keys that weigh; values, keys and rows are gathered by
+ * lists of them (attention_gather.cuh). Keeps the lists and stat.
  * Source: model 2.6, 2.7.
  */
 #include "scores.cuh"

@@ -56,8 +56,8 @@ struct listed {
     }
 };
 
-/* f(score, key, row of the group, there) for the candidates of a group, 32 quads at a time; the warp
- * stays together. tau: the bound of row lane % 16. */
+/* f(score, key, row of the group, there) for the candidates of a group, 32 quads at a time; the
+ * warp stays together. tau: the bound of row lane % 16. */
 template <class F>
 static __device__ __forceinline__ void each_candidate(const candidates &c, int64_t from, int n,
                                                       float tau, F f)
@@ -78,8 +78,8 @@ static __device__ __forceinline__ void each_candidate(const candidates &c, int64
     }
 }
 
-static __device__ __forceinline__ void count_rows(const finish_call &a, finish_room &m, int64_t from,
-                                                  int n, float tau)
+static __device__ __forceinline__ void count_rows(const finish_call &a, finish_room &m,
+                                                  int64_t from, int n, float tau)
 {
     const int lane = threadIdx.x % WARP;
     if (lane < GROUP_ROWS) m.count[lane] = 0;
@@ -144,8 +144,8 @@ static __device__ __forceinline__ void solve_row(const finish_call &a, finish_ro
     __syncwarp();
 }
 
-/* What weighs of a row moves to the front of its part of the pool, and to its list if there is room;
- * returns how many. */
+/* What weighs of a row moves to the front of its part of the pool, and to its list if there is
+ * room; returns how many. */
 static __device__ __forceinline__ int keep_support(const finish_call &a, finish_room &m, int at,
                                                    int n, int64_t group, int row, int *listed_here)
 {
@@ -248,7 +248,8 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
     count_rows(a, m, from, max(n, 0), tau);
     /* a row that has keys has candidates */
     const int found = m.count[lane % GROUP_ROWS];
-    const bool left_out = keys > 0 && (n < 0 || isnan(tau) || broken < keys || !found || found > POOL);
+    const bool left_out =
+        keys > 0 && (n < 0 || isnan(tau) || broken < keys || !found || found > POOL);
     const unsigned out = __ballot_sync(ALL_LANES, left_out);
     __syncwarp();
     if (left_out) tau = INFINITY; /* none of its candidates go to the pool */
@@ -279,8 +280,7 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
             put_stat(stat, 0, 0.0f, 0.0f, -1.0f, 0.0f);
         for (int r = first; r < end && first_t + r < a.s.T; r++) {
             if (out >> r & 1) continue;
-            const int weighs =
-                keep_support(a, m, m.start[r], m.count[r], group, r, &listed_here);
+            const int weighs = keep_support(a, m, m.start[r], m.count[r], group, r, &listed_here);
             if (!a.v) continue;
             if (a.rule.drop) drop_row(a, m, m.start[r], weighs, head, first_t + r);
             mix<T, D>(v, step, (T *)a.o + row_offset(a.s, head, first_t + r), m, m.start[r],
@@ -321,20 +321,22 @@ static status rule_of(const args *a, const char *what, gather_rule *g)
         return OK;
     case OP_topk_softmax:
     case OP_topk_uniform:
-        if (p->k < 1)
-            return fail(ERR_ARG, "%s: k is %lld: expected k >= 1", what, (long long)p->k);
+        if (p->k < 1) return fail(ERR_ARG, "%s: k is %lld: expected k >= 1", what, (long long)p->k);
         g->kind = a->transform == OP_topk_softmax ? TOP_SOFTMAX : TOP_UNIFORM, g->k = (int)p->k;
         return OK;
     default:
         if (a->transform == OP_entmax) TRY(entmax_check(what, p));
         g->kind = norm_kind(alpha);
         g->a = (float)(alpha - 1), g->r = (float)(1 / (alpha - 1));
-        g->settled = g->r < 2 ? ULP : g->kind == NORM_REAL ? 2 * ULP : 0x1p-12f / sqrtf((float)POOL);
+        g->settled = g->r < 2               ? ULP
+                     : g->kind == NORM_REAL ? 2 * ULP
+                                            : 0x1p-12f / sqrtf((float)POOL);
         return OK;
     }
 }
 
-/* Quads of candidates and entries of lists, per row: a few times what rows of normal scores have. */
+/* Quads of candidates and entries of lists, per row: a few times what rows of normal scores have.
+ */
 static void lists_of(const gather_rule *g, gather_sizes *s)
 {
     int quads = 128, entries = 128;
@@ -409,9 +411,8 @@ status gather_plan_of(const args *a, const char *what, gather_plan *p)
 template <typename T, int D>
 static status finish_of(const args *a, const char *what, const finish_call &f)
 {
-    finish_kernel<T, D>
-        <<<(unsigned)ceil_div(group_count(f.s), FINISH_WARPS), FINISH_WARPS * WARP, 0,
-           stream_of(a)>>>(f);
+    finish_kernel<T, D><<<(unsigned)ceil_div(group_count(f.s), FINISH_WARPS), FINISH_WARPS * WARP,
+                          0, stream_of(a)>>>(f);
     return launched(what);
 }
 

@@ -60,11 +60,11 @@ static __host__ __device__ __forceinline__ int64_t row_offset(const gather_sizes
 /* --- the transform --------------------------------------------------------------------------- */
 
 typedef enum gather_kind {
-    NORM_1,     /* alpha = 2, 3/2, 4/3 */
+    NORM_1, /* alpha = 2, 3/2, 4/3 */
     NORM_2,
     NORM_3,
-    NORM_REAL,  /* 1 < alpha < 2 */
-    MARGIN,     /* ReLUmax */
+    NORM_REAL, /* 1 < alpha < 2 */
+    MARGIN,    /* ReLUmax */
     TOP_SOFTMAX,
     TOP_UNIFORM
 } gather_kind;

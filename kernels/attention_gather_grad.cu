@@ -7,14 +7,14 @@
  *
  * where dc(G; p) is the gradient of the row kernel, by its rule.
  *
- *     count     how many entries of each part of the rows a column has, and the place of every entry
- *               among them; blocks count in shared memory
- *     start     where the entries of each column and part begin; the rows without a list
- *     rows      a warp a row: G, dc, dq; row, weight and dc of every entry to its column
- *     columns   a warp a column, a block a long one: entries sorted by their row, dk and dv
+ *     count     how many entries of each part of the rows a column has, and the place of every
+ * entry among them; blocks count in shared memory start     where the entries of each column and
+ * part begin; the rows without a list rows      a warp a row: G, dc, dq; row, weight and dc of
+ * every entry to its column columns   a warp a column, a block a long one: entries sorted by their
+ * row, dk and dv
  *
- * Places within a part are taken in no order, hence the sort: every sum is taken in the order of the
- * rows. A row without a list is done by a block over all keys, and what it adds to a column is
+ * Places within a part are taken in no order, hence the sort: every sum is taken in the order of
+ * the rows. A row without a list is done by a block over all keys, and what it adds to a column is
  * computed again there from the constants that its rules found (attention_redo.cuh).
  */
 #include "attention_redo.cuh"
@@ -42,13 +42,13 @@ struct grad_call {
     bool tied;         /* dk is added to dq */
     int parts, spread; /* groups of a part */
     float *G;          /* of every entry */
-    uint32_t *place;   /* of every entry in its part of the column; then the order of long columns */
+    uint32_t *place; /* of every entry in its part of the column; then the order of long columns */
     uint64_t *columns; /* entries by column */
-    uint32_t *begin;   /* (parts,heads,T): first entry of a part of a column, from that of the head */
-    uint32_t *first;   /* (heads,T+1): of a column */
-    uint32_t *bits;    /* (heads,T'/32): rows without a list */
-    row_queue again;   /* the same */
-    row_queue wide;    /* long columns: head T + j */
+    uint32_t *begin; /* (parts,heads,T): first entry of a part of a column, from that of the head */
+    uint32_t *first; /* (heads,T+1): of a column */
+    uint32_t *bits;  /* (heads,T'/32): rows without a list */
+    row_queue again; /* the same */
+    row_queue wide;  /* long columns: head T + j */
     redo_facts *facts; /* of every padded row */
 };
 
@@ -224,8 +224,7 @@ static __device__ __forceinline__ float grade_row(const grad_call &a, Rule rule,
 template <typename T, int D> struct row_lanes {
     enum { W = pack<T>::width, LANES = D / W, ROWS = WARP / LANES };
     int which, column;
-    __device__ row_lanes()
-        : which(threadIdx.x % WARP / LANES), column((int)threadIdx.x % LANES * W)
+    __device__ row_lanes() : which(threadIdx.x % WARP / LANES), column((int)threadIdx.x % LANES * W)
     {
     }
     __device__ __forceinline__ static float sum(float x)
@@ -257,7 +256,8 @@ static __device__ __forceinline__ void dot_rows(const T *g, const T *v, int64_t 
     float own[W];
     unpack(*(const uint4 *)(g + l.column), own, T());
     const auto load = [&](int i) {
-        return i < n ? *(const uint4 *)(v + entries[i].x * step + l.column) : make_uint4(0, 0, 0, 0);
+        return i < n ? *(const uint4 *)(v + entries[i].x * step + l.column)
+                     : make_uint4(0, 0, 0, 0);
     };
     const auto dot = [&](const uint4 &w) {
         float x[W], s = 0.0f;
@@ -367,8 +367,8 @@ static __device__ __forceinline__ float grade_scores(const redo_row &x, block_te
     const float none = solved.broken ? NAN : 0.0f;
     float slope = none;
     if (!solved.idle) {
-        const grad_facts row = {beta, solved.norm, p[solved.arg], G[solved.arg],
-                                solved.arg, 0, true, false};
+        const grad_facts row = {beta,       solved.norm, p[solved.arg], G[solved.arg],
+                                solved.arg, 0,           true,          false};
         __syncthreads();
         grad.begin(row);
         streamed_pair<float, Grad> t(g, grad);
@@ -387,7 +387,8 @@ static __device__ __forceinline__ float grade_scores(const redo_row &x, block_te
 }
 
 template <typename T, int D>
-static __global__ void __launch_bounds__(REDO_THREADS) long_row_kernel(const grad_call a, float *room)
+static __global__ void __launch_bounds__(REDO_THREADS)
+    long_row_kernel(const grad_call a, float *room)
 {
     __shared__ block_team::slots_type slots;
     __shared__ float q[D], g[D], partial[REDO_THREADS];
@@ -432,14 +433,13 @@ struct column_room {
 
 /* dk += sum_i dc_i q_i, dv += sum_i p_i do_i, of this lane's rows and columns. */
 template <typename T, int D>
-static __device__ __forceinline__ void add_entries(const T *q, const T *g, int64_t step,
-                                                   const column_room &m, int n,
-                                                   float (&dk)[pack<T>::width],
-                                                   float (&dv)[pack<T>::width])
+static __device__ __forceinline__ void
+add_entries(const T *q, const T *g, int64_t step, const column_room &m, int n,
+            float (&dk)[pack<T>::width], float (&dv)[pack<T>::width])
 {
     typedef row_lanes<T, D> lanes;
     const lanes l;
-    const auto add = [&](float f, const uint4 &w, float (&s)[lanes::W]) {
+    const auto add = [&](float f, const uint4 &w, float(&s)[lanes::W]) {
         float x[lanes::W];
         unpack(w, x, T());
 #pragma unroll
@@ -754,8 +754,8 @@ template <typename T, int D> static status grad_of(const args *a, const char *wh
     } else {
         c.columns = NULL;
     }
-    rows_kernel<T, D><<<(unsigned)ceil_div(padded_rows(s), ROW_WARPS), ROW_WARPS * WARP, 0,
-                        stream>>>(c);
+    rows_kernel<T, D>
+        <<<(unsigned)ceil_div(padded_rows(s), ROW_WARPS), ROW_WARPS * WARP, 0, stream>>>(c);
     TRY(launched(what));
     long_row_kernel<T, D><<<(unsigned)p->blocks, REDO_THREADS, 0, stream>>>(c, p->room);
     TRY(launched(what));

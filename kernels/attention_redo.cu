@@ -5,8 +5,9 @@
  *
  *     c_j = scale <q,k_j>,   p = pi(c; beta),   o = sum_j p_j v_j,   j <= t - lag
  *
- * A block takes a row of the queue and keeps its scores in memory; the rule of the row kernel solves
- * it there (row.cuh). Exact in float, whatever the support, and slow: all keys are read three times.
+ * A block takes a row of the queue and keeps its scores in memory; the rule of the row kernel
+ * solves it there (row.cuh). Exact in float, whatever the support, and slow: all keys are read
+ * three times.
  */
 #include "attention_redo.cuh"
 
@@ -43,13 +44,11 @@ static __global__ void __launch_bounds__(REDO_THREADS) redo_kernel(const redo_ca
         with_rule(a.rule, [&](auto rule) {
             x = solve_scores(scores, keys, head_beta(a.rule, head % a.s.H), rule, g);
         });
-        if (stat && threadIdx.x == 0)
-            put_stat(stat, 0, x.m, x.norm, (float)x.arg, (float)x.count);
+        if (stat && threadIdx.x == 0) put_stat(stat, 0, x.m, x.norm, (float)x.arg, (float)x.count);
         for (int j = threadIdx.x; a.rule.drop && j < keys; j += REDO_THREADS)
             scores[j] *= kept_share(a.rule, a.s, head, t, j);
         __syncthreads();
-        if (a.v)
-            mix_keys<T, D>(scores, (const T *)a.v + first, step, keys, (T *)a.o + at, room);
+        if (a.v) mix_keys<T, D>(scores, (const T *)a.v + first, step, keys, (T *)a.o + at, room);
     }
 }
 

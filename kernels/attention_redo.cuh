@@ -39,8 +39,8 @@ static __device__ __forceinline__ float row_score(const T *q, const T *k, float 
 
 /* scores[j] = scale <q,k_j>, j < keys; q (D) in shared memory; a block. */
 template <typename T, int D>
-static __device__ __forceinline__ void score_keys(const float *q, const T *k, int64_t step, int keys,
-                                                  float scale, float *scores)
+static __device__ __forceinline__ void score_keys(const float *q, const T *k, int64_t step,
+                                                  int keys, float scale, float *scores)
 {
     for (int j = threadIdx.x; j < keys; j += REDO_THREADS)
         scores[j] = score_of<T, D>([&](int e) { return q[e]; }, k + j * step, scale);
@@ -202,8 +202,8 @@ struct redo_facts {
         memcpy(grad, &g, sizeof g);
     }
     /* Of key j with score c, and G = <do,v_j>, before dropout. */
-    __device__ __forceinline__ void weigh(const gather_rule &kind, float c, float G, int j, float *p,
-                                          float *dc) const
+    __device__ __forceinline__ void weigh(const gather_rule &kind, float c, float G, int j,
+                                          float *p, float *dc) const
     {
         if (idle) {
             *p = *dc = broken ? NAN : 0.0f;

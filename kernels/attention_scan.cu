@@ -5,10 +5,10 @@
  *     d_tj = <q_t,k_j>,   j <= t - lag,   q, k (B,T,H,D) of 16 bits
  *
  * A block has 128 rows of one head, its keys pass in tiles of 64 through a ring in shared memory.
- * Each of two warpgroups multiplies its 64 rows with a tile while it looks at the scores of the tile
- * before. A thread sees eight quads of a tile: the scores of two neighbouring keys for two rows,
- * eight apart. A quad with a score above the bound of its row goes to the thread's list in shared
- * memory, without a branch. Before a list could be full the warp empties it (`flush`):
+ * Each of two warpgroups multiplies its 64 rows with a tile while it looks at the scores of the
+ * tile before. A thread sees eight quads of a tile: the scores of two neighbouring keys for two
+ * rows, eight apart. A quad with a score above the bound of its row goes to the thread's list in
+ * shared memory, without a branch. Before a list could be full the warp empties it (`flush`):
  *
  *     tops     of a row, each of 4 lanes keeps the maxima of 8 disjoint classes of its candidates
  *     bound    two Newton steps on these 32 scores, which are scores of different keys of the row:
@@ -69,8 +69,8 @@ static __device__ __forceinline__ float quad_max(float x)
     return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 2));
 }
 
-/* From the bound tau: that of the scores `top` of four lanes, whose maximum is m, by Newton on their
- * r-norm (newton.cuh). steep: alpha-entmax's z moves by it per unit of score. */
+/* From the bound tau: that of the scores `top` of four lanes, whose maximum is m, by Newton on
+ * their r-norm (newton.cuh). steep: alpha-entmax's z moves by it per unit of score. */
 static __device__ __forceinline__ float norm_bound(const gather_rule &g, float steep,
                                                    const float (&top)[CLASSES], float m, float tau)
 {
@@ -127,8 +127,8 @@ static __device__ __forceinline__ float rank_bound(int k, const float (&top)[CLA
     return bound;
 }
 
-/* The bound of a row, at least tau, from the classes of the lanes of its quad. Scores at or below it
- * weigh nothing. */
+/* The bound of a row, at least tau, from the classes of the lanes of its quad. Scores at or below
+ * it weigh nothing. */
 static __device__ __forceinline__ float raised(const gather_rule &g, float steep,
                                                const float (&top)[CLASSES], float tau)
 {
@@ -180,7 +180,8 @@ struct warp_scan {
         return (int)((at - list) / SLOT_BYTES);
     }
 
-    /* Scores of keys beyond `last` of a row become -inf; key: the first of the tile for this lane. */
+    /* Scores of keys beyond `last` of a row become -inf; key: the first of the tile for this lane.
+     */
     __device__ __forceinline__ static void mask(float (&s)[32], int key, const int (&last)[2])
     {
 #pragma unroll
@@ -344,8 +345,8 @@ template <typename T, int D> static __device__ bool finite_row(const void *x, in
 
 template <typename T, int D>
 static __global__ void __launch_bounds__(SCAN_THREADS, D == 128 ? 1 : 2)
-    scan_kernel(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
-                const scan_call a)
+    scan_kernel(const __grid_constant__ CUtensorMap q_map,
+                const __grid_constant__ CUtensorMap k_map, const scan_call a)
 {
     enum { SLOTS = scan_slots(D) };
     extern __shared__ uint4 memory[];
@@ -425,7 +426,7 @@ static __global__ void __launch_bounds__(SCAN_THREADS, D == 128 ? 1 : 2)
     w.room = z.room, w.count = 0;
 
     const int first_row = row0 + warp * GROUP_ROWS;
-    const auto absorb = [&](float (&s)[32], int i) {
+    const auto absorb = [&](float(&s)[32], int i) {
         const int key = first_key(i);
         if (key + TILE - 1 > first_row - z.lag || first_row + GROUP_ROWS > z.T)
             w.mask(s, key + lane % 4 * 2, last);
@@ -437,12 +438,13 @@ static __global__ void __launch_bounds__(SCAN_THREADS, D == 128 ? 1 : 2)
         if (i + 1 == swept) w.forget_tops(); /* its keys come again */
     };
     const uint32_t q_rows = q_at + warp / 4 * PRODUCT_ROWS * line<D>::bytes;
-    const auto start = [&](float (&s)[32], int i) {
+    const auto start = [&](float(&s)[32], int i) {
         i = min(i, total - 1);
         barrier_wait(full + 8 * (i % RING), i / RING % 2);
         multiply_rows<T, D>(s, q_rows, SCAN_ROWS, k_at + i % RING * tile_bytes(TILE, D), TILE);
     };
-    /* the products with tile i are done; the tile RING - 1 later takes the place of that before i */
+    /* the products with tile i are done; the tile RING - 1 later takes the place of that before i
+     */
     const auto done = [&](int i) {
         if (i >= total) return;
         if (lane == 0) barrier_arrive(empty + 8 * (i % RING));
@@ -503,9 +505,9 @@ static status scan_of(const args *a, const char *what, const gather_plan *p)
     const auto kernel = scan_kernel<T, D>;
     TRY(tile_map(&q, what, a->in[0], a->type, &a->d, SCAN_ROWS));
     TRY(tile_map(&k, what, a->in[1], a->type, &a->d, TILE));
-    CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  scan_bytes(D)),
-             what);
+    CUDA_TRY(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, scan_bytes(D)),
+        what);
     kernel<<<(unsigned)(p->s.heads * p->s.tiles), SCAN_THREADS, scan_bytes(D), stream_of(a)>>>(
         q, k, call);
     return launched(what);

@@ -4,10 +4,10 @@
  * of its name: tiles of a tensor on their way to shared memory (TMA), the barrier that counts them
  * in (mbarrier), the product of two tiles by four warps (wgmma).
  *
- * A tile is `rows` rows of one head, D columns of a 16-bit type; a row of up to 64 columns is a line
- * of 32, 64 or 128 bytes, one of 128 columns two lines in two tiles that follow each other. Lines
- * are swizzled within themselves, which tensor map and descriptor both say: nobody else needs to
- * know it.
+ * A tile is `rows` rows of one head, D columns of a 16-bit type; a row of up to 64 columns is a
+ * line of 32, 64 or 128 bytes, one of 128 columns two lines in two tiles that follow each other.
+ * Lines are swizzled within themselves, which tensor map and descriptor both say: nobody else needs
+ * to know it.
  *
  * Three rules, or the compiler serialises the products: nobody touches an accumulator between
  * multiply and multiplied; a product is under no branch that depends on the thread; none is under
@@ -42,7 +42,8 @@ __device__ __forceinline__ uint32_t shared_address(const void *p)
  * have too. Phases alternate in parity from 0 on. */
 __device__ __forceinline__ void barrier_open(uint32_t barrier, int arrivals)
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals)
+                 : "memory");
 }
 /* Makes open barriers known to the copy engine; then the block synchronises. */
 __device__ __forceinline__ void barriers_opened()
@@ -102,8 +103,8 @@ __device__ __forceinline__ void tile_load_rows(uint32_t shared, const CUtensorMa
 
 /* --- products -------------------------------------------------------------------------------- */
 
-/* How a product reads a tile whose rows are lines: start address, 8 lines from one group of eight to
- * the next, and the swizzle. */
+/* How a product reads a tile whose rows are lines: start address, 8 lines from one group of eight
+ * to the next, and the swizzle. */
 template <int D> __device__ __forceinline__ uint64_t tile_descriptor(uint32_t shared)
 {
     const uint64_t swizzle = line<D>::bytes == 128 ? 1 : line<D>::bytes == 64 ? 2 : 3;
@@ -201,13 +202,13 @@ static inline status tile_map(CUtensorMap *map, const char *what, const void *x,
     const cuuint64_t strides[] = {2 * D, 2 * D * H, 2 * D * H * T};
     const cuuint32_t columns = D > 64 ? 64 : (cuuint32_t)D;
     const cuuint32_t box[] = {columns, 1, (cuuint32_t)rows, 1}, steps[] = {1, 1, 1, 1};
-    const CUresult r =
-        encode(map, type == BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-               4, (void *)(uintptr_t)x, sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-               columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
-               : columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
-                               : CU_TENSOR_MAP_SWIZZLE_32B,
-               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    const CUresult r = encode(
+        map, type == BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4,
+        (void *)(uintptr_t)x, sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+        columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+        : columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                        : CU_TENSOR_MAP_SWIZZLE_32B,
+        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return r == CUDA_SUCCESS ? OK : fail(ERR_DEVICE, "%s: tensor map: error %d", what, (int)r);
 }
 
