@@ -29,7 +29,7 @@ extern "C" {
 #define COMPACT                                                                                    \
     (TRANSFORM_BIT(sparsemax) | TRANSFORM_BIT(entmax) | TRANSFORM_BIT(relumax) |                   \
      TRANSFORM_BIT(topk_softmax) | TRANSFORM_BIT(topk_uniform)) /* supports of few keys */
-enum { ANY = 0 };                                      /* width or length without a limit */
+enum { ANY = 0 }; /* width or length without a limit */
 
 /* The default of an operation: the first row of kernels.def that takes the type, transform and
  * sizes of the call; NULL if none does. */
