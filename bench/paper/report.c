@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * report.c — OUT/index.html: one offline page with every claim, table and figure (inline SVG), and
- * what each was made with.
+ * what each was made with. Every experiment has a block in each of the three parts of the page, so
+ * that showing some of them renews their blocks and leaves the others as they are.
  */
+#include <ctype.h>
 #include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
@@ -10,12 +12,32 @@
 #include <unistd.h>
 
 #include "buffer.h"
+#include "bytes.h"
 #include "show.h"
 
+enum { BODY, CLAIMS, PROVENANCE, PARTS };
+static const char *const part_names[PARTS] = {"body", "claims", "provenance"};
+static const char block_end[] = "<!-- end -->\n";
+
 struct page {
-    const char *scale; /* of the profile, or NULL */
-    buffer body, claims, provenance;
+    const paper *p;
+    bytes old; /* the page that is there; empty if all of it is renewed */
+    int claims;
+    buffer part[PARTS];
 };
+
+/* What begins a block, and what says whose page it is. */
+static void block_begin(char text[400], int part, const experiment *e)
+{
+    snprintf(text, 400, "<!-- %s %.300s -->\n", part_names[part], e->id);
+}
+
+static void page_of(char text[400], const paper *p)
+{
+    const char *slash = strrchr(p->path, '/');
+    snprintf(text, 400, "<!-- %.200s profile=%.100s -->\n", slash ? slash + 1 : p->path,
+             p->profile);
+}
 
 static const char *const head =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<title>mosaic "
@@ -38,6 +60,10 @@ static void add_escaped(buffer *b, const char *text)
     for (; *text; text++) {
         if (*text == '<')
             buffer_add(b, "&lt;");
+        else if (*text == '>')
+            buffer_add(b, "&gt;");
+        else if (*text == '"')
+            buffer_add(b, "&quot;");
         else if (*text == '&')
             buffer_add(b, "&amp;");
         else
@@ -45,49 +71,97 @@ static void add_escaped(buffer *b, const char *text)
     }
 }
 
-status page_open(page **out, const char *scale)
+/* A name in a link. */
+static void add_link(buffer *b, const char *name)
 {
-    *out = calloc(1, sizeof **out);
-    if (!*out) return fail(ERR_MEMORY, "show: out of memory");
-    (*out)->scale = scale;
-    return OK;
+    static const char kept[] = "-._~";
+    for (; *name; name++)
+        if (isalnum((unsigned char)*name) || strchr(kept, *name))
+            buffer_add(b, "%c", *name);
+        else
+            buffer_add(b, "%%%02X", (unsigned char)*name);
+}
+
+status page_open(page **out, const show *s, int some)
+{
+    char path[4096], mine[400];
+    page *pg = *out = calloc(1, sizeof **out);
+    if (!pg) return fail(ERR_MEMORY, "show: out of memory");
+    pg->p = s->p;
+    snprintf(path, sizeof path, "%s/index.html", s->out);
+    if (!some || access(path, F_OK) != 0) return OK;
+    TRY(file_read(path, 0, &pg->old));
+    TRY(bytes_put(&pg->old, "", 1));
+    page_of(mine, s->p);
+    if (strstr(pg->old.v, mine)) return OK;
+    return fail(ERR_ARG,
+                "%s: not the report of this file and profile=%s: expected another out=, or all of "
+                "its experiments",
+                path, s->p->profile);
+}
+
+void page_keep(page *pg, const experiment *e)
+{
+    char begin[400];
+    for (int i = 0; pg->old.v && i < PARTS; i++) {
+        block_begin(begin, i, e);
+        const char *from = strstr(pg->old.v, begin);
+        const char *end = from ? strstr(from, block_end) : NULL;
+        if (!end) continue;
+        buffer_add(&pg->part[i], "%.*s%s", (int)(end - from), from, block_end);
+        if (i == CLAIMS && end > from + strlen(begin)) pg->claims++;
+    }
+}
+
+void page_section_end(page *pg)
+{
+    for (int i = 0; i < PARTS; i++)
+        buffer_add(&pg->part[i], block_end);
 }
 
 void page_section(page *pg, const experiment *e)
 {
-    buffer_add(&pg->body, "<h2 id=\"%s\">", e->id);
-    add_escaped(&pg->body, e->title);
-    buffer_add(&pg->body, "</h2>\n");
+    char begin[400];
+    for (int i = 0; i < PARTS; i++) {
+        block_begin(begin, i, e);
+        buffer_add(&pg->part[i], "%s", begin);
+    }
+    buffer_add(&pg->part[BODY], "<h2 id=\"%s\">", e->id);
+    add_escaped(&pg->part[BODY], e->title);
+    buffer_add(&pg->part[BODY], "</h2>\n");
 }
 
 void page_note(page *pg, const char *text)
 {
-    buffer_add(&pg->body, "<p>");
-    add_escaped(&pg->body, text);
-    buffer_add(&pg->body, "</p>\n");
+    buffer_add(&pg->part[BODY], "<p>");
+    add_escaped(&pg->part[BODY], text);
+    buffer_add(&pg->part[BODY], "</p>\n");
 }
 
 void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html,
                 int folded)
 {
-    buffer_add(&pg->body, "%s<b>", folded ? "<details><summary>" : "<p>");
-    add_escaped(&pg->body, title);
-    buffer_add(&pg->body,
+    buffer_add(&pg->part[BODY], "%s<b>", folded ? "<details><summary>" : "<p>");
+    add_escaped(&pg->part[BODY], title);
+    buffer_add(&pg->part[BODY],
                "</b> <span class=\"small\"><a href=\"%s.tsv\">tsv</a> <a href=\"%s.md\">md</a> "
-               "<a href=\"%s.tex\">tex</a></span>%s<span class=\"scale\">%s</span>%s\n"
-               "<table>\n%s</table>%s\n",
-               id, id, id, folded ? "</summary>" : "<br>", scale, folded ? "" : "</p>", html,
+               "<a href=\"%s.tex\">tex</a></span>%s<span class=\"scale\">",
+               id, id, id, folded ? "</summary>" : "<br>");
+    add_escaped(&pg->part[BODY], scale);
+    buffer_add(&pg->part[BODY], "</span>%s\n<table>\n%s</table>%s\n", folded ? "" : "</p>", html,
                folded ? "</details>" : "");
 }
 
 void page_story(page *pg, const char *id, const char *title, const char *scale, const char *html)
 {
-    buffer_add(&pg->body, "<p><b>");
-    add_escaped(&pg->body, title);
-    buffer_add(&pg->body,
+    buffer_add(&pg->part[BODY], "<p><b>");
+    add_escaped(&pg->part[BODY], title);
+    buffer_add(&pg->part[BODY],
                "</b> <span class=\"small\"><a href=\"%s.md\">md</a></span><br>"
-               "<span class=\"scale\">%s</span></p>\n%s",
-               id, scale, html);
+               "<span class=\"scale\">",
+               id);
+    add_escaped(&pg->part[BODY], scale);
+    buffer_add(&pg->part[BODY], "</span></p>\n%s", html);
 }
 
 void page_figure(page *pg, const show *s, const char *id, const char *title)
@@ -95,19 +169,19 @@ void page_figure(page *pg, const show *s, const char *id, const char *title)
     char path[4096], text[4096];
     snprintf(path, sizeof path, "%s/%s.svg", s->out, id);
     FILE *f = fopen(path, "r");
-    buffer_add(&pg->body, "<figure>\n");
+    buffer_add(&pg->part[BODY], "<figure>\n");
     /* Skip the XML declaration and doctype: inside HTML only the <svg> element belongs. */
     int inside = 0;
     while (f && fgets(text, sizeof text, f)) {
         char *start = inside ? text : strstr(text, "<svg");
         if (!start) continue;
         inside = 1;
-        buffer_add(&pg->body, "%s", start);
+        buffer_add(&pg->part[BODY], "%s", start);
     }
     if (f) fclose(f);
-    buffer_add(&pg->body, "<figcaption>");
-    add_escaped(&pg->body, title);
-    buffer_add(&pg->body,
+    buffer_add(&pg->part[BODY], "<figcaption>");
+    add_escaped(&pg->part[BODY], title);
+    buffer_add(&pg->part[BODY],
                " <span class=\"small\"><a href=\"%s.svg\">svg</a> <a href=\"%s.png\">png</a> "
                "<a href=\"%s.tsv\">data</a></span></figcaption></figure>\n",
                id, id, id);
@@ -126,12 +200,13 @@ static void add_number(buffer *b, double x, int64_t n)
 
 void page_claim(page *pg, const claim_result *c)
 {
-    buffer_add(&pg->claims, "<tr><td>");
-    add_escaped(&pg->claims, c->text);
-    buffer_add(&pg->claims, "</td>");
-    add_number(&pg->claims, c->paper, 1);
-    add_number(&pg->claims, c->ours, c->n);
-    buffer_add(&pg->claims, "<td class=\"%s\">%s</td></tr>\n", c->verdict, c->verdict);
+    pg->claims++;
+    buffer_add(&pg->part[CLAIMS], "<tr><td>");
+    add_escaped(&pg->part[CLAIMS], c->text);
+    buffer_add(&pg->part[CLAIMS], "</td>");
+    add_number(&pg->part[CLAIMS], c->paper, 1);
+    add_number(&pg->part[CLAIMS], c->ours, c->n);
+    buffer_add(&pg->part[CLAIMS], "<td class=\"%s\">%s</td></tr>\n", c->verdict, c->verdict);
 }
 
 /* A cell of the provenance table: what the first file says, and whether others say something else.
@@ -152,11 +227,11 @@ void page_provenance(page *pg, const experiment *e, const evidence *v)
     static const size_t columns[] = {offsetof(origin, commit), offsetof(origin, compiler),
                                      offsetof(origin, cpu), offsetof(origin, device),
                                      offsetof(origin, driver)};
-    buffer_add(&pg->provenance, "<tr><td><a href=\"#%s\">%s</a></td><td>%d of %d</td>", e->id,
+    buffer_add(&pg->part[PROVENANCE], "<tr><td><a href=\"#%s\">%s</a></td><td>%d of %d</td>", e->id,
                e->id, v->found, v->files);
     for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
-        add_origin(&pg->provenance, v, columns[j]);
-    buffer_add(&pg->provenance, "</tr>\n");
+        add_origin(&pg->part[PROVENANCE], v, columns[j]);
+    buffer_add(&pg->part[PROVENANCE], "</tr>\n");
 }
 
 /* Links to the reports in folders of this one, such as those of cards. */
@@ -170,7 +245,7 @@ static void add_beside(buffer *b, const char *out)
         snprintf(path, sizeof path, "%s/%s/index.html", out, name);
         if (*name != '.' && access(path, R_OK) == 0) {
             buffer_add(b, "%s<a href=\"", links++ ? ", " : "<p>Measured on GPUs: ");
-            add_escaped(b, name);
+            add_link(b, name);
             buffer_add(b, "/index.html\">");
             add_escaped(b, name);
             buffer_add(b, "</a>");
@@ -181,37 +256,48 @@ static void add_beside(buffer *b, const char *out)
     if (links) buffer_add(b, "</p>\n");
 }
 
+/* The parts behind one another. */
+static void add_page(buffer *all, const page *pg, const show *s)
+{
+    char mine[400];
+    page_of(mine, pg->p);
+    buffer_add(all, "%s%s<h1>mosaic: sparse attention as compact kernel regression</h1>\n", head,
+               mine);
+    if (pg->p->scale) {
+        buffer_add(all, "<p class=\"scale\">");
+        add_escaped(all, pg->p->scale);
+        buffer_add(all, "</p>\n");
+    }
+    add_beside(all, s->out);
+    if (pg->claims)
+        buffer_add(all, "<h2>Claims</h2>\n<table>\n<tr><td>claim of the paper</td><td>paper</td>"
+                        "<td>ours</td><td>verdict</td></tr>\n");
+    buffer_add(all, "%s%s%s", buffer_text(&pg->part[CLAIMS]), pg->claims ? "</table>\n" : "",
+               buffer_text(&pg->part[BODY]));
+    buffer_add(all,
+               "<h2>Provenance</h2>\n<table class=\"small\">\n<tr><td>experiment</td><td>cells</td>"
+               "<td>commit</td><td>compiler</td><td>cpu</td><td>device</td><td>driver</td></tr>\n"
+               "%s</table>\n<p class=\"small\">Each result file holds the whole of it: "
+               "<code>mosaic print FILE.h5</code>.</p>\n</body></html>\n",
+               buffer_text(&pg->part[PROVENANCE]));
+}
+
 status page_close(page *pg, const show *s, int keep)
 {
     status done = OK;
     buffer all = {0};
+    int failed = 0;
     if (!pg) return OK;
-    if (buffer_failed(&pg->body) || buffer_failed(&pg->claims) || buffer_failed(&pg->provenance)) {
-        done = fail(ERR_MEMORY, "show: out of memory");
-    } else if (keep) {
-        buffer_add(&all, "%s<h1>mosaic: sparse attention as compact kernel regression</h1>\n",
-                   head);
-        if (pg->scale) buffer_add(&all, "<p class=\"scale\">%s</p>\n", pg->scale);
-        add_beside(&all, s->out);
-        if (pg->claims.used)
-            buffer_add(&all,
-                       "<h2>Claims</h2>\n<table>\n<tr><td>claim of the paper</td><td>paper</td>"
-                       "<td>ours</td><td>verdict</td></tr>\n%s</table>\n",
-                       pg->claims.text);
-        buffer_add(&all, "%s", buffer_text(&pg->body));
-        buffer_add(
-            &all,
-            "<h2>Provenance</h2>\n<table class=\"small\">\n<tr><td>experiment</td><td>cells</td>"
-            "<td>commit</td><td>compiler</td><td>cpu</td><td>device</td><td>driver</td></tr>\n"
-            "%s</table>\n<p class=\"small\">Each result file holds the whole of it: "
-            "<code>h5dump -A FILE.h5</code>.</p>\n</body></html>\n",
-            buffer_text(&pg->provenance));
-        done = show_write(s, "index", "html", all.text);
-    }
+    for (int i = 0; i < PARTS; i++)
+        failed |= buffer_failed(&pg->part[i]);
+    if (keep && !failed) add_page(&all, pg, s);
+    if (keep)
+        done = failed ? fail(ERR_MEMORY, "show: out of memory")
+                      : show_write(s, "index", "html", all.text);
     free(all.text);
-    free(pg->body.text);
-    free(pg->claims.text);
-    free(pg->provenance.text);
+    for (int i = 0; i < PARTS; i++)
+        free(pg->part[i].text);
+    free(pg->old.v);
     free(pg);
     return done;
 }

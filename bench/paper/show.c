@@ -123,6 +123,7 @@ static status show_experiment(show *s, const experiment *e, const cells *all, co
     for (int i = 0; done == OK && i < e->count; i++)
         done = show_line(s, e, &e->lines[i]);
     if (done == OK) page_provenance(s->page, e, &v);
+    page_section_end(s->page);
     evidence_free(&v);
     s->of = NULL;
     return done;
@@ -156,10 +157,12 @@ int verb_show(const words *w)
         done = fail(ERR_ARG, "%.60s...: path too long", s.out);
     if (done == OK && !make_folders(entry))
         done = fail(ERR_FILE, "%s: cannot be created: expected a writable place", s.out);
-    if (done == OK) done = page_open(&s.page, p->scale);
+    if (done == OK) done = page_open(&s.page, &s, count > 0);
     for (int i = 0; done == OK && i < p->count; i++)
         if (wanted(ids, count, p->experiments[i].id))
             done = show_experiment(&s, &p->experiments[i], &all, folder);
+        else
+            page_keep(s.page, &p->experiments[i]);
     status closed = page_close(s.page, &s, done == OK);
     if (done == OK && closed == OK) printf("%s/index.html\n", s.out);
     cells_free(&some);

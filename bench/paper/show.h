@@ -65,10 +65,14 @@ status show_claim(const show *s, const line *l, claim_result *c);
 
 /* --- report.c --------------------------------------------------------------------------------- */
 
-/* The report. scale: of the profile, or NULL. */
+/* The report. some: only some experiments are shown; ERR_ARG if the page that is there is not of
+ * this file and profile. */
 typedef struct page page;
-status page_open(page **pg, const char *scale);
+status page_open(page **pg, const show *s, int some);
+/* An experiment is shown between these two, or what the page says of it is kept. */
 void page_section(page *pg, const experiment *e);
+void page_section_end(page *pg);
+void page_keep(page *pg, const experiment *e);
 void page_note(page *pg, const char *text);
 void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html,
                 int folded);

@@ -288,10 +288,10 @@ void selftest_story_line(selftest *t)
     bytes got = {0};
     show s = {.out = folder, .of = &v, .scale = "small"};
     EXPECT(paper_read(&p, scratch_text(t, folder, "one.exp", lines), "smoke") == OK);
-    EXPECT(page_open(&s.page, NULL) == OK);
+    s.p = p;
+    EXPECT(p && page_open(&s.page, &s, 0) == OK);
     const experiment *e = p ? &p->experiments[0] : NULL;
     if (e && e->count == 2 && s.page) {
-        s.p = p;
         EXPECT(show_story(&s, e, &e->lines[0]) == OK);
         EXPECT(file_read(scratch_path(t, folder, "tale.md"), 0, &got) == OK);
         EXPECT(got.count == sizeof want - 1 && memcmp(got.v, want, got.count) == 0);
