@@ -14,6 +14,9 @@
 
 enum { LONGEST_LINE = 8192, VARIABLES = 64 };
 
+/* What the name of a variable is made of: $fewer is not $few. */
+static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+
 typedef struct reader {
     paper *p;
     FILE *file;
@@ -58,7 +61,7 @@ static const char *take_listed(const char *c, char *out, size_t *n)
 {
     const int bars = c[1] == '|';
     const char *name = c + 1 + bars;
-    const size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz_");
+    const size_t length = strspn(name, letters);
     char *names = listed_names(name, length, bars ? '|' : ',');
     const char *end = names && *names ? name + length : NULL;
     if (end) *n += (size_t)snprintf(out + *n, LONGEST_LINE - *n, "%s", names);
@@ -66,29 +69,37 @@ static const char *take_listed(const char *c, char *out, size_t *n)
     return end;
 }
 
+static status no_variable(const reader *r, const char *name)
+{
+    char what[300];
+    snprintf(what, sizeof what, "%.100s:%d: profile %.40s: unknown variable", r->p->path, r->number,
+             r->p->profile);
+    (void)fail_unknown(what, name, (const char *const *)r->name, (size_t)r->variables,
+                       "a variable of this profile after $");
+    return fail(ERR_DATA, "%s", last_error());
+}
+
 /* Replace every $name of the line, so that a variable may hold several words. */
 static status substitute(const reader *r, const char *text, char *out)
 {
     size_t n = 0;
     for (const char *c = text; *c;) {
-        size_t best = 0;
-        int which = -1;
         const char *listed = *c == '$' ? take_listed(c, out, &n) : NULL;
         if (listed) {
             c = listed;
         } else if (*c != '$') {
             out[n++] = *c++;
         } else {
-            for (int i = 0; i < r->variables; i++) {
-                size_t length = strlen(r->name[i]);
-                if (length <= best || strncmp(c + 1, r->name[i], length) != 0) continue;
-                best = length;
-                which = i;
-            }
-            if (which < 0 && !r->profile_seen) return no_profile(r);
-            if (which < 0) return oops(r, "a variable of this profile after $");
+            char name[64];
+            const size_t length = strspn(++c, letters);
+            int which = 0;
+            snprintf(name, sizeof name, "%.*s", (int)length, c);
+            while (which < r->variables && strcmp(r->name[which], name) != 0)
+                which++;
+            if (which == r->variables && !r->profile_seen) return no_profile(r);
+            if (which == r->variables) return no_variable(r, name);
             n += (size_t)snprintf(out + n, LONGEST_LINE - n, "%s", r->value[which]);
-            c += best + 1;
+            c += length;
         }
         if (n + 2 > LONGEST_LINE) return oops(r, "a shorter line");
     }
@@ -225,6 +236,8 @@ status paper_read(paper **out, const char *path, const char *profile)
         free_words(word, count);
     }
     if (s == OK && !r.profile_seen) s = no_profile(&r);
+    if (s == OK) snprintf(r.p->profiles, sizeof r.p->profiles, "%s", r.known);
+    if (s == OK) s = paper_check(r.p);
     for (int i = 0; i < r.variables; i++) {
         if (strcmp(r.name[i], "scale") == 0 && !r.p->scale)
             r.p->scale = r.value[i];

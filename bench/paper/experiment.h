@@ -4,7 +4,8 @@
  * starts a comment, $name is a variable of the chosen profile or names of a list (listed.c), a
  * trailing \ continues the line.
  *
- *   profile NAME key=value ...        variables of a scale (smoke, lite, paper) or a card; scale=
+ *   profile NAME key=value ...        variables of a scale (smoke, lite, paper) or a card ($name
+ *                                     ends where letters, digits and _ end); scale=
  *                                     is what its tables confess, else it is what measured them
  *   experiment ID "title"             opens an experiment; the lines below belong to it
  *     note "text"                     printed under every table of it
@@ -56,7 +57,8 @@ typedef struct experiment {
 typedef struct paper {
     char *path;
     const char *profile;
-    char *scale; /* of the profile; NULL if it has none */
+    char *scale;        /* of the profile; NULL if it has none */
+    char profiles[400]; /* all that the file has */
     experiment *experiments;
     int count;
 } paper;
@@ -68,6 +70,9 @@ char *listed_names(const char *list, size_t length, char between);
 /* Read an experiment file for one profile. ERR_FILE / ERR_DATA with file and line. */
 status paper_read(paper **p, const char *path, const char *profile);
 void paper_free(paper *p); /* NULL is fine */
+/* Every word of the lines that show is known (known.c): their keys, columns and values. ERR_DATA
+ * with file, line and a guess. */
+status paper_check(const paper *p);
 
 /* The value of key= among the words of a line, or fallback. */
 const char *line_value(const line *l, const char *name, const char *fallback);

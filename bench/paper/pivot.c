@@ -224,6 +224,7 @@ static status read_condition(condition *c, table of, const char *text, size_t le
         if (!is_name && !c->of.name && !parse_real(d.name, &d.number))
             return fail(ERR_DATA, "keep=%s: expected numbers of %.*s, got \"%s\"", text, (int)name,
                         text, d.name);
+        if (is_name) TRY(value_known(of, c->of.stored->name, d.name));
         c->choice[c->choices++] = d;
         at += n;
     }
@@ -474,20 +475,50 @@ static status add_rows(pivot *p, const source *s, const filter *f, const groupin
     return done;
 }
 
+/* "column", "column:sum" or "column:max" in the first `length` bytes; *how is "", "sum" or "max".
+ */
+static status read_value(table of, const char *text, size_t length, field *value, const char **how)
+{
+    static const char *const hows[] = {"sum", "max"};
+    const size_t name = strcspn(text, ":,"), n = name < length ? length - name - 1 : 0;
+    *how = "";
+    for (size_t i = 0; i < 2; i++)
+        if (n == 3 && strncmp(text + name + 1, hows[i], n) == 0) *how = hows[i];
+    if (name < length && !**how)
+        return fail(ERR_DATA, "%.*s: expected a column, column:sum or column:max", (int)length,
+                    text);
+    return find_field(of, text, name < length ? name : length, value);
+}
+
+status pivot_check(table of, const char *keep, const char *columns, const char *values)
+{
+    grouping by;
+    field value;
+    const char *how;
+    filter *f = malloc(sizeof *f);
+    if (!f) return fail(ERR_MEMORY, "show: out of memory");
+    status s = read_filter(f, of, keep);
+    free(f);
+    if (s == OK) s = read_grouping(&by, of, columns);
+    for (const char *at = values; s == OK && *at;) {
+        const size_t length = strcspn(at, ",");
+        s = read_value(of, at, length, &value, &how);
+        at += length + (at[length] == ',');
+    }
+    return s;
+}
+
 status pivot_make(pivot *p, const source *s, const char *keep, const char *rows, const char *cols,
                   const char *value_of)
 {
-    const size_t length = strcspn(value_of, ":");
-    const char *how = value_of + length + (value_of[length] == ':');
-    const int sum = strcmp(how, "sum") == 0, most = strcmp(how, "max") == 0;
+    const char *how;
     grouping by_row, by_col;
     field value;
     *p = (pivot){0};
-    if (*how && !sum && !most)
-        return fail(ERR_DATA, "%s: expected a column, column:sum or column:max", value_of);
+    TRY(read_value(s->of, value_of, strlen(value_of), &value, &how));
+    const int sum = strcmp(how, "sum") == 0, most = strcmp(how, "max") == 0;
     TRY(read_grouping(&by_row, s->of, rows));
     TRY(read_grouping(&by_col, s->of, cols));
-    TRY(find_field(s->of, value_of, length, &value));
     filter *f = malloc(sizeof *f);
     if (!f) return fail(ERR_MEMORY, "show: out of memory");
     status done = read_filter(f, s->of, keep);

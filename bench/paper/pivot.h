@@ -70,6 +70,10 @@ typedef struct pivot {
 status pivot_make(pivot *p, const source *s, const char *keep, const char *rows, const char *cols,
                   const char *value_of);
 void pivot_free(pivot *p);
+/* Are the columns and values of keep=, of "a+b" and of "c:sum,d" known? "" of what is not asked. */
+status pivot_check(table of, const char *keep, const char *columns, const char *values);
+/* May this value stand in a column of names? ERR_DATA with a guess (known.c). */
+status value_known(table of, const char *column, const char *value);
 /* The device of rows, or else the CPU. */
 const char *origin_device(const origin *o);
 /* OK if rows i and j may share a number: one build made them and, where the machine decides, one

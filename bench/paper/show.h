@@ -18,6 +18,7 @@
  *       ours is the mean of cell; with versus= the difference to the mean under the other keep,
  *       and the claim is that it is negative (sign=-) or positive (sign=+); both of one origin
  *
+ * Every word of these lines is known before anything runs, or an error with a guess (known.c).
  * Everything is a function of the result files: showing twice writes the same bytes.
  */
 #ifndef MOSAIC_SHOW_H
