@@ -108,7 +108,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f)
     f->rows = f->keys = tile_layout{a->d.T * a->d.H * a->d.D, a->d.D, a->d.H * a->d.D};
     f->splits = 1;
     f->quads = f->whole_T % 4 == 0;
-    f->words = (int)ceil_div(f->M, TILE_KEYS) * (TILE_KEYS / 32);
+    f->words = (int)ceil_div(f->M, 128) * 4;
     return OK;
 }
 

@@ -104,6 +104,7 @@ template <typename T> __device__ __forceinline__ fragment_a a_of_c(const float (
 
 /* --- products -------------------------------------------------------------------------------- */
 
+/* `first`: C = A B, which needs no zeros in C. */
 __device__ __forceinline__ void mma_bf16(float (&c)[4], const fragment_a &a, uint32_t b0,
                                          uint32_t b1)
 {
@@ -112,6 +113,14 @@ __device__ __forceinline__ void mma_bf16(float (&c)[4], const fragment_a &a, uin
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
 }
+__device__ __forceinline__ void first_bf16(float (&c)[4], const fragment_a &a, uint32_t b0,
+                                           uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+        "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+        : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
+        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1), "f"(0.0f));
+}
 __device__ __forceinline__ void mma_fp16(float (&c)[4], const fragment_a &a, uint32_t b0,
                                          uint32_t b1)
 {
@@ -119,6 +128,14 @@ __device__ __forceinline__ void mma_fp16(float (&c)[4], const fragment_a &a, uin
         "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void first_fp16(float (&c)[4], const fragment_a &a, uint32_t b0,
+                                           uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+        "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+        : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
+        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1), "f"(0.0f));
 }
 /* The bits of a tf32 are those of a float; the last 13 are not looked at. */
 __device__ __forceinline__ void mma_tf32(float (&c)[4], const fragment_a &a, uint32_t b0,
@@ -155,16 +172,28 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a,
 template <typename T> struct mma_passes {
     enum { count = sizeof(T) == 4 ? 2 : 1 };
 };
-template <typename T>
+/* first: c holds nothing yet. */
 __device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                              uint32_t b1, int, T t)
+                                              uint32_t b1, int, bool first, bf16)
 {
-    multiply_add(c, a, b0, b1, t);
+    if (first)
+        first_bf16(c, a, b0, b1);
+    else
+        mma_bf16(c, a, b0, b1);
 }
 __device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                              uint32_t b1, int pass, float)
+                                              uint32_t b1, int, bool first, fp16)
+{
+    if (first)
+        first_fp16(c, a, b0, b1);
+    else
+        mma_fp16(c, a, b0, b1);
+}
+__device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
+                                              uint32_t b1, int pass, bool first, float)
 {
     fragment_a high, low;
+    if (first) c[0] = c[1] = c[2] = c[3] = 0;
 #pragma unroll
     for (int i = 0; i < 4; i++)
         high.r[i] = high_part(a.r[i]), low.r[i] = low_part(a.r[i]);
@@ -182,8 +211,18 @@ __device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a
 __device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,
                                              uint32_t b1, float t)
 {
-    multiply_pass(c, a, b0, b1, 0, t);
-    multiply_pass(c, a, b0, b1, 1, t);
+    multiply_pass(c, a, b0, b1, 0, false, t);
+    multiply_pass(c, a, b0, b1, 1, false, t);
+}
+
+/* All bits set if the top bit of byte n of x is, else none. In PTX, for __byte_perm repeats no
+ * signs.
+ */
+template <int N> __device__ __forceinline__ uint32_t sign_of_byte(uint32_t x)
+{
+    uint32_t y;
+    asm("prmt.b32 %0, %1, %1, %2;" : "=r"(y) : "r"(x), "n"(0x8888 + N * 0x1111));
+    return y;
 }
 
 /* --- tiles ------------------------------------------------------------------------------------ */

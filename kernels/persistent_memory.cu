@@ -127,7 +127,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f, bool grad
     f->mask_T = a->d.T;
     tile_split(f, KEYS_OF_BLOCK);
     f->quads = a->d.M % 4 == 0;
-    f->words = (int)ceil_div(f->M, TILE_KEYS) * (TILE_KEYS / 32);
+    f->words = (int)ceil_div(f->M, 128) * 4;
     f->wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;
     for (int i = 0; i < 3; i++)
         f->wide = f->wide && aligned16(a->in[i]) && (i == 1 || aligned16(a->out[i]));

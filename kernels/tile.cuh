@@ -145,28 +145,45 @@ template <typename T, int DP> struct tile_shape {
         stride = DP + 16 / (int)sizeof(T),   /* of a tile in shared memory       */
         M16 = DP * sizeof(T) <= 128 ? 2 : 1, /* 16-row pieces of a warp          */
         own = TILE_WARPS * 16 * M16,         /* rows or keys that a block owns   */
-        forward_chunk = DP * sizeof(T) <= 128 ? 64 : 32,
+        forward_chunk = 32,
         rows_chunk = 32,
         keys_chunk = M16 * DP * (int)sizeof(T) > 128 ? 16 : 32,
         own_bytes = own * stride * (int)sizeof(T),
         tile_bytes = TILE_KEYS * stride * (int)sizeof(T)
     };
+    /* Blocks at once of the forward, which its registers must leave room for. */
+    static constexpr int forward_blocks(bool soft)
+    {
+        return soft && DP * sizeof(T) <= 128 ? 3 : 2;
+    }
 };
 
 /* Start moving `count` rows from `first` on, of which those below `limit` exist, into a tile;
- * what does not exist becomes 0. */
+ * what does not exist becomes 0. A thread has the same columns of every row it moves. */
 template <typename T, int DP>
 __device__ __forceinline__ void fetch(T *tile, const T *base, int64_t row_stride, int first,
                                       int limit, int count, int D, bool wide)
 {
-    enum { W = 16 / sizeof(T), WORDS = DP / W, STRIDE = tile_shape<T, DP>::stride };
-    for (int i = threadIdx.x; i < count * WORDS; i += TILE_THREADS) {
-        const int r = i / WORDS, d = i % WORDS * W;
+    enum {
+        W = 16 / sizeof(T),
+        WORDS = DP / W,
+        STRIDE = tile_shape<T, DP>::stride,
+        STEP = TILE_THREADS / WORDS
+    };
+    const int row = (int)threadIdx.x / WORDS, d = (int)threadIdx.x % WORDS * W;
+    T *to = tile + row * STRIDE + d;
+    const T *from = base + (int64_t)(first + row) * row_stride + d;
+    const int64_t far = STEP * row_stride;
+    if (wide && first + count <= limit && D == DP) {
+#pragma unroll 4
+        for (int r = 0; r < count; r += STEP, to += STEP * STRIDE, from += far)
+            copy_async((uint4 *)to, from);
+        return;
+    }
+    for (int r = row; r < count; r += STEP, to += STEP * STRIDE, from += far) {
         const bool real = first + r < limit && d < D;
-        const T *from = real ? base + (first + r) * row_stride + d : base;
-        T *to = tile + r * STRIDE + d;
         if (wide) {
-            copy_async_part(to, from, real ? 16 : 0);
+            copy_async_part(to, real ? from : base, real ? 16 : 0);
         } else {
 #pragma unroll
             for (int e = 0; e < W; e++)
@@ -206,18 +223,12 @@ __device__ __forceinline__ void scores_of(float (&s)[tile_shape<T, DP>::M16][N8]
                                           const T *other)
 {
     enum { M16 = tile_shape<T, DP>::M16, STRIDE = tile_shape<T, DP>::stride, K = mma_shape<T>::K };
-#pragma unroll
-    for (int i = 0; i < M16; i++)
-#pragma unroll
-        for (int n = 0; n < N8; n++)
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                s[i][n][e] = 0;
     constexpr int passes = mma_passes<T>::count;
 #pragma unroll
     for (int pass = 0; pass < passes; pass++)
 #pragma unroll
         for (int k = 0; k < tile_shape<T, DP>::steps; k++) {
+            const bool first = pass == 0 && k == 0;
             fragment_a a[M16];
 #pragma unroll
             for (int i = 0; i < M16; i++)
@@ -227,8 +238,8 @@ __device__ __forceinline__ void scores_of(float (&s)[tile_shape<T, DP>::M16][N8]
                 const fragment_b b = b_along(other + n * 8 * STRIDE + k * K, STRIDE);
 #pragma unroll
                 for (int i = 0; i < M16; i++) {
-                    multiply_pass(s[i][n], a[i], b.r[0], b.r[1], pass, T());
-                    multiply_pass(s[i][n + 1], a[i], b.r[2], b.r[3], pass, T());
+                    multiply_pass(s[i][n], a[i], b.r[0], b.r[1], pass, first, T());
+                    multiply_pass(s[i][n + 1], a[i], b.r[2], b.r[3], pass, first, T());
                 }
             }
         }
@@ -351,11 +362,25 @@ __device__ __forceinline__ const uint32_t *bits_of(const tile_call &a, int64_t g
 {
     return a.bits + ((group - a.first_group) * a.N + min(t, a.N - 1)) * a.words;
 }
-/* All bits of x if the top bit of byte n of `word` is set, else 0: one permutation repeats it. */
+/* x if the top bit of byte n of `word` is set, else 0. */
+template <int N> __device__ __forceinline__ float kept_or_0(float x, uint32_t word)
+{
+    return __uint_as_float(__float_as_uint(x) & sign_of_byte<N>(word));
+}
 __device__ __forceinline__ float kept_or_0(float x, uint32_t word, int n)
 {
-    return __uint_as_float(__float_as_uint(x) & __byte_perm(word, 0, 0x8888 + n * 0x1111));
+    switch (n) { /* known when compiled: loops are unrolled */
+    case 0:
+        return kept_or_0<0>(x, word);
+    case 1:
+        return kept_or_0<1>(x, word);
+    case 2:
+        return kept_or_0<2>(x, word);
+    default:
+        return kept_or_0<3>(x, word);
+    }
 }
+
 /* --- weights -----------------------------------------------------------------------------------
  */
 

@@ -64,7 +64,7 @@ template <typename T, int DP, bool SOFT> struct forward_block {
             close_group();
             groups_arrived<1>();
             __syncthreads();
-#pragma unroll
+#pragma unroll(MIXES ? 1 : TILE_KEYS / CHUNK)
             for (int c = 0; c < TILE_KEYS / CHUNK; c++) {
                 const int key = j * TILE_KEYS + c * CHUNK;
                 const T *here = keys + (j % 2 * TILE_KEYS + c * CHUNK) * shape::stride;
@@ -430,7 +430,8 @@ template <typename T, int DP, bool SOFT> struct forward_block {
 };
 
 template <typename T, int DP, bool SOFT>
-__global__ void __launch_bounds__(TILE_THREADS) tile_forward_kernel(const tile_call a, int blocks)
+__global__ void __launch_bounds__(TILE_THREADS, (tile_shape<T, DP>::forward_blocks(SOFT)))
+    tile_forward_kernel(const tile_call a, int blocks)
 {
     extern __shared__ uint4 memory[];
     tile_place at(a, blockIdx.x, blocks);

@@ -28,6 +28,7 @@ template <typename T, int DP, bool SOFT> struct keys_block {
     const tile_head head;
     T *queries, *gradients; /* two tiles each */
     row_fact *facts;        /* of two tiles   */
+    uint4 *bits;            /* the same: weights of 128 keys that are kept */
     own_rows<T, DP, HOLD> k, v;
     float dk[M16][DP / 8][4], dv[M16][DP / 8][4];
     int first, split; /* key 0 of this thread; which part of the queries */
@@ -49,27 +50,30 @@ template <typename T, int DP, bool SOFT> struct keys_block {
                      a.wide);
         fetch<T, DP>(g, (const T *)a.g + at.rows, a.rows.row, j * TILE_KEYS, a.N, TILE_KEYS, a.D,
                      a.wide);
-        const int t = threadIdx.x, query = j * TILE_KEYS + t;
-        if (t >= TILE_KEYS) return;
-        facts[side + t] = query < a.N ? a.facts[at.group * a.N + query] : row_fact{};
+        const int t = (int)threadIdx.x / 2, query = j * TILE_KEYS + t, part = threadIdx.x % 2;
+        const row_fact *f = a.facts + at.group * a.N + min(query, a.N - 1);
+        copy_async((uint4 *)(facts + side + t) + part, (const uint4 *)f + part);
+        if (a.drop && part == 0)
+            copy_async(bits + side + t,
+                       bits_of(a, at.group, query) + at.block * shape::own / 128 * 4);
     }
     /* Of each column of the chunk, the word of this warp's keys, that of this lane on top of a
      * byte.
      */
-    __device__ __forceinline__ void kept_of(uint32_t (&words)[N8][2], int query) const
+    __device__ __forceinline__ void kept_of(uint32_t (&words)[N8][2], int side) const
     {
-        const int lane = threadIdx.x % WARP / 4, key = first - lane;
+        const int lane = threadIdx.x % WARP / 4, key = (first - lane) % 128;
 #pragma unroll
         for (int n = 0; n < N8; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                const int t = query + n * 8 + (int)(threadIdx.x % 4) * 2 + e;
-                words[n][e] = bits_of(a, at.group, t)[key / 32] >> key % 32 << (7 - lane);
+                const uint32_t *word =
+                    (const uint32_t *)(bits + side + n * 8 + (int)(threadIdx.x % 4) * 2 + e);
+                words[n][e] = word[key / 32] >> key % 32 << (7 - lane);
             }
     }
     /* 0 for what is dropped. */
-    __device__ __forceinline__ void drop(scores &s, const uint32_t (&words)[N8][2],
-                                         float scale) const
+    __device__ __forceinline__ void drop(scores &s, const uint32_t (&words)[N8][2]) const
     {
 #pragma unroll
         for (int n = 0; n < N8; n++)
@@ -78,7 +82,7 @@ template <typename T, int DP, bool SOFT> struct keys_block {
 #pragma unroll
                 for (int i = 0; i < 2 * M16; i++) {
                     float &x = s[i / 2][n][i % 2 * 2 + e];
-                    x = kept_or_0(x * scale, words[n][e], i);
+                    x = kept_or_0(x, words[n][e], i);
                 }
     }
     /* Nothing of what a query does not see. */
@@ -99,6 +103,7 @@ template <typename T, int DP, bool SOFT> struct keys_block {
     /* p in s and ds in G, of the queries from column `side` of the tiles on. */
     template <int R> __device__ __forceinline__ void weigh(scores &s, scores &G, int side)
     {
+        const float kept = a.drop ? a.masks.kept : 1;
 #pragma unroll
         for (int n = 0; n < N8; n++)
 #pragma unroll
@@ -109,12 +114,12 @@ template <typename T, int DP, bool SOFT> struct keys_block {
                     float &p = s[i / 2][n][i % 2 * 2 + e], &ds = G[i / 2][n][i % 2 * 2 + e];
                     if constexpr (SOFT) {
                         p = power_of_two(fmaf(head.kappa, p - f.m, -f.tau));
-                        ds = p * (ds - f.delta);
+                        ds = p * fmaf(ds, kept, -f.delta);
                     } else {
                         const float u = lift(f.kappa, p, f.m, f.tau);
                         const float slope = kernel_slope<R>(u, head.r);
                         p = u * slope * f.w;
-                        ds = slope * f.slope * (ds - f.delta);
+                        ds = slope * f.slope * fmaf(ds, kept, -f.delta);
                         if (R == 1 && first + i * 8 == (int)f.arg) ds += f.extra;
                     }
                 }
@@ -141,13 +146,13 @@ template <typename T, int DP, bool SOFT> struct keys_block {
                 if (query + CHUNK <= least) continue;
                 scores s, G;
                 uint32_t words[N8][2];
-                if (a.drop) kept_of(words, query);
+                if (a.drop) kept_of(words, side);
                 scores_of<T, DP, N8>(s, k, queries + side * shape::stride);
                 scores_of<T, DP, N8>(G, v, gradients + side * shape::stride);
-                if (a.drop) drop(G, words, a.masks.kept);
+                if (a.drop) drop(G, words);
                 weigh<R>(s, G, side);
                 if (query < sure || query + CHUNK > a.N) hide(s, G, query);
-                if (a.drop) drop(s, words, 1); /* dv is scaled at the end */
+                if (a.drop) drop(s, words); /* dv is scaled at the end */
                 mix<T, DP, N8>(dv, s, gradients + side * shape::stride);
                 mix<T, DP, N8>(dk, G, queries + side * shape::stride);
             }
@@ -208,6 +213,7 @@ template <typename T, int DP, bool SOFT> struct keys_block {
         queries = own_values + shape::own * shape::stride;
         gradients = queries + 2 * TILE_KEYS * shape::stride;
         facts = (row_fact *)(gradients + 2 * TILE_KEYS * shape::stride);
+        bits = (uint4 *)(facts + 2 * TILE_KEYS);
         first = key0 + threadIdx.x / WARP * 16 * M16 + threadIdx.x % WARP / 4;
         fetch<T, DP>(memory, (const T *)a.k + at.keys, a.keys.row, key0, a.M, shape::own, a.D,
                      a.wide);
@@ -246,7 +252,7 @@ template <typename T, int DP, bool SOFT>
 status tile_keys(const tile_call *a, cudaStream_t stream, const char *what)
 {
     typedef tile_shape<T, DP> shape;
-    const int beside = 2 * TILE_KEYS * (int)sizeof(row_fact);
+    const int beside = 2 * TILE_KEYS * (int)(sizeof(row_fact) + sizeof(uint4));
     return tile_launch(tile_keys_kernel<T, DP, SOFT>, a, a->M, shape::own, a->splits,
                        2 * shape::own_bytes + 4 * shape::tile_bytes + beside, stream, what);
 }

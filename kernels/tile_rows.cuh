@@ -36,6 +36,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
     float out[M16][DP / 8][4];
     int first, tiles;
     row_fact fact[ROWS];
+    float kept; /* the factor of weights that dropout keeps */
     float total[ROWS], cross[ROWS], moment[ROWS], support[ROWS]; /* for dbeta */
 
     __device__ __forceinline__ rows_block(const tile_call &a_, const tile_place &at_)
@@ -97,7 +98,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float &x = G[i / 2][n][i % 2 * 2 + e];
-                    x = kept_or_0(x * a.masks.kept, here[e], n);
+                    x = kept_or_0(x, here[e], n);
                 }
         }
     }
@@ -131,7 +132,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
                         const float y = s[i / 2][n][i % 2 * 2 + e] - fact[i].m;
-                        const float gradient = G[i / 2][n][i % 2 * 2 + e];
+                        const float gradient = G[i / 2][n][i % 2 * 2 + e] * kept;
                         float slope;
                         if constexpr (SOFT) {
                             slope = soft_weight(i, y);
@@ -165,7 +166,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
                 for (int e = 0; e < 2; e++) {
                     const int x = i % 2 * 2 + e;
                     const float y = s[i / 2][n][x] - fact[i].m, p = soft_weight(i, y);
-                    const float ds = p * (G[i / 2][n][x] - fact[i].delta);
+                    const float ds = p * fmaf(G[i / 2][n][x], kept, -fact[i].delta);
                     moment[i] = fmaf(p, y, moment[i]);
                     total[i] += ds;
                     cross[i] = fmaf(ds, y, cross[i]);
@@ -187,7 +188,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
                         float &x = s[i / 2][n][i % 2 * 2 + e];
                         const float gradient = G[i / 2][n][i % 2 * 2 + e];
                         const float y = x - fact[i].m;
-                        float ds = gradient - fact[i].delta;
+                        float ds = fmaf(gradient, kept, -fact[i].delta);
                         if constexpr (SOFT) {
                             ds *= soft_weight(i, y);
                         } else {
@@ -195,7 +196,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
                             const float slope = kernel_slope<R>(u, head.r);
                             ds *= slope * fact[i].slope;
                             if (R == 1) {
-                                moment[i] = fmaf(u, gradient, moment[i]);
+                                moment[i] = fmaf(u, gradient * kept, moment[i]);
                                 support[i] += slope;
                             }
                             total[i] += ds;
@@ -247,6 +248,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
         T *gradients = memory + shape::own * shape::stride;
         keys = gradients + shape::own * shape::stride;
         values = keys + 2 * TILE_KEYS * shape::stride;
+        kept = a.drop ? a.masks.kept : 1;
         first = row0 + warp * 16 * M16 + threadIdx.x % WARP / 4;
         tiles = (seen_by(a, row0 + shape::own - 1) + TILE_KEYS - 1) / TILE_KEYS;
         fetch<T, DP>(memory, (const T *)a.q + at.rows, a.rows.row, row0, a.N, shape::own, a.D,
