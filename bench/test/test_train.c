@@ -50,6 +50,11 @@ static const char tiny[] =
     "task=reverse length=4 width=8 heads=2 slots=4 batch=3 warmup=2 horizon=12 "
     "eval_samples=8";
 
+/* Epochs of 7 sequences in batches of 3: shuffled anew, the third batch with one row. */
+static const char epochs[] =
+    "task=regbench automata=7 window=24 width=8 heads=2 slots=4 batch=3 warmup=2 "
+    "horizon=12 schedule=regbench switches=wd_groups:all eval_samples=4";
+
 /* Train a model by a line of words; the run's rows in c. */
 static status train_on(const model *on, const char *line, checkpoint *c)
 {
@@ -223,47 +228,55 @@ static void check_parts(selftest *t, const char *base)
 
 /* A run that was killed somewhere and taken up again, against one to the same step at once. saves:
  * the words that say when it saves; `lost` steps of those that were seen may be lost, 0: any. */
-static void check_killed(selftest *t, const char *base, const char *saves, int64_t lost)
+static void check_killed(selftest *t, const model *on, const char *base, const char *saves,
+                         int64_t lost)
 {
     const char *folder = scratch_folder(t), *path = scratch_path(t, folder, "whole.h5");
     const char *other = scratch_path(t, folder, "killed.h5");
     const char *out = scratch_path(t, folder, "rows.h5");
     char line[LINE];
     checkpoint whole, killed;
-    snprintf(line, sizeof line, "%s steps=1000000 backend=ref eval_every=4 %s checkpoint=%s out=%s",
-             base, saves, other, out);
+    snprintf(line, sizeof line, "%s steps=1000000 backend=%s eval_every=4 %s checkpoint=%s out=%s",
+             base, on->name, saves, other, out);
     const int64_t kept = train_and_kill(t, line, other, out), shown = shown_steps(t, out, 0);
     const long long steps = kept + 8;
     EXPECT(kept >= 7 && shown > 0);
     if (lost > 0) EXPECT(kept % lost == 0 && shown >= kept - lost && shown <= kept + lost);
     snprintf(line, sizeof line, "%s steps=%lld eval_every=4 threads=1 checkpoint=%s", base, steps,
              path);
-    EXPECT(train_line(line, &whole) == OK && whole.finished);
+    EXPECT(train_on(on, line, &whole) == OK && whole.finished);
     snprintf(line, sizeof line, "%s steps=%lld eval_every=4 checkpoint=%s", base, steps, other);
-    EXPECT(train_line(line, &killed) == OK);
+    EXPECT(train_on(on, line, &killed) == OK);
     expect_same_tensors(t, path, other);
     expect_same_rows(t, &whole, &killed);
     checkpoint_free(&killed);
-    EXPECT(train_line(line, &killed) == OK); /* finished: nothing is done twice */
+    EXPECT(train_on(on, line, &killed) == OK); /* finished: nothing is done twice */
     expect_same_rows(t, &whole, &killed);
     checkpoint_free(&killed);
     snprintf(line, sizeof line, "%s steps=%lld seed=2 checkpoint=%s", base, steps, other);
-    EXPECT(train_line(line, &killed) == ERR_ARG);
+    EXPECT(train_on(on, line, &killed) == ERR_ARG);
     EXPECT(strstr(last_error(), "seed=2") != NULL);
     checkpoint_free(&whole);
 }
 
 void selftest_resume(selftest *t)
 {
-    /* Epochs of 7 sequences in batches of 3: shuffled anew, the third batch with one row. */
-    static const char epochs[] =
-        "task=regbench automata=7 window=24 width=8 heads=2 slots=4 batch=3 warmup=2 "
-        "horizon=12 schedule=regbench switches=wd_groups:all eval_samples=4";
     check_parts(t, tiny);
     check_parts(t, epochs);
-    check_killed(t, tiny, "save_every=1", 1);
-    check_killed(t, epochs, "save_every=3", 3);
-    check_killed(t, tiny, "save_seconds=0.005", 0);
+    check_killed(t, &mosaic_ref, tiny, "save_every=1", 1);
+    check_killed(t, &mosaic_ref, epochs, "save_every=3", 3);
+    check_killed(t, &mosaic_ref, tiny, "save_seconds=0.005", 0);
+}
+
+void selftest_cuda_resume(selftest *t)
+{
+    const model *on = model_at(1);
+    if (on && backend_at(1)->ready() == OK) {
+        check_killed(t, on, tiny, "save_every=3", 3);
+        check_killed(t, on, epochs, "save_seconds=0.005", 0);
+    } else {
+        selftest_skip(t, on ? "this machine has no device" : "this build has no CUDA");
+    }
 }
 
 /* --- a model whose reports come late ------------------------------------------------------- */
