@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * eval.c — verb eval: checkpoints, baselines and oracles on shards of a task (spec of the tasks,
- * section 8). A checkpoint brings its data with it; what the user says about data overrides that,
- * and must agree with it in vocabulary and tokenizer.
+ * section 8). A checkpoint brings its data with it, for the baselines beside it too; what the user
+ * says about data overrides that, and must agree with it in vocabulary and tokenizer.
  */
 #include <string.h>
 
@@ -12,6 +12,7 @@
 
 typedef struct evaluator {
     const words *w;
+    const words *trained; /* of the checkpoint whose data a baseline has; NULL: as w says */
     const char *task;
     data_options options;
     predictor p;
@@ -34,7 +35,7 @@ static status on_dataset(evaluator *e, const dataset *d)
     int decoded = word_int(e->w, "greedy") && e->p.on; /* baselines decode nothing */
     if (word_int(e->w, "greedy") && !d->task->greedy)
         return fail(ERR_ARG, "greedy=1: task %s decodes nothing", d->task->name);
-    if (!e->p.on) data_columns(e->w, d->hash, e->p.config);
+    if (!e->p.on) data_columns(e->trained ? e->trained : e->w, d->hash, e->p.config);
     for (int greedy = 0; greedy <= decoded; greedy++) {
         evaluation how = {.rows = word_int(e->w, "rows"), .greedy = greedy};
         TRY(evaluate(&e->p, d, &how, &all));
@@ -101,14 +102,64 @@ static status eval_checkpoint(evaluator *e, const char *path)
     return s;
 }
 
-static status eval_baseline(evaluator *e, const char *name)
+/* Baselines on the task and data of e. */
+static status eval_baselines(evaluator *e)
+{
+    for (int64_t i = 0; i < word_count(e->w, "model"); i++) {
+        const char *name = word_text_at(e->w, "model", i);
+        TRY(baseline_find(name, (int64_t)e->options.seed, &e->p));
+        TRY(on_shards(e, NULL));
+    }
+    return OK;
+}
+
+/* On the data that the words name. */
+static status baselines_of_words(evaluator *e)
 {
     e->task = word_text(e->w, "task");
-    if (*e->task == '\0') return fail(ERR_ARG, "eval: model=%s: expected task=", name);
+    if (*e->task == '\0')
+        return fail(ERR_ARG, "eval: model=%s: expected task=, or from= a checkpoint",
+                    word_text(e->w, "model"));
     e->options = data_options_default();
     data_words(e->w, 0, &e->options);
-    TRY(baseline_find(name, (int64_t)e->options.seed, &e->p));
-    return on_shards(e, NULL);
+    return eval_baselines(e);
+}
+
+/* On the data of the checkpoints, which are of one task and one data then. */
+static status same_data(const words *w)
+{
+    uint64_t hash = 0;
+    char task[40] = "";
+    for (int64_t i = 0; i < word_count(w, "from"); i++) {
+        checkpoint c = {0};
+        words *trained = NULL;
+        TRY(checkpoint_read(word_text_at(w, "from", i), &c, &trained));
+        const char *of = word_text(trained, "task");
+        const int same = i == 0 || (strcmp(of, task) == 0 && c.data_hash == hash);
+        snprintf(task, sizeof task, "%s", of);
+        hash = c.data_hash;
+        checkpoint_free(&c);
+        words_free(trained);
+        if (!same)
+            return fail(ERR_ARG,
+                        "eval: model=%s: the checkpoints were trained on several data: "
+                        "expected task=",
+                        word_text(w, "model"));
+    }
+    return OK;
+}
+
+static status baselines_of_checkpoint(evaluator *e)
+{
+    restored x;
+    TRY(restore_open(&x, word_text(e->w, "from"), e->w));
+    e->task = x.r.task;
+    e->options = x.data;
+    e->trained = x.w;
+    const status s = eval_baselines(e);
+    e->trained = NULL;
+    restore_close(&x);
+    return s;
 }
 
 static status eval_all(evaluator *e)
@@ -117,12 +168,14 @@ static status eval_all(evaluator *e)
     const model *on;
     if (word_count(w, "from") + word_count(w, "model") == 0)
         return fail(ERR_ARG, "eval: expected from=CHECKPOINT or model=");
+    const int models = word_count(w, "model") > 0, of_checkpoint = !*word_text(w, "task");
+    if (models && of_checkpoint && word_count(w, "from") > 0) TRY(same_data(w));
     if (word_given(w, "backend")) TRY(model_find(word_text(w, "backend"), &on));
     for (int64_t i = 0; i < word_count(w, "from"); i++)
         TRY(eval_checkpoint(e, word_text_at(w, "from", i)));
-    for (int64_t i = 0; i < word_count(w, "model"); i++)
-        TRY(eval_baseline(e, word_text_at(w, "model", i)));
-    return OK;
+    if (!models) return OK;
+    return of_checkpoint && word_count(w, "from") > 0 ? baselines_of_checkpoint(e)
+                                                      : baselines_of_words(e);
 }
 
 int verb_eval(const words *w)
