@@ -11,16 +11,20 @@
 #   make test       gcc and clang with sanitizers, every test, style
 #   make measure    the measurements of a machine with a GPU: RESULTS, and REPORT/here
 #   make style      format, layers, headers
+#   make install    PREFIX (/usr/local): the program, its manual page and completion, the library with
+#                   its headers, pkg-config and CMake files; DESTDIR stands before it
+#   make help       these lines
 #   make clean      throw away builds (results/ and report/ stay)
 PROFILE ?= smoke
 RESULTS ?= results
 REPORT  ?= report
 BUILD   ?= build
+PREFIX  ?= /usr/local
 CUDA    := AUTO
 CARDS   := $(patsubst plots/data/rows-%.h5,%,$(wildcard plots/data/rows-*.h5))
 GPU     := $(wildcard /dev/nvidia[0-9]* /dev/dxg)
 
-.PHONY: all build setup test reproduce figures measure style fuzz clean
+.PHONY: all build setup test reproduce figures measure style fuzz install help clean
 
 all: build
 
@@ -54,6 +58,14 @@ style: setup
 
 fuzz: setup
 	@ci/fuzz
+
+install: build
+	@cmake --build $(BUILD) --target installable
+	@cmake --install $(BUILD) --prefix $(PREFIX) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 2; }
+	@echo "installed in $(DESTDIR)$(PREFIX)"
+
+help:
+	@sed -n 's/^#   //p' Makefile
 
 clean:
 	rm -rf build build.log build-*

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * list.c — the lists of the project as tables: what verb list prints (TSV, Markdown, or gnuplot
- * line styles), and the names that the values of a key come from (verbs.def).
+ * list.c — the lists of the project as tables: what verb list prints (tabular.h, or gnuplot line
+ * styles), and the names that the values of a key come from (verbs.def).
  */
 #include <string.h>
 
 #include "op/op.h"
+#include "tabular.h"
 #include "verb.h"
 
 /* --- the rows of each list, as text ---------------------------------------------------------- */
@@ -178,24 +179,21 @@ const char *list_name(const char *list, int i)
 
 /* --- printing -------------------------------------------------------------------------------- */
 
-static void print_cells(const char *const *cells, int count, int markdown)
+static void print_list(const struct list *l, int named)
 {
-    for (int i = 0; i < count; i++)
-        printf(markdown ? "| %s " : i ? "\t%s" : "%s", cells[i]);
-    printf(markdown ? "|\n" : "\n");
-}
-
-static void print_list(const struct list *l, int markdown)
-{
+    static tabular_column heads[MOST_COLUMNS];
     const char *const *row;
     int count = 0;
-    while (l->head[count])
-        count++;
-    print_cells(l->head, count, markdown);
-    for (int i = 0; markdown && i <= count; i++)
-        printf(i < count ? "| --- " : "|\n");
+    for (; l->head[count]; count++) {
+        int width = 0; /* of the longest, within reason */
+        for (int i = 0; (row = l->row(i)); i++)
+            if (strlen(row[count]) > (size_t)width) width = (int)strlen(row[count]);
+        heads[count] = (tabular_column){l->head[count], "", 0, width < 40 ? width : 40};
+    }
+    tabular_begin(named ? l->name : NULL, heads, count);
     for (int i = 0; (row = l->row(i)); i++)
-        print_cells(row, count, markdown);
+        tabular_row(row);
+    tabular_end();
 }
 
 static void print_line_styles(void)
@@ -213,14 +211,21 @@ static void print_line_styles(void)
 int verb_list(const words *w)
 {
     const char *format = word_text(w, "format");
-    const int every = word_count(w, "ids") == LISTS;
+    const int every = word_count(w, "ids") == LISTS, many = word_count(w, "ids") > 1;
+    const int styles = strcmp(format, "gp") == 0;
+    tabular_format(styles ? "tsv" : format);
     for (int i = 0; i < LISTS; i++) {
         if (!word_chooses(w, "ids", lists[i].name)) continue;
-        if (strcmp(format, "gp") == 0 && lists[i].row == methods_row)
+        if (styles && lists[i].row == methods_row)
             print_line_styles();
+        else if (strcmp(format, "man") == 0 && lists[i].row == verbs_row)
+            help_manual();
+        else if (strcmp(format, "bash") == 0 && lists[i].row == verbs_row)
+            help_completion();
         else
-            print_list(&lists[i], strcmp(format, "md") == 0);
-        if (every) printf("\n");
+            print_list(&lists[i], many);
+        if (every && strcmp(format, "json") != 0) printf("\n");
     }
+    if (many) tabular_done();
     return EXIT_GOOD;
 }

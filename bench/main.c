@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * main.c — argv to a verb, and the help that the tables write.
+ * main.c — argv to a verb.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -22,54 +22,6 @@ static const struct verb {
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
-static int print_help(void)
-{
-    printf("mosaic VERB key=value ...\n\nverbs\n");
-    for (int i = 0; i < VERBS; i++)
-        printf("  %-9s %s\n", verbs[i].name, verbs[i].about);
-    printf(
-        "\nA value is a list item[,item...]; an item is a word, a number (4/3 too), a range\n"
-        "a..b, a..b:xF, a..b:+S, or all. `mosaic VERB --help` lists the keys of a verb.\n"
-        "There, (of ops) is a name that `mosaic list ops` prints.\n"
-        "Standard output is TSV (of sample: text), chatter goes to stderr. Interrupted, a verb "
-        "keeps\n"
-        "what is finished: its rows in out=, marked unfinished, and what the same line goes on "
-        "from.\n"
-        "Exit codes: 0 good, 1 a check failed, 2 usage, 3 a file is missing, damaged or cannot be\n"
-        "written, 4 out of memory or the device failed, 77 nothing to do here.\n");
-    return EXIT_GOOD;
-}
-
-static int print_verb_help(const char *verb)
-{
-    static const struct row {
-        const char *verb, *key, *fallback, *bound, *help;
-        key_kind kind;
-    } rows[] = {
-#define VERB(name, about) {#name, NULL, NULL, NULL, about, TEXT},
-#define KEY(name, kind, fallback, bound, help) {NULL, #name, fallback, bound, help, kind},
-#include "verbs.def"
-#undef VERB
-#undef KEY
-    };
-    static const char *const kinds[] = {"word",   "path",    "file",    "folder",
-                                        "words",  "files",   "integer", "integers",
-                                        "number", "numbers", "0|1"};
-    int inside = 0;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (rows[i].verb) {
-            inside = strcmp(rows[i].verb, verb) == 0;
-            if (inside) printf("mosaic %s — %s\n", verb, rows[i].help);
-        } else if (inside) {
-            printf("  %-13s %-9s %s", rows[i].key, kinds[rows[i].kind], rows[i].help);
-            if (*rows[i].bound) printf(" (%s)", rows[i].bound);
-            if (*rows[i].fallback) printf(" [%s]", rows[i].fallback);
-            printf("\n");
-        }
-    }
-    return EXIT_GOOD;
-}
-
 int verb_dispatch(const char *verb, int count, char *const *text)
 {
     int i = 0;
@@ -83,8 +35,10 @@ int verb_dispatch(const char *verb, int count, char *const *text)
             fail_unknown("unknown verb", verb, names, VERBS, "a verb of `mosaic --help`"));
     }
     for (int j = 0; j < count; j++)
-        if (strcmp(text[j], "--help") == 0 || strcmp(text[j], "-h") == 0)
-            return print_verb_help(verb);
+        if (strcmp(text[j], "--help") == 0 || strcmp(text[j], "-h") == 0) {
+            help_verb(verb);
+            return EXIT_GOOD;
+        }
     words *w;
     status s = words_parse(verb, count, text, &w);
     if (s != OK) return status_exit(s);
@@ -124,12 +78,18 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_DFL);
     signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
-        print_help();
+        help_program();
         return EXIT_USAGE;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0)
-        return print_help();
+        strcmp(argv[1], "help") == 0) {
+        help_program();
+        return EXIT_GOOD;
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        printf("%s\n", version_line());
+        return EXIT_GOOD;
+    }
     int code = verb_dispatch(argv[1], argc - 2, argv + 2);
     if ((fflush(stdout) != 0 || ferror(stdout)) && !reader_left()) {
         fprintf(stderr, "mosaic: standard output: cannot be written\n");

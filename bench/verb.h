@@ -108,6 +108,14 @@ char *words_key(const words *w);
  * lists), with repetitions where several rows share a name; NULL past the end. */
 const char *list_name(const char *list, int i);
 
+/* What verbs.def says (help.c), on standard output: the program, a verb, all of it as a manual
+ * page, and completion for bash; "mosaic VERSION (COMMIT)". */
+void help_program(void);
+void help_verb(const char *verb);
+void help_manual(void);
+void help_completion(void);
+const char *version_line(void);
+
 /* Run a verb from its words; returns its exit code. */
 int verb_dispatch(const char *verb, int count, char *const *text);
 

@@ -514,5 +514,5 @@ char *words_canonical(const words *w, const char *skip)
 
 char *words_key(const words *w)
 {
-    return words_canonical(w, "out threads checkpoint best from");
+    return words_canonical(w, "out threads checkpoint best from format");
 }

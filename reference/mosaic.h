@@ -31,6 +31,23 @@ status method_find(const char *name, method *m);
 /* The i-th row of methods.def, or NULL past the end. */
 const char *method_name(int i);
 
+/* A method's transform of rows, and its gradient, for a program that has no struct args
+ * (method_call.c). run: NULL for the reference, in double; or a function of the method's operation
+ * (kernels.h), whose storage is `type` and whose pointers are of its device. c, p, dp, dc (R,N);
+ * beta (R), NULL: ones; stat (R,STATS), which the gradient reads; dbeta (R) or NULL. work: so much
+ * scratch as the same call says in *need where need is not NULL; it computes nothing then. ERR_ARG
+ * with one line. */
+typedef struct rows_call {
+    int64_t R, N;
+    int type; /* a dtype; of the reference any */
+    void *work;
+    size_t *need;
+} rows_call;
+status method_weights(op_fn *run, const char *name, const rows_call *x, const void *c,
+                      const void *beta, void *p, void *stat);
+status method_gradient(op_fn *run, const char *name, const rows_call *x, const void *beta,
+                       const void *p, const void *stat, const void *dp, void *dc, void *dbeta);
+
 typedef enum arch { ARCH_MOSAIC, ARCH_GPT } arch;
 
 /* Every switch of switches.def (model 9), with its default in config_default(). */

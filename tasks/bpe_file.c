@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "rng.h"
 
@@ -188,10 +189,26 @@ status bpe_write(const bpe *b, bytes *out)
     return OK;
 }
 
+/* GPT-2's list: that of the sources, or of an installed program, in ../share/mosaic of its folder.
+ */
+static void gpt2_path(char *path, size_t size)
+{
+    static const char name[] = "gpt2/vocab.bpe";
+    char own[3000] = "";
+    snprintf(path, size, "%s/%s", MOSAIC_DATA_DIR, name);
+    if (access(path, R_OK) == 0 || readlink("/proc/self/exe", own, sizeof own - 1) < 0) return;
+    for (int up = 0; up < 2; up++)
+        if (strrchr(own, '/')) *strrchr(own, '/') = '\0';
+    char installed[4000];
+    snprintf(installed, sizeof installed, "%s/share/mosaic/%s", own, name);
+    if (access(installed, R_OK) == 0) snprintf(path, size, "%s", installed);
+}
+
 status bpe_gpt2(bpe **out)
 {
-    static const char path[] = MOSAIC_DATA_DIR "/gpt2/vocab.bpe";
+    char path[4096];
     bytes list = {0};
+    gpt2_path(path, sizeof path);
     *out = NULL;
     status s = file_read(path, 0, &list);
     if (s == OK && fnv1a(FNV_OFFSET, list.v, list.count) != GPT2_LIST)

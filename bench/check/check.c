@@ -17,6 +17,7 @@
 #include "golden.h"
 #include "op/inputs.h"
 #include "stop.h"
+#include "tabular.h"
 
 void check_report(check *k, const char *what, const char *about, const match *m)
 {
@@ -252,11 +253,13 @@ int verb_check(const words *w)
     if (s != OK) return status_exit(s);
     check_catch_crashes();
     stop_watch(NULL);
+    tabular_format(word_text(w, "format"));
     s = check_all(&k, w, &absent);
     if (s == OK) s = k.written;
     if (s == ERR_STOPPED && k.rows > 0) (void)results_save(k.file, 0);
     status closed = results_close(k.file, s == OK && k.rows > 0);
     if (s == OK) s = closed;
+    tabular_end();
     check_tell_fails(&k);
     free(k.fails.text);
     stop_end("check", "", "");

@@ -25,6 +25,7 @@
 #include "order.h"
 #include "rng.h"
 #include "store/results.h"
+#include "tabular.h"
 #include "verb.h"
 
 enum { GRID = 201 };
@@ -211,11 +212,13 @@ int verb_row(const words *w)
 {
     emitter e = {0};
     status s = results_create(&e.r, word_text(w, "out"), w);
+    tabular_format(word_text(w, "format"));
     for (int64_t i = 0; s == OK && i < word_count(w, "method"); i++) {
         method m;
         s = method_find(word_text_at(w, "method", i), &m);
         if (s == OK) s = all_points(&e, &m, w);
     }
+    tabular_end();
     status closed = results_close(e.r, s == OK);
     return status_exit(s != OK ? s : closed);
 }

@@ -1,40 +1,51 @@
 /* SPDX-License-Identifier: MIT
  *
- * print.c — rows as TSV, and verb print: what a result file holds, for whoever has no HDF5 at hand.
+ * print.c — rows on standard output (tabular.h), and verb print: what a file holds, for whoever has
+ * no HDF5 at hand.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "hdf.h"
+#include "print.h"
 #include "results.h"
+#include "tabular.h"
 
-/* A field stays one: what would end it is a space. */
-static void print_field(const char *text)
+enum { MOST_COLUMNS = 40 };
+
+/* Begin a table of rows, of several files with a column that names them. */
+static void begin_rows(table t, int origins)
 {
-    for (; *text; text++)
-        putchar((unsigned char)*text < ' ' ? ' ' : *text);
+    static tabular_column columns[MOST_COLUMNS];
+    int count;
+    const column *c = table_columns(t, &count);
+    for (int i = 0; i < count; i++) {
+        const int text = column_is_text(&c[i]);
+        columns[i] = (tabular_column){c[i].name, c[i].unit, !text, text ? 12 : 9};
+    }
+    columns[count] = (tabular_column){"origin", "", 0, 0};
+    tabular_begin(NULL, columns, count + (origins != 0));
 }
 
 void results_print_origin(table t, const void *row, int header, const char *origin)
 {
+    char number[MOST_COLUMNS][32];
+    const char *cells[MOST_COLUMNS];
     int count;
     const column *c = table_columns(t, &count);
-    for (int i = 0; header && i < count; i++)
-        printf("%s%s", i ? "\t" : "", c[i].name);
-    if (header) printf("%s\n", origin ? "\torigin" : "");
+    if (header) begin_rows(t, origin != NULL);
     for (int i = 0; i < count; i++) {
         const char *at = (const char *)row + c[i].offset;
-        if (i > 0) putchar('\t');
-        if (column_is_text(&c[i]))
-            print_field(at);
-        else if (c[i].type == COL_I64)
-            printf("%lld", (long long)*(const int64_t *)(const void *)at);
-        else
-            printf("%.9g", *(const double *)(const void *)at);
+        cells[i] = column_is_text(&c[i]) ? at : number[i];
+        if (c[i].type == COL_I64)
+            snprintf(number[i], sizeof number[i], "%lld",
+                     (long long)*(const int64_t *)(const void *)at);
+        else if (c[i].type == COL_F64)
+            snprintf(number[i], sizeof number[i], tabular_short() ? "%.4g" : "%.9g",
+                     *(const double *)(const void *)at);
     }
-    if (origin) putchar('\t');
-    print_field(origin ? origin : "");
-    putchar('\n');
+    cells[count] = origin ? origin : "";
+    tabular_row(cells);
 }
 
 void results_print(table t, const void *row, int header)
@@ -72,7 +83,14 @@ static status print_rows(const stored *f, table t, int many, int64_t *printed)
 typedef struct printer {
     const stored *f;
     const char *prefix; /* "" of / */
+    const char *path;   /* of several files, else NULL */
 } printer;
+
+void print_pair(const char *path, const char *name, const char *value)
+{
+    const char *cells[] = {path, name, value};
+    tabular_row(path ? cells : cells + 1);
+}
 
 static herr_t print_attribute(hid_t from, const char *name, const H5A_info_t *info, void *user)
 {
@@ -82,18 +100,18 @@ static herr_t print_attribute(hid_t from, const char *name, const H5A_info_t *in
     if (hdf_text(from, name, value, sizeof value) != OK) return -1;
     if (*p->prefix && stored_text(p->f, name, whole, sizeof whole) != OK) return -1;
     if (*p->prefix && strcmp(value, whole) == 0) return 0;
-    printf("%s%s%s\t", p->prefix, *p->prefix ? "/" : "", name);
-    print_field(value);
-    putchar('\n');
+    char full[200];
+    snprintf(full, sizeof full, "%s%s%s", p->prefix, *p->prefix ? "/" : "", name);
+    print_pair(p->path, full, value);
     return 0;
 }
 
 /* The attributes of /, a line each, and what its sources say otherwise. */
-static status print_provenance(stored *f)
+static status print_provenance(stored *f, const char *path)
 {
     int64_t origins;
     char prefix[64] = "";
-    printer p = {f, prefix};
+    printer p = {f, prefix, path};
     TRY(stored_origins(f, &origins));
     int good = H5Aiterate2(f->file, H5_INDEX_NAME, H5_ITER_INC, NULL, print_attribute, &p) >= 0;
     for (int64_t i = 0; good && origins > 1 && i < origins; i++) {
@@ -106,19 +124,38 @@ static status print_provenance(stored *f)
     return good ? OK : fail(ERR_MEMORY, "%s: out of memory", f->path);
 }
 
+/* One file, of what the words want of it. */
+static status print_file(const words *w, const char *path, int64_t *printed)
+{
+    const char *what = word_text(w, "table");
+    const int many = word_count(w, "file") > 1;
+    stored *f;
+    if (print_is_checkpoint(path)) return print_checkpoint(path, what, many, printed);
+    TRY(stored_open(path, &f));
+    const table t = table_find(what);
+    const status s = strcmp(what, "time_samples") == 0 ? print_samples(f, path, many, printed)
+                     : strcmp(what, "tensors") == 0    ? OK
+                     : t == TABLES                     ? print_provenance(f, many ? path : NULL)
+                                                       : print_rows(f, t, many, printed);
+    stored_close(f);
+    return s;
+}
+
 int verb_print(const words *w)
 {
-    const table t = table_find(word_text(w, "table"));
+    static const tabular_column pairs[] = {
+        {"file", "", 0, 0}, {"name", "", 0, 16}, {"value", "", 0, 0}};
+    const int many = word_count(w, "file") > 1;
     int64_t printed = 0;
     status s = OK;
     if (word_count(w, "file") == 0) return usage_error("print: expected file=HDF5 files");
-    for (int64_t i = 0; s == OK && i < word_count(w, "file"); i++) {
-        stored *f;
-        s = stored_open(word_text_at(w, "file", i), &f);
-        if (s == OK)
-            s = t == TABLES ? print_provenance(f)
-                            : print_rows(f, t, word_count(w, "file") > 1, &printed);
-        stored_close(f);
+    tabular_format(word_text(w, "format"));
+    if (strcmp(word_text(w, "table"), "provenance") == 0) {
+        tabular_bare();
+        tabular_begin(NULL, many ? pairs : pairs + 1, many ? 3 : 2);
     }
+    for (int64_t i = 0; s == OK && i < word_count(w, "file"); i++)
+        s = print_file(w, word_text_at(w, "file", i), &printed);
+    tabular_end();
     return status_exit(s);
 }

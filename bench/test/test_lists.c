@@ -304,6 +304,47 @@ static void expect_values(selftest *t, const char *name, const char *fallback, c
     }
 }
 
+/* A command line of help is one that its verb takes. */
+static void expect_example(selftest *t, const char *verb, const char *example)
+{
+    char text[200], *word[20], *rest = NULL;
+    int count = 0;
+    words *w = NULL;
+    snprintf(text, sizeof text, "%s", example);
+    const char *first = strtok_r(text, " ", &rest);
+    for (char *one; count < 20 && (one = strtok_r(NULL, " ", &rest));)
+        word[count++] = one;
+    selftest_expect(t, first && strcmp(first, verb) == 0, verb, 0, example);
+    selftest_expect(t, words_parse(verb, count, word, &w) == OK, example, 0, last_error());
+    words_free(w);
+}
+
+/* Every verb has one, and every heading of help has keys. */
+static void expect_examples(selftest *t)
+{
+    static const struct row {
+        char is;
+        const char *text;
+    } rows[] = {
+#define VERB(name, about) {'v', #name},
+#define KEY(name, kind, fallback, bound, help) {'k', #name},
+#define GROUP(title) {'g', title},
+#define EXAMPLE(text) {'e', text},
+#include "verbs.def"
+#undef VERB
+#undef KEY
+    };
+    enum { ROWS = sizeof rows / sizeof *rows };
+    const char *verb = "";
+    for (int i = 0; i < ROWS; i++) {
+        const char next = i + 1 < ROWS ? rows[i + 1].is : 'v';
+        if (rows[i].is == 'v') verb = rows[i].text;
+        if (rows[i].is == 'v') selftest_expect(t, next == 'e', verb, 0, "an example");
+        if (rows[i].is == 'g') selftest_expect(t, next == 'k', verb, 0, rows[i].text);
+        if (rows[i].is == 'e') expect_example(t, verb, rows[i].text);
+    }
+}
+
 void selftest_list_keys(selftest *t)
 {
 #define SWITCH(name, value, values, about) expect_values(t, #name, #value, values);
@@ -338,4 +379,5 @@ void selftest_list_keys(selftest *t)
             selftest_expect(t, strcmp(keys[i].name, keys[j].name) != 0, keys[i].name, i,
                             "once a verb");
     }
+    expect_examples(t);
 }

@@ -20,6 +20,7 @@
 #include "op/inputs.h"
 #include "check/match.h"
 #include "stop.h"
+#include "tabular.h"
 #include "verb.h"
 
 enum { MOST_SAMPLES = 1000, CHECKED = 1 << 20 };
@@ -304,12 +305,14 @@ int verb_time(const words *w)
     status s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
                          : fail(ERR_MEMORY, "time: out of memory");
     stop_watch(NULL);
+    tabular_format(word_text(w, "format"));
     if (s == OK && word_given(w, "task"))
         s = time_tasks(&t);
     else if (s == OK)
         s = time_backends(&t, &absent);
     if (s == ERR_STOPPED && t.printed > 0) (void)results_save(t.r, 0);
     status closed = results_close(t.r, s == OK && t.printed > 0);
+    tabular_end();
     free(t.samples);
     stop_end("time", "", "");
     if (s != OK || closed != OK) return status_exit(s != OK ? s : closed);

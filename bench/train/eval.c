@@ -9,6 +9,7 @@
 #include "backends.h"
 #include "stop.h"
 #include "restore.h"
+#include "tabular.h"
 
 typedef struct evaluator {
     const words *w;
@@ -182,11 +183,13 @@ int verb_eval(const words *w)
 {
     evaluator e = {.w = w, .header = 1};
     threads_set(word_int(w, "threads"));
+    tabular_format(word_text(w, "format"));
     status s = results_create(&e.out, word_text(w, "out"), w);
     stop_watch(NULL);
     if (s == OK) s = eval_all(&e);
     if (s == ERR_STOPPED) (void)results_save(e.out, 0);
     status closed = results_close(e.out, s == OK);
+    tabular_end();
     stop_end("eval", "", "");
     return status_exit(s == OK ? closed : s);
 }
