@@ -49,7 +49,7 @@ static void add_words(names *n, const char *from, const char *between)
 }
 
 /* What may stand in a column of names; none: anything. */
-static void values_of(table of, const char *name, names *n)
+static void column_values(table of, const char *name, names *n)
 {
     static const struct known_values {
         const char *column, *values; /* "of LIST", or the words */
@@ -96,7 +96,7 @@ status value_known(table of, const char *name, const char *value)
     const size_t length = strlen(value);
     names *n = malloc(sizeof *n);
     if (!n) return fail(ERR_MEMORY, "show: out of memory");
-    values_of(of, name, n);
+    column_values(of, name, n);
     int known = n->count == 0;
     for (int i = 0; i < n->count && !known; i++)
         known = strcmp(value, n->name[i]) == 0;

@@ -37,7 +37,7 @@ static const struct method_row {
 #undef METHOD
 };
 
-static void add_name(buffer *b, const char *name, char between)
+static void append_name(buffer *b, const char *name, char between)
 {
     if (b->used) buffer_add(b, "%c", between);
     buffer_add(b, "%s", name);
@@ -59,12 +59,12 @@ char *listed_names(const char *list, size_t length, char between)
     for (size_t i = 0; i < sizeof op_rows / sizeof *op_rows; i++) {
         const struct op_row *o = &op_rows[i];
         if (!*o->title || o->kind >= REGRESSION) continue;
-        if (transforms) add_name(&b, o->name, between);
-        if (gradients && !(nonzero && o->kind == UNIFORM)) add_name(&b, o->grad, between);
+        if (transforms) append_name(&b, o->name, between);
+        if (gradients && !(nonzero && o->kind == UNIFORM)) append_name(&b, o->grad, between);
     }
     for (size_t i = 0; i < sizeof method_rows / sizeof *method_rows; i++)
         for (int set = FEW; set < VARIANT; set++)
             if (method_rows[i].shown <= (enum shown)set && is_called(list, length, sets[set]))
-                add_name(&b, method_rows[i].name, between);
+                append_name(&b, method_rows[i].name, between);
     return b.text;
 }
