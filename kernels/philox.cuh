@@ -12,18 +12,24 @@
 
 #include "common.cuh"
 
+enum { PHILOX_ROUNDS = 10 };
+
 typedef struct philox_masks {
-    uint32_t key[2], site, step, threshold;
+    uint32_t key[PHILOX_ROUNDS][2]; /* of each round */
+    uint32_t site, step, threshold;
     float kept; /* 1 / (1 - rate) */
 } philox_masks;
 
 static inline philox_masks philox_masks_of(const params *p)
 {
-    const philox_masks m = {{(uint32_t)p->seed, (uint32_t)(p->seed >> 32)},
-                            p->site,
-                            p->step,
-                            (uint32_t)(p->rate * 4294967296.0),
-                            (float)(1 / (1 - p->rate))};
+    philox_masks m = {};
+    m.site = p->site, m.step = p->step;
+    m.threshold = (uint32_t)(p->rate * 4294967296.0);
+    m.kept = (float)(1 / (1 - p->rate));
+    for (uint32_t round = 0; round < PHILOX_ROUNDS; round++) {
+        m.key[round][0] = (uint32_t)p->seed + round * 0x9E3779B9u;
+        m.key[round][1] = (uint32_t)(p->seed >> 32) + round * 0xBB67AE85u;
+    }
     return m;
 }
 
@@ -31,14 +37,11 @@ static inline philox_masks philox_masks_of(const params *p)
 __device__ __forceinline__ uint4 philox(const philox_masks &m, uint64_t group)
 {
     uint4 c = make_uint4((uint32_t)group, (uint32_t)(group >> 32), m.site, m.step);
-    uint32_t k0 = m.key[0], k1 = m.key[1];
 #pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c.x, b = (uint64_t)0xCD9E8D57u * c.z;
-        c = make_uint4((uint32_t)(b >> 32) ^ c.y ^ k0, (uint32_t)b, (uint32_t)(a >> 32) ^ c.w ^ k1,
-                       (uint32_t)a);
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
+        const uint64_t a = (uint64_t)0xD2511F53u * c.x, b = (uint64_t)0xCD9E8D57u * c.z;
+        c = make_uint4((uint32_t)(b >> 32) ^ c.y ^ m.key[round][0], (uint32_t)b,
+                       (uint32_t)(a >> 32) ^ c.w ^ m.key[round][1], (uint32_t)a);
     }
     return c;
 }

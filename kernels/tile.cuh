@@ -145,17 +145,12 @@ template <typename T, int DP> struct tile_shape {
         stride = DP + 16 / (int)sizeof(T),   /* of a tile in shared memory       */
         M16 = DP * sizeof(T) <= 128 ? 2 : 1, /* 16-row pieces of a warp          */
         own = TILE_WARPS * 16 * M16,         /* rows or keys that a block owns   */
-        forward_chunk = 32,
+        forward_chunk = DP * sizeof(T) <= 128 ? 64 : 32,
         rows_chunk = 32,
         keys_chunk = M16 * DP * (int)sizeof(T) > 128 ? 16 : 32,
         own_bytes = own * stride * (int)sizeof(T),
         tile_bytes = TILE_KEYS * stride * (int)sizeof(T)
     };
-    /* Blocks at once of the forward, which its registers must leave room for. */
-    static constexpr int forward_blocks(bool soft)
-    {
-        return soft && DP * sizeof(T) <= 128 ? 3 : 2;
-    }
 };
 
 /* Start moving `count` rows from `first` on, of which those below `limit` exist, into a tile;

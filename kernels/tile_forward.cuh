@@ -430,8 +430,7 @@ template <typename T, int DP, bool SOFT> struct forward_block {
 };
 
 template <typename T, int DP, bool SOFT>
-__global__ void __launch_bounds__(TILE_THREADS, (tile_shape<T, DP>::forward_blocks(SOFT)))
-    tile_forward_kernel(const tile_call a, int blocks)
+__global__ void __launch_bounds__(TILE_THREADS) tile_forward_kernel(const tile_call a, int blocks)
 {
     extern __shared__ uint4 memory[];
     tile_place at(a, blockIdx.x, blocks);
