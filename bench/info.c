@@ -75,6 +75,7 @@ char *provenance_text(void)
     line(&t, "hdf5", "%u.%u.%u", major, minor, release);
     line(&t, "nvcc", "%s", MOSAIC_NVCC);
     device_lines(&t, "cpu", backend_at(0));
+    line(&t, "cores", "%d", threads_cores());
     if (backend_at(1)) device_lines(&t, "device", backend_at(1));
     static const char *const watched[] = {"OMP_NUM_THREADS", "OPENBLAS_CORETYPE",
                                           "OPENBLAS_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG"};

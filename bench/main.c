@@ -73,6 +73,7 @@ int main(int argc, char **argv)
     /* HDF5 only reads files here, which their writers replace and never change: they need no lock,
      * which some file systems do not have. */
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+    threads_start(0, getenv("OMP_NUM_THREADS") != NULL);
     /* A reader that leaves early (`mosaic list | head`) ends us quietly, if no file would be lost;
      * a full file size limit is an error of write(), not a signal. */
     signal(SIGPIPE, SIG_DFL);

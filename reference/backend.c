@@ -13,9 +13,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #include "stage.h"
 
@@ -43,15 +40,6 @@ static double cache_bytes(void)
     return kib * 1024;
 }
 
-static int threads(void)
-{
-#ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 1;
-#endif
-}
-
 static status ref_facts(device_facts *f)
 {
     char line[512];
@@ -64,7 +52,7 @@ static status ref_facts(device_facts *f)
         break;
     }
     if (cpu) fclose(cpu);
-    snprintf(f->runtime, sizeof f->runtime, "%d threads", threads());
+    snprintf(f->runtime, sizeof f->runtime, "%d threads", threads_now());
     long units = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES);
     f->units = units > 0 ? (int)units : 0;
     f->memory = pages > 0 ? (double)pages * (double)sysconf(_SC_PAGESIZE) : 0;

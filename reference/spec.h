@@ -197,6 +197,17 @@ enum op_reads {
 /* The values of params.def. */
 params params_default(void);
 
+/* --- threads (threads.c) ---------------------------------------------------------------------- */
+
+/* Cores that this process may use: of its affinity mask and its control group's quota; at least 1.
+ */
+int threads_cores(void);
+/* So many threads work from now on, or as many of them as can be started, at most four a core or
+ * 64. wanted = 0: one a core or, if they were given, those of OMP_NUM_THREADS. */
+void threads_start(int64_t wanted, int given);
+/* How many work. */
+int threads_now(void);
+
 enum { MAX_TENSORS = 10 };
 
 struct args;

@@ -265,8 +265,8 @@ static status collect_jobs(job *jobs, int count, corpus *out)
 
 static status encode_source(const source *src, corpus *out)
 {
-    int64_t online = sysconf(_SC_NPROCESSORS_ONLN), n = src->count / STORIES_PER_THREAD;
-    int threads = (int)(n < 1 ? 1 : n < online ? n : online < 1 ? 1 : online);
+    const int64_t most = threads_now(), n = src->count / STORIES_PER_THREAD;
+    int threads = (int)(n < 1 ? 1 : n < most ? n : most);
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     job *jobs = calloc((size_t)threads, sizeof *jobs);
     pthread_t *thread = calloc((size_t)threads, sizeof *thread);

@@ -24,7 +24,7 @@ typedef struct names {
     size_t used;
 } names;
 
-static void add_name(names *n, const char *name)
+static void note_name(names *n, const char *name)
 {
     if (n->count < MOST_NAMES) n->name[n->count++] = name;
 }
@@ -33,7 +33,7 @@ static void add_list(names *n, const char *list)
 {
     const char *name;
     for (int i = 0; (name = list_name(list, i)); i++)
-        add_name(n, name);
+        note_name(n, name);
 }
 
 /* The words of a text with these characters between them. */
@@ -45,7 +45,7 @@ static void add_words(names *n, const char *from, const char *between)
     memcpy(at, from, size);
     n->used += size;
     for (char *one = strtok_r(at, between, &rest); one; one = strtok_r(NULL, between, &rest))
-        add_name(n, one);
+        note_name(n, one);
 }
 
 /* What may stand in a column of names; none: anything. */
@@ -78,10 +78,10 @@ static void column_values(table of, const char *name, names *n)
     }
     if (strcmp(name, "op") == 0 && of == TIME) {
         add_list(n, "tasks");
-        add_name(n, "story_text");
-        add_name(n, "bpe_encode");
+        note_name(n, "story_text");
+        note_name(n, "bpe_encode");
     }
-    if (strcmp(name, "input") == 0 && of == TIME) add_name(n, "train");
+    if (strcmp(name, "input") == 0 && of == TIME) note_name(n, "train");
     const char *task_name;
     for (int i = 0; strcmp(name, "metric") == 0 && (task_name = list_name("tasks", i)); i++) {
         const struct task *t;
@@ -185,7 +185,7 @@ static status check_value(const struct line_word *k, table of, const char *value
         return pivot_check(of, "", "", value);
     case TABLE_NAME:
         for (int t = 0; t < TABLES; t++)
-            add_name(&n, table_name((table)t));
+            note_name(&n, table_name((table)t));
         break;
     case WORD:
         add_words(&n, k->words, "|");
@@ -233,7 +233,7 @@ static status check_word(const char *word, int in, table of)
         const struct line_word *k = &line_words[i];
         if (!(k->in & in)) continue;
         if (equals && strcmp(k->name, name) == 0) return check_value(k, of, equals + 1);
-        add_name(&n, k->name);
+        note_name(&n, k->name);
     }
     (void)fail_unknown("unknown word", name, n.name, (size_t)n.count,
                        "key=value with a key of bench/paper/show.h");

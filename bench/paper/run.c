@@ -331,9 +331,8 @@ int verb_run(const words *w)
     if (s == OK && word_int(w, "dry")) {
         code = print_plan(&r);
     } else if (s == OK) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        r.jobs = word_int(w, "jobs") > 0 ? (int)word_int(w, "jobs") : (int)(cores > 0 ? cores : 1);
-        if (r.jobs > MOST_JOBS) r.jobs = MOST_JOBS;
+        const int64_t jobs = word_int(w, "jobs") > 0 ? word_int(w, "jobs") : threads_cores();
+        r.jobs = jobs < MOST_JOBS ? (int)jobs : MOST_JOBS;
         int done = r.finished;
         stop_watch(end_cells);
         s = execute(&r);

@@ -4,7 +4,6 @@
  */
 #include "recipe.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,7 +276,7 @@ status split_find(const char *word, int64_t length, int *split)
 
 void threads_set(int64_t threads)
 {
-    if (threads > 0) omp_set_num_threads(threads < 1024 ? (int)threads : 1024);
+    if (threads > 0) threads_start(threads, 1);
 }
 
 int64_t shuffled(int64_t i, int64_t n, uint64_t which)
