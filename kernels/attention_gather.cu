@@ -156,6 +156,7 @@ static __device__ __forceinline__ int keep_support(const finish_call &a, finish_
         const float p = there ? m.x[at + i + lane] : 0.0f;
         const uint32_t key = there ? m.key[at + i + lane] : 0;
         const unsigned kept = __ballot_sync(ALL_LANES, p > 0.0f);
+        __syncwarp(); /* all have read what others write next */
         const int to = at + left + __popc(kept & ((1u << lane) - 1));
         if (p > 0.0f) m.x[to] = p, m.key[to] = key;
         left += __popc(kept);
