@@ -70,22 +70,36 @@ static double percent_tol(const check_row *c)
     return c->error == 0 ? 0 : 100 * c->error / c->tol;
 }
 
+static double microseconds(const stage_row *r)
+{
+    return 1e6 * r->seconds;
+}
+
+static double ktokens_per_s(const stage_row *r)
+{
+    return 1e-3 * r->tokens / r->seconds;
+}
+
+/* Of one table each. */
 static const struct derived {
     const char *name;
     double (*of_time)(const time_row *t); /* NaN where there was no time */
     double (*of_check)(const check_row *c);
+    double (*of_stage)(const stage_row *r);
 } derived_columns[] = {
-    {"percent_copy", percent_copy, NULL},
-    {"gb_per_s", gb_per_s, NULL},
-    {"ns_per_element", ns_per_element, NULL},
-    {"ms", milliseconds, NULL},
-    {"work_per_s", work_per_s, NULL},
-    {"gflops", gflops, NULL},
-    {"checks", NULL, one},
-    {"passed", NULL, passed},
-    {"marginal", NULL, marginal},
-    {"failed", NULL, failed},
-    {"percent_tol", NULL, percent_tol},
+    {"percent_copy", percent_copy, NULL, NULL},
+    {"gb_per_s", gb_per_s, NULL, NULL},
+    {"ns_per_element", ns_per_element, NULL, NULL},
+    {"ms", milliseconds, NULL, NULL},
+    {"work_per_s", work_per_s, NULL, NULL},
+    {"gflops", gflops, NULL, NULL},
+    {"checks", NULL, one, NULL},
+    {"passed", NULL, passed, NULL},
+    {"marginal", NULL, marginal, NULL},
+    {"failed", NULL, failed, NULL},
+    {"percent_tol", NULL, percent_tol, NULL},
+    {"us", NULL, NULL, microseconds},
+    {"ktokens_per_s", NULL, NULL, ktokens_per_s},
 };
 enum { DERIVED = sizeof derived_columns / sizeof *derived_columns };
 
@@ -145,8 +159,10 @@ static status find_field(table of, const char *name, size_t length, field *f)
         if (strlen(c[i].name) == length && strncmp(c[i].name, name, length) == 0) f->stored = &c[i];
     for (int i = 0; i < DERIVED && !f->stored; i++) {
         const struct derived *d = &derived_columns[i];
-        if ((of == TIME ? d->of_time != NULL : of == CHECK && d->of_check != NULL) &&
-            strlen(d->name) == length && strncmp(d->name, name, length) == 0)
+        const int here = of == TIME    ? d->of_time != NULL
+                         : of == CHECK ? d->of_check != NULL
+                                       : of == STAGE_TIMES && d->of_stage != NULL;
+        if (here && strlen(d->name) == length && strncmp(d->name, name, length) == 0)
             f->derived = d;
     }
     char word[64];
@@ -174,8 +190,10 @@ static datum read_field(table of, const field *f, const char *row)
     if (!f->stored) {
         const struct derived *by = f->derived;
         d.column = by->name;
-        d.number = by->of_time ? by->of_time((const time_row *)(const void *)row)
-                               : by->of_check((const check_row *)(const void *)row);
+        const void *at = row;
+        d.number = by->of_time    ? by->of_time(at)
+                   : by->of_check ? by->of_check(at)
+                                  : by->of_stage(at);
         return d;
     }
     const char *at = row + f->stored->offset;
