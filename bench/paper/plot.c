@@ -146,6 +146,8 @@ static status pipe_to_gnuplot(const char *script)
     if (pipe(ends) != 0) return fail(ERR_MEMORY, "gnuplot: cannot be started");
     const pid_t pid = fork();
     if (pid == 0) {
+        const int null = open("/dev/null", O_WRONLY);
+        if (null >= 0) dup2(null, STDERR_FILENO);
         dup2(ends[0], STDIN_FILENO);
         close(ends[0]), close(ends[1]);
         execlp("gnuplot", "gnuplot", "-d", (char *)NULL);
@@ -162,6 +164,16 @@ static status pipe_to_gnuplot(const char *script)
                                                            : fail(ERR_DATA, "plot: gnuplot failed");
 }
 
+/* Can a file be made there? */
+static status try_output(const char *partial, const char *out)
+{
+    const int made = open(partial, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (made < 0)
+        return fail(ERR_FILE, "%s: cannot be created: expected a folder that can be written", out);
+    close(made);
+    return OK;
+}
+
 /* The picture appears whole or not at all. */
 static status draw(const words *w, const pivot *p)
 {
@@ -173,6 +185,7 @@ static status draw(const words *w, const pivot *p)
     status s = OK;
     if (*out) s = output_file(out, "picture", file);
     snprintf(partial, sizeof partial, "%s.tmp.%ld", file, (long)getpid());
+    if (s == OK && *out) s = try_output(partial, out);
     if (s == OK && add_data(&script, p, curve, curves) == 0)
         s = fail(ERR_DATA, "plot: no points: expected x=%s and y=%s to be numbers",
                  word_text(w, "x"), word_text(w, "y"));
