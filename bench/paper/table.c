@@ -2,6 +2,7 @@
  *
  * table.c — a table is a pivot in four forms: .tsv, .md, .tex, and the HTML of the report.
  */
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,29 +82,61 @@ typedef struct form {
     const char *extension, *begin, *between, *end, *rule;
 } form;
 
-static void escape_tex(char *out, size_t size, const char *in)
+/* What a character or sign becomes; signs of several bytes stand in full. */
+typedef struct escape {
+    const char *sign, *becomes;
+} escape;
+
+static const escape for_tex[] = {{"\\", "\\textbackslash{}"},
+                                 {"{", "\\{"},
+                                 {"}", "\\}"},
+                                 {"%", "\\%"},
+                                 {"&", "\\&"},
+                                 {"_", "\\_"},
+                                 {"#", "\\#"},
+                                 {"$", "\\$"},
+                                 {"~", "\\textasciitilde{}"},
+                                 {"^", "\\textasciicircum{}"},
+                                 {"|", "\\textbar{}"},
+                                 {"<", "\\textless{}"},
+                                 {">", "\\textgreater{}"},
+                                 {"α", "$\\alpha$"},
+                                 {"β", "$\\beta$"},
+                                 {"±", "$\\pm$"},
+                                 {"–", "--"},
+                                 {NULL, NULL}};
+static const escape for_md[] = {{"|", "\\|"}, {NULL, NULL}};
+static const escape for_html[] = {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {NULL, NULL}};
+static const escape for_tsv[] = {{NULL, NULL}};
+
+/* A text for a form: no cell ends early, no line breaks, no sign is a command. */
+static void add_cell(buffer *b, const form *f, const char *text)
 {
-    size_t n = 0;
-    for (; *in && n + 16 < size; in++) {
-        if (strchr("%&_#$", *in)) out[n++] = '\\';
-        if (strncmp(in, "α", 2) == 0)
-            n += (size_t)snprintf(out + n, size - n, "$\\alpha$"), in++;
-        else if (strncmp(in, "±", 2) == 0)
-            n += (size_t)snprintf(out + n, size - n, "$\\pm$"), in++;
-        else if (strncmp(in, "–", 3) == 0)
-            n += (size_t)snprintf(out + n, size - n, "--"), in += 2;
+    const char *x = f->extension;
+    const int md = strcmp(x, "md") == 0;
+    const escape *table_of = strcmp(x, "tex") == 0    ? for_tex
+                             : md                     ? for_md
+                             : strcmp(x, "html") == 0 ? for_html
+                                                      : for_tsv;
+    while (*text) {
+        const escape *e = table_of;
+        while (e->sign && strncmp(text, e->sign, strlen(e->sign)) != 0)
+            e++;
+        /* Markdown reads a backslash before punctuation as a command, and no other. */
+        if (md && *text == '\\' && ispunct((unsigned char)text[1]))
+            buffer_add(b, "\\\\");
+        else if (e->sign)
+            buffer_add(b, "%s", e->becomes);
         else
-            out[n++] = *in;
+            buffer_add(b, "%c", (unsigned char)*text < ' ' ? ' ' : *text);
+        text += e->sign ? strlen(e->sign) : 1;
     }
-    out[n] = '\0';
 }
 
 static void add_text(buffer *b, const form *f, const char *text, int first)
 {
-    char tex[400];
-    escape_tex(tex, sizeof tex, text);
-    buffer_add(b, "%s%s", first ? f->begin : f->between,
-               strcmp(f->extension, "tex") == 0 ? tex : text);
+    buffer_add(b, "%s", first ? f->begin : f->between);
+    add_cell(b, f, text);
 }
 
 static void add_body(buffer *b, const form *f, const pivot *p, const line *l, const char *corner)
@@ -151,13 +184,16 @@ static status write_form(const show *s, const form *f, const pivot *p, const exp
     table_title(e, l, title, sizeof title);
     snprintf(caption, sizeof caption, "%s (%s)", title, s->scale);
     if (strcmp(f->extension, "tex") == 0) {
-        char tex[900];
-        escape_tex(tex, sizeof tex, caption);
-        buffer_add(&b, "%% %s\n\\begin{tabular}{l*{20}{r}}\n\\toprule\n", tex);
+        buffer_add(&b, "%% ");
+        add_cell(&b, f, caption);
+        buffer_add(&b, "\n\\begin{tabular}{l*{20}{r}}\n\\toprule\n");
         add_body(&b, f, p, l, corner);
         buffer_add(&b, "\\bottomrule\n\\end{tabular}\n");
     } else {
-        buffer_add(&b, strcmp(f->extension, "md") == 0 ? "*%s*\n\n" : "# %s\n", caption);
+        const int md = strcmp(f->extension, "md") == 0;
+        buffer_add(&b, md ? "*" : "# ");
+        add_cell(&b, f, caption);
+        buffer_add(&b, md ? "*\n\n" : "\n");
         add_body(&b, f, p, l, corner);
     }
     status done = show_write(s, l->word[0], f->extension, b.text);
