@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "backends.h"
+#include "bpe.h"
 #include "buffer.h"
 #include "verb.h"
 #include "version.h"
@@ -73,6 +74,9 @@ char *provenance_text(void)
     line(&t, "compiler", "%s", MOSAIC_COMPILER);
     line(&t, "cflags", "%s", MOSAIC_CFLAGS);
     line(&t, "hdf5", "%u.%u.%u", major, minor, release);
+    char unicode[64];
+    split_unicode(unicode);
+    line(&t, "unicode", "%s", unicode);
     line(&t, "nvcc", "%s", MOSAIC_NVCC);
     device_lines(&t, "cpu", backend_at(0));
     line(&t, "cores", "%d", threads_cores());

@@ -61,6 +61,8 @@ void encoder_close(encoder *e); /* NULL is fine */
 /* Pre-tokenisation. split_text() names the text, split_next() gives one piece after the other;
  * begin == end says that there is none left. */
 typedef struct splitter splitter;
+/* "UNICODE (PCRE2 VERSION)": what decides which code points are letters, numbers and spaces. */
+void split_unicode(char text[64]);
 status split_open(splitter **out);
 void split_text(splitter *s, const char *text, size_t count);
 status split_next(splitter *s, size_t *begin, size_t *end);

@@ -2,6 +2,9 @@
  *
  * split.c — GPT-2's pre-tokenisation (spec of the tasks, section 5, rules a to f) by PCRE2.
  *
+ * Which code points are letters and numbers is a matter of the version of Unicode that PCRE2 knows:
+ * newer ones assign more of them. Provenance records it (split_unicode).
+ *
  * White space is the property White_Space: U+0009..D, U+0085 and category Z. (PCRE2's \s would
  * add U+180E.) The repeats are possessive where nothing can be given back. Every character falls
  * under one rule, so pieces are adjacent. A byte that is not part of valid UTF-8 is a piece of its
@@ -9,6 +12,7 @@
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "bpe.h"
@@ -45,6 +49,14 @@ status split_open(splitter **out)
     /* Without a JIT for this machine the interpreter does the same, slower. */
     (void)pcre2_jit_compile(s->code, PCRE2_JIT_COMPLETE);
     return OK;
+}
+
+void split_unicode(char text[64])
+{
+    char unicode[32] = "", version[32] = "";
+    (void)pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, unicode);
+    (void)pcre2_config(PCRE2_CONFIG_VERSION, version);
+    snprintf(text, 64, "%.20s (PCRE2 %.30s)", unicode, version);
 }
 
 void split_close(splitter *s)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpe.h"
 #include "store/hdf.h"
 #include "store/seal.h"
 #include "version.h"
@@ -117,10 +118,12 @@ static int put_all(hid_t file, const checkpoint *c, const recipe *r, const model
                    const struct mosaic *m)
 {
     char inputs[FILES_DIGEST];
+    char unicode[64];
     files_digest(r->w, inputs);
+    split_unicode(unicode);
     int good = hdf_put_text(file, "sources", MOSAIC_SOURCES) &&
-               hdf_put_text(file, "inputs", inputs) && put_config(file, r) &&
-               hdf_put_rows(file, TRAIN, c->train, c->trains, 0) &&
+               hdf_put_text(file, "inputs", inputs) && hdf_put_text(file, "unicode", unicode) &&
+               put_config(file, r) && hdf_put_rows(file, TRAIN, c->train, c->trains, 0) &&
                hdf_put_rows(file, EVAL, c->eval, c->evals, 0);
     for (int i = 0; good && i < NUMBERS; i++)
         good = hdf_put_attribute(file, numbers[i].name, type_of(&numbers[i]),

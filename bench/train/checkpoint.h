@@ -5,7 +5,7 @@
  *     /params/<name> /moment1/<name> /moment2/<name>   double, the shapes of the model
  *     /train /eval                                     the rows so far (columns.def)
  *     /config                                          the words of the run, one attribute a key
- *     / step finished best vocab longest data_hash tokenizer_hash sources inputs
+ *     / step finished best vocab longest data_hash tokenizer_hash sources inputs unicode
  *
  * The seal is checked before the HDF5 library sees a byte, so a truncated or damaged file is
  * refused in one line. Dropout masks and the order of the data are functions of (seed, step): there
