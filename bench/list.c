@@ -74,6 +74,12 @@ static const char *const inputs[][2] = {
 #undef INPUT
 };
 
+static const char *const sequences[][2] = {
+#define SEQUENCE(name, about) {#name, about},
+#include "op/sequences.def"
+#undef SEQUENCE
+};
+
 static const char *const claims[][3] = {
 #define CLAIM(name, tol, about) {#name, #tol, about},
 #include "check/claims.def"
@@ -103,6 +109,7 @@ ROWS(columns)
 ROWS(selftests)
 ROWS(switches)
 ROWS(inputs)
+ROWS(sequences)
 ROWS(claims)
 ROWS(laws)
 
@@ -141,6 +148,17 @@ static const char *const *impls_row(int i)
     return row;
 }
 
+/* Those that attention can be handed. */
+static const char *const *transforms_row(int i)
+{
+    static const char *row[2];
+    const op *o = op_at(transform_at(i));
+    if (!o) return NULL;
+    row[0] = o->name;
+    row[1] = o->title;
+    return row;
+}
+
 /* --- the lists ------------------------------------------------------------------------------- */
 
 enum { MOST_COLUMNS = 8 };
@@ -160,6 +178,8 @@ static const struct list {
     {"selftests", selftests_row, 0, {"selftest", "label", "shows"}},
     {"switches", switches_row, 0, {"switch", "default", "values", "about"}},
     {"inputs", inputs_row, 0, {"input", "about"}},
+    {"sequences", sequences_row, 0, {"input", "about"}},
+    {"transforms", transforms_row, 0, {"transform", "title"}},
     {"laws", laws_row, 0, {"law", "of", "tolerance", "says"}},
     {"claims", claims_row, 0, {"claim", "tolerance", "theorem"}},
     {"baselines", baselines_row, 0, {"baseline", "label", "colour"}},

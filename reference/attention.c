@@ -107,7 +107,8 @@ typedef status strip_fn(const args *a, const plan *s, double *slab, int64_t head
 static status each_strip(const args *a, const plan *s, strip_fn *one, const char *name)
 {
     status result = OK;
-#pragma omp parallel for schedule(dynamic)
+/* one head by itself: the threads share its products and rows instead */
+#pragma omp parallel for schedule(dynamic) if (s->slabs > 1)
     for (int64_t i = 0; i < s->slabs; i++)
         for (int64_t head = i; head < s->heads; head += s->slabs)
             for (int64_t t = 0; t < a->d.T; t += s->rows) {

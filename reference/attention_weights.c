@@ -42,7 +42,7 @@ status attention_weights_ref(const args *a)
     double *slab = (double *)a->work + live_room;
     status result = OK;
     attention_live(a, live);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (slabs > 1)
     for (int64_t i = 0; i < slabs; i++)
         for (int64_t head = i; head < heads; head += slabs) {
             status got = head_weights(a, live, slab + i * size, head);

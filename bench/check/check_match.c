@@ -91,8 +91,7 @@ static status without_last(call *c, match *m)
     return OK;
 }
 
-/* What two calls of the same problem have under the same name: the inputs of the gradient to its
- * forward (0 if one is missing there), and the outputs of the forward to its gradient. */
+/* The inputs of a gradient that have the same name in its forward go there; 0 if one is missing. */
 static int inputs_back(call *f, const call *g)
 {
     for (int i = 0; i < f->sig.inputs; i++) {
@@ -101,13 +100,6 @@ static int inputs_back(call *f, const call *g)
         memcpy(f->in[i], from, (size_t)f->in_count[i] * host_size(&f->sig.in[i]));
     }
     return 1;
-}
-static void outputs_on(const call *f, call *g)
-{
-    for (int i = 0; i < f->sig.outputs; i++) {
-        void *to = call_in(g, f->sig.out[i].name);
-        if (to) memcpy(to, f->out[i], (size_t)f->out_count[i] * host_size(&f->sig.out[i]));
-    }
 }
 
 /* The gradient that finds what the forward of the same implementation kept, and made. *kept: 0 if
@@ -125,7 +117,7 @@ static status after_forward(call *g, match *m, int *kept)
     status s = inputs_back(f, g) ? call_keep(g, f, kept) : OK;
     if (s == OK && *kept) {
         s = call_get(f);
-        outputs_on(f, g);
+        call_outputs_on(f, g);
         if (s == OK) s = call_once(g);
         if (s == OK) s = match_call(g, all, &count);
         if (s == OK) worst_of(all, count, m, "after its forward");

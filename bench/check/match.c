@@ -52,7 +52,8 @@ static status make_reference(const call *c, call **ref)
     return call_beside(ref, c, c->op, impl_reference(c->op->id), &d);
 }
 
-static status run_reference(const call *c, call **ref)
+/* The reference of c on its inputs, not run yet. */
+static status open_reference(const call *c, call **ref)
 {
     TRY(make_reference(c, ref));
     call *f = *ref;
@@ -63,13 +64,24 @@ static status run_reference(const call *c, call **ref)
     memcpy(f->live, c->live, (size_t)f->a.d.R * sizeof *f->live);
     f->use_live = c->use_live;
     f->omit_in = c->omit_in;
-    return call_once(f);
+    f->tied = c->tied;
+    return OK;
+}
+
+status match_reference(const call *c, call **ref)
+{
+    TRY(open_reference(c, ref));
+    const status s = call_once(*ref);
+    if (s == OK) return OK;
+    call_destroy(*ref);
+    *ref = NULL;
+    return s;
 }
 
 /* |x - x*| over a tensor, relative to |x*| or what cancels in it. Of the row numbers only max and
  * norm: which key is largest, and how many weigh something, may turn on the rounding of the scores.
  */
-static void match_tensor(const call *c, const call *ref, int i, match *m)
+static status match_tensor(const call *c, const call *ref, int i, match *m)
 {
     const double *x = c->out[i], *y = ref->out[i];
     const int stat = strcmp(c->sig.out[i].name, "stat") == 0;
@@ -84,32 +96,43 @@ static void match_tensor(const call *c, const call *ref, int i, match *m)
         norm += isnan(want) ? 0 : want * want;
     }
     const double copies = (double)(c->out_count[i] / ref->out_count[i]);
-    const double scale = fmax(sqrt(norm), match_stage_scale(ref, i) * sqrt(copies));
+    const double cancels = match_stage_scale(ref, i);
+    if (cancels < 0)
+        return fail(ERR_MEMORY, "match: %s: expected memory for its scale", c->sig.out[i].name);
+    const double scale = fmax(sqrt(norm), cancels * sqrt(copies));
     m->error = sqrt(difference) / (scale > 0 ? scale : 1);
     m->tol = c->op->tol;
     /* these keep weights or their gradients in the storage type on the way to the output */
     if (c->op->reads & P_TRANSFORM) m->tol += 2 * unit_storage(c->a.type);
     m->limit = m->tol;
+    return OK;
 }
 
-status match_call(const call *c, match *matches, int *count)
+status match_against(const call *c, const call *ref, match *matches, int *count)
 {
-    call *ref = NULL;
-    status s = run_reference(c, &ref);
     *count = 0;
-    for (int i = 0; s == OK && i < c->sig.outputs; i++) {
+    for (int i = 0; i < c->sig.outputs; i++) {
         match *m = &matches[*count];
-        *m = (match){.at = NO_SPOT};
+        *m = (match){0};
         snprintf(m->tensor, sizeof m->tensor, "%s", c->sig.out[i].name);
         if (c->omit_out >> i & 1) continue;
         ++*count;
         if (op_is_transform(c->op))
             match_weights(c, ref, i == 0 ? m : NULL, i == 1 ? m : NULL);
         else if (op_is_transform_grad(c->op))
-            s = match_gradient(c, ref, i, m);
+            match_gradient(c, ref, i, m);
         else
-            match_tensor(c, ref, i, m);
+            TRY(match_tensor(c, ref, i, m));
     }
+    return OK;
+}
+
+status match_call(const call *c, match *matches, int *count)
+{
+    call *ref;
+    *count = 0;
+    TRY(match_reference(c, &ref));
+    const status s = match_against(c, ref, matches, count);
     call_destroy(ref);
     return s;
 }

@@ -40,6 +40,10 @@ const char *verdict_text(verdict v);
 /* Run the reference on the inputs of c, which is finished (call_get), and compare every output
  * that is not omitted. matches: MAX_TENSORS. */
 status match_call(const call *c, match *matches, int *count);
+/* The two halves of it: the finished reference of c (call_destroy), which serves every
+ * implementation that sees the same inputs; and the distances from it. */
+status match_reference(const call *c, call **ref);
+status match_against(const call *c, const call *ref, match *matches, int *count);
 
 /* Unit roundoff of the arithmetic and of the storage of a type (0 where storage adds none). */
 double unit_arithmetic(dtype t);
@@ -60,7 +64,8 @@ double match_row_terms(const op *gradient, const params *p, double beta, int64_t
 /* What cancels in dbeta of one row of a transform with n live keys. */
 double match_beta_scale(op_id transform, const params *p, double beta, int64_t n,
                         const double *weights, const double *stat, const double *dp);
-/* The norm of what cancels in an output of a stage (match_stages.c); 0 where nothing does. */
+/* The norm of what cancels in an output of a stage (match_stages.c); 0 where nothing does, -1
+ * without the memory to tell. */
 double match_stage_scale(const call *ref, int output);
 
 #ifdef __cplusplus

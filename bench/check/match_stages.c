@@ -189,7 +189,7 @@ static void take_head(const call *f, const double *from, int64_t b, int64_t h, d
 }
 
 /* The weights of one head, and the sum of the squares of the scales of dbeta over its rows; w is a
- * call of attention_weights of one head, dp has room for T. NaN if the call fails. */
+ * call of attention_weights of one head, dp has room for T. -1 if the call fails. */
 static double head_dbeta(const call *f, call *w, int64_t b, int64_t h, double *dp)
 {
     const int64_t T = f->a.d.T, D = f->a.d.D, step = f->a.d.H * D, at = b * T * step + h * D;
@@ -198,9 +198,10 @@ static double head_dbeta(const call *f, call *w, int64_t b, int64_t h, double *d
     take_head(f, f->in[0], b, h, w->in[0]);
     take_head(f, f->in[1], b, h, w->in[1]);
     beta[0] = ((const double *)f->in[3])[h];
-    if (call_once(w) != OK) return NAN;
+    if (call_once(w) != OK) return -1;
     for (int64_t t = 0; t < T; t++) {
         const int64_t keys = t + 1 > f->a.p.lag ? t + 1 - f->a.p.lag : 0;
+#pragma omp parallel for if (keys * D > 1 << 17)
         for (int64_t j = 0; j < keys; j++) {
             dp[j] = 0;
             for (int64_t e = 0; e < D; e++)
@@ -212,24 +213,28 @@ static double head_dbeta(const call *f, call *w, int64_t b, int64_t h, double *d
     return all;
 }
 
-/* NaN without memory. */
+/* -1 if it cannot be computed; 0 of sequences whose weights nobody has room for. */
 static double attention_dbeta(const call *f)
 {
+    if (f->a.d.T > 1 << 15) return 0;
     const op *o = op_at(OP_attention_weights);
     dims d = f->a.d;
-    double *dp = malloc((size_t)d.T * sizeof *dp), all = 0;
+    double *dp = malloc((size_t)d.T * sizeof *dp), all = 0, head = 0;
     call *w = NULL;
     d.B = d.H = 1;
-    if (!dp || call_beside(&w, f, o, impl_reference(o->id), &d) != OK) all = NAN;
-    for (int64_t i = 0; w && dp && i < f->a.d.B * f->a.d.H; i++)
-        all += head_dbeta(f, w, i / f->a.d.H, i % f->a.d.H, dp);
+    if (!dp || call_beside(&w, f, o, impl_reference(o->id), &d) != OK) head = -1;
+    for (int64_t i = 0; !(head < 0) && i < f->a.d.B * f->a.d.H; i++) {
+        head = head_dbeta(f, w, i / f->a.d.H, i % f->a.d.H, dp);
+        all += head;
+    }
     call_destroy(w);
     free(dp);
-    return all;
+    return head < 0 ? -1 : all;
 }
 
 double match_stage_scale(const call *ref, int output)
 {
+    double squares = 0;
     static const struct {
         op_id op;
         const char *output;
@@ -249,6 +254,6 @@ double match_stage_scale(const call *ref, int output)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (ref->op->id == rows[i].op && strcmp(ref->sig.out[output].name, rows[i].output) == 0)
-            return sqrt(rows[i].squares(ref));
-    return 0;
+            squares = rows[i].squares(ref);
+    return squares < 0 ? -1 : sqrt(squares);
 }

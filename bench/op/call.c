@@ -79,7 +79,24 @@ status call_beside(call **c, const call *like, const op *o, const impl *i, const
 {
     TRY(call_create(c, o, i, d, &like->a.p, like->a.type));
     (*c)->a.transform = like->a.transform;
+    (*c)->keys = like->keys;
     return OK;
+}
+
+void call_tie(call *c)
+{
+    const int dk = signature_out(&c->sig, "dk");
+    c->tied = 1;
+    c->omit_in |= 1u << signature_in(&c->sig, "k");
+    if (dk >= 0) c->omit_out |= 1u << dk;
+}
+
+/* One array where there are two names. */
+static void tie(const call *c, args *a)
+{
+    const int dk = signature_out(&c->sig, "dk");
+    a->in[signature_in(&c->sig, "k")] = a->in[signature_in(&c->sig, "q")];
+    if (dk >= 0) a->out[dk] = a->out[signature_out(&c->sig, "dq")];
 }
 
 args call_args(const call *c)
@@ -89,6 +106,7 @@ args call_args(const call *c)
         if (c->omit_in >> i & 1) a.in[i] = NULL;
         if (c->omit_out >> i & 1) a.out[i] = NULL;
     }
+    if (c->tied) tie(c, &a);
     return a;
 }
 
@@ -117,6 +135,12 @@ static status make_work(call *c, size_t *keep)
     return make_room(c->impl->where, need, &c->a.work, &c->work_bytes);
 }
 
+status call_ready(call *c)
+{
+    size_t keep;
+    return make_work(c, &keep);
+}
+
 status call_put(call *c)
 {
     const backend *b = c->impl->where;
@@ -131,8 +155,7 @@ status call_put(call *c)
         TRY(b->put(c->live_there, c->live, (size_t)c->a.d.R, I32));
         c->a.live = c->live_there;
     }
-    size_t keep;
-    TRY(make_work(c, &keep));
+    TRY(call_ready(c));
     return b->sync();
 }
 
@@ -167,22 +190,42 @@ status call_once(call *c)
     return call_get(c);
 }
 
-status call_keep(call *g, call *f, int *kept)
+status call_keeps(call *f, int *kept)
 {
     size_t need;
-    TRY(call_put(f));
     TRY(make_work(f, &need));
     *kept = need > 0;
     if (!*kept) return OK;
     TRY(make_room(f->impl->where, need, &f->a.keep, &f->keep_bytes));
-    TRY(f->impl->where->poison(f->a.keep, f->keep_bytes / dtype_size(F32), F32));
-    TRY(call_run(f));
+    const dtype word = f->a.type == F64 ? F64 : F32;
+    return f->impl->where->poison(f->a.keep, f->keep_bytes / dtype_size(word), word);
+}
+
+void call_hand(call *g, call *f)
+{
     g->impl->where->release(g->a.keep);
     g->a.keep = f->a.keep;
     g->keep_bytes = f->keep_bytes;
     f->a.keep = NULL;
     f->keep_bytes = 0;
+}
+
+status call_keep(call *g, call *f, int *kept)
+{
+    TRY(call_put(f));
+    TRY(call_keeps(f, kept));
+    if (!*kept) return OK;
+    TRY(call_run(f));
+    call_hand(g, f);
     return OK;
+}
+
+void call_outputs_on(const call *f, call *g)
+{
+    for (int i = 0; i < f->sig.outputs; i++) {
+        void *to = call_in(g, f->sig.out[i].name);
+        if (to) memcpy(to, f->out[i], (size_t)f->out_count[i] * host_size(&f->sig.out[i]));
+    }
 }
 
 void *call_in(const call *c, const char *name)

@@ -23,11 +23,13 @@ typedef struct call {
     void *in[MAX_TENSORS]; /* host arrays                                                */
     void *out[MAX_TENSORS];
     int64_t in_count[MAX_TENSORS], out_count[MAX_TENSORS];
-    int32_t *live;              /* host, R entries                                            */
-    int use_live;               /* 0: all N                                                   */
-    unsigned omit_in, omit_out; /* bits of tensors passed as NULL                           */
-    int64_t distinct;           /* leading rows (R, B or N) that differ; the rest repeats them;
-                                   0: all (see inputs_fill)                                   */
+    int32_t *live;                 /* host, R entries                                            */
+    int use_live;                  /* 0: all N                                                   */
+    unsigned omit_in, omit_out;    /* bits of tensors passed as NULL                           */
+    int tied;                      /* attention: k is q, and dk is dq (call_tie)                */
+    const struct key_stream *keys; /* of the inputs `trained` (sequences.h), or NULL         */
+    int64_t distinct;              /* leading rows (R, B or N) that differ; the rest repeats them;
+                                      0: all (see inputs_fill)                                   */
     void *live_there;
     size_t work_bytes, keep_bytes; /* of a.work and a.keep */
 } call;
@@ -49,9 +51,21 @@ status call_run(call *c);
 status call_get(call *c);
 /* call_put, call_run, call_get */
 status call_once(call *c);
+/* The scratch alone, of a call whose inputs were put by other means. */
+status call_ready(call *c);
+/* Room for what a forward keeps for its gradient, and its scratch with it: from now on it keeps it.
+ * *kept: 0 if this implementation keeps nothing. */
+status call_keeps(call *forward, int *kept);
+/* Hand what a forward kept to its gradient. */
+void call_hand(call *gradient, call *forward);
 /* Run a forward once more so that it keeps what its gradient may find again, and hand that to the
  * gradient (finished by call_put). *kept: 0 if this implementation keeps nothing. */
 status call_keep(call *gradient, call *forward, int *kept);
+/* The outputs of a finished forward (call_get) to the inputs of its gradient, by name. */
+void call_outputs_on(const call *forward, call *gradient);
+/* Attention whose keys are its queries, as in a mosaic: one array, and one for both gradients, the
+ * sum of both. k and dk count as omitted; the host array of k must equal that of q. */
+void call_tie(call *c);
 /* Host array of a tensor by name; NULL if there is none. */
 void *call_in(const call *c, const char *name);
 void *call_out(const call *c, const char *name);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "order.h"
+#include "sequences.h"
 #include "rng.h"
 
 enum { DISTINCT = 1 << 22, KEY_WIDTH = 16 };
@@ -30,8 +31,9 @@ const char *input_name(int i)
     return i < FAMILIES ? names[i] : NULL;
 }
 
-static status check_family(const char *family)
+static status check_family(const char *family, const op *o)
 {
+    if (sequence_applies(family, o)) return OK;
     for (int i = 0; i < FAMILIES; i++)
         if (strcmp(family, names[i]) == 0) return OK;
     return fail_unknown("input", family, names, FAMILIES, "one of `mosaic list inputs`");
@@ -39,6 +41,9 @@ static status check_family(const char *family)
 
 int input_applies(const char *family, const op *o)
 {
+    if (sequence_applies(family, o)) return 1;
+    for (int i = 0; sequence_name(i); i++)
+        if (strcmp(family, sequence_name(i)) == 0) return 0;
     return strcmp(family, "gauss") == 0 || op_is_transform(o) || op_is_transform_grad(o);
 }
 
@@ -298,6 +303,7 @@ static status fill_gradient(call *c, const op *forward, const char *family, doub
 {
     call *f;
     TRY(call_beside(&f, c, forward, impl_reference(forward->id), &c->a.d));
+    f->tied = c->tied;
     status s = fill_forward(f, family, beta, seed);
     if (s == OK) s = call_once(f);
     if (s == OK) inputs_from(c, f, seed);
@@ -308,6 +314,7 @@ static status fill_gradient(call *c, const op *forward, const char *family, doub
 static status fill_forward(call *c, const char *family, double beta, uint64_t seed)
 {
     int i = 0;
+    if (sequence_applies(family, c->op)) return sequences_fill(c, family, beta, seed);
     while (strcmp(family, names[i]) != 0)
         i++;
     rng r = rng_sample(seed, 1, (uint64_t)i, (uint64_t)c->a.d.N);
@@ -315,6 +322,7 @@ static status fill_forward(call *c, const char *family, double beta, uint64_t se
         fill_rows(c, i, beta, &r);
     else
         fill_stage(c, &r);
+    if (c->tied) memcpy(call_in(c, "k"), call_in(c, "q"), sizeof(double) * (size_t)c->in_count[0]);
     return OK;
 }
 
@@ -357,7 +365,7 @@ static void repeat_problem(call *c, const call *small, char letter)
 
 status inputs_fill(call *c, const char *family, double beta, uint64_t seed)
 {
-    TRY(check_family(family));
+    TRY(check_family(family, c->op));
     const int64_t largest = c->in_count[call_largest(c)];
     dims d = c->a.d;
     const char letter = leading(c);
@@ -368,6 +376,7 @@ status inputs_fill(call *c, const char *family, double beta, uint64_t seed)
     *lead = DISTINCT / per > 1 ? DISTINCT / per : 1;
     call *small;
     TRY(call_beside(&small, c, c->op, impl_reference(c->op->id), &d));
+    small->tied = c->tied;
     status s = fill_all(small, family, beta, seed);
     if (s == OK) {
         repeat_problem(c, small, letter);

@@ -13,8 +13,8 @@ extern "C" {
 
 /* Name of the i-th family; NULL past the end. */
 const char *input_name(int i);
-/* 1 if the family means something for this operation: all for row transforms and their
- * gradients, gauss for the stages. */
+/* 1 if the family means something for this operation: all of inputs.def for row transforms and
+ * their gradients, gauss for the stages, and for attention those of sequences.def. */
 int input_applies(const char *family, const op *o);
 
 /* Fill the host inputs and live of a call. beta = 0 mixes inverse bandwidths 0.5 ... e^5 from row

@@ -173,14 +173,19 @@ const char *impl_declines(const impl *i, const dims *d, dtype type, op_id transf
     return why;
 }
 
-int impl_passed_over(const words *w, const impl *i, const dims *d, dtype type, op_id transform)
+int impl_is_default(const impl *i, const dims *d, dtype type, op_id transform)
 {
     const impl *im;
-    if (!word_chooses(w, "impl", "auto") || word_chooses(w, "impl", i->name)) return 0;
     for (int at = 0; (im = impl_at(at)) && im != i; at++)
         if (im->op == i->op && im->where == i->where && !impl_declines(im, d, type, transform))
-            return 1;
-    return 0;
+            return 0;
+    return 1;
+}
+
+int impl_passed_over(const words *w, const impl *i, const dims *d, dtype type, op_id transform)
+{
+    if (!word_chooses(w, "impl", "auto") || word_chooses(w, "impl", i->name)) return 0;
+    return !impl_is_default(i, d, type, transform);
 }
 
 dtype impl_type(const words *w, const impl *i, int k)
@@ -286,9 +291,13 @@ int64_t shape_count(const char *shape, const dims *d)
 {
     static const char letters[] = "BTHDCRNVMS1";
     const int64_t sizes[] = {d->B, d->T, d->H, d->D, d->C, d->R, d->N, d->V, d->M, STATS, 1};
+    const int64_t most = INT64_C(1) << 48;
     int64_t count = 1;
-    for (; *shape; shape++)
-        count *= sizes[strchr(letters, *shape) - letters];
+    for (; *shape; shape++) {
+        const int64_t size = sizes[strchr(letters, *shape) - letters];
+        if (size > 0 && count > most / size) return most;
+        count *= size;
+    }
     return count;
 }
 

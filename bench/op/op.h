@@ -91,6 +91,8 @@ const char *impl_absent(const impl *i);
 /* NULL if it takes a problem of these sizes, type and transform, else one line that says what it
  * takes (thread-local). */
 const char *impl_declines(const impl *i, const dims *d, dtype type, op_id transform);
+/* Is it the first implementation of its backend that takes the problem, the automatic choice? */
+int impl_is_default(const impl *i, const dims *d, dtype type, op_id transform);
 /* With impl=auto only the first implementation of a backend that takes the problem runs it: is i
  * passed over? */
 int impl_passed_over(const words *w, const impl *i, const dims *d, dtype type, op_id transform);
@@ -100,7 +102,7 @@ status signature_parse(const char *text, signature *s);
 /* Index of a tensor by name, or -1. */
 int signature_in(const signature *s, const char *name);
 int signature_out(const signature *s, const char *name);
-/* Number of elements of a shape. */
+/* Number of elements of a shape; 2^48, for which nobody has room, if there are more. */
 int64_t shape_count(const char *shape, const dims *d);
 /* The letter of the leading axis of a shape if it can be repeated, B, R or N; else 0. */
 char shape_axis(const char *shape);

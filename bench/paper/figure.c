@@ -54,6 +54,20 @@ static void add_blocks(buffer *b, const pivot *p, const key *const *series, int 
     buffer_add(b, "\n");
 }
 
+/* The largest `floor` at each x, a block behind the series. */
+static void add_floor(buffer *b, const pivot *floor)
+{
+    const key *xs[POINTS];
+    const int n = pivot_keys(floor, 0, xs, POINTS);
+    buffer_add(b, "\n# floor\n");
+    for (int j = 0; j < n; j++) {
+        const point *at = pivot_find(floor, &floor->points[0].row, xs[j]);
+        if (at && isfinite(at->value) && xs[j]->count)
+            buffer_add(b, "%.9g\t%.9g\t0\n", xs[j]->part[0].number, at->value);
+    }
+    buffer_add(b, "\n");
+}
+
 /* gnuplot reads '' as one quote inside single quotes, in which nothing else has a meaning but the
  * end of the line. */
 static void quote(char *out, size_t size, const char *in)
@@ -116,6 +130,12 @@ static void add_script(buffer *b, const show *s, const experiment *e, const line
                 buffer_add(b, " pt %d ps 0.6", marks[i % (int)(sizeof marks / sizeof *marks)]);
             buffer_add(b, " title '%s'", text);
         }
+        if (*line_value(l, "floor", ""))
+            buffer_add(
+                b,
+                ", \\\n  '%s/%s.tsv' index %d using 1:2 with lines lc rgb '#999999' lw 1 dt 2 "
+                "title 'floor'",
+                s->out, id, count);
         buffer_add(b, "\nunset output\n");
     }
 }
@@ -180,15 +200,20 @@ static status draw_pictures(const show *s, const char *id)
 
 status show_figure(const show *s, const experiment *e, const line *l)
 {
-    pivot p = {0};
+    pivot p = {0}, floor = {0};
+    const char *below = line_value(l, "floor", "");
     const key *series[SERIES];
     buffer data = {0}, script = {0};
     status done = line_pivot(s, l, line_value(l, "series", ""), line_value(l, "x", ""),
                              line_value(l, "y", ""), line_value(l, "keep", ""), &p);
+    if (done == OK && *below)
+        done =
+            line_pivot(s, l, "", line_value(l, "x", ""), below, line_value(l, "keep", ""), &floor);
     int n = done == OK ? pivot_keys(&p, 1, series, SERIES) : 0;
     if (done == OK && n > 0) {
         add_blocks(&data, &p, series, n, strcmp(line_value(l, "levels", "0"), "1") == 0);
         done = add_style(&script, s);
+        if (*below) add_floor(&data, &floor);
         if (done == OK) add_script(&script, s, e, l, series, n);
         if (done == OK) done = show_write(s, l->word[0], "tsv", data.text);
         if (done == OK) done = show_write(s, l->word[0], "gp", script.text);
@@ -200,5 +225,6 @@ status show_figure(const show *s, const experiment *e, const line *l)
     free(data.text);
     free(script.text);
     pivot_free(&p);
+    pivot_free(&floor);
     return done;
 }

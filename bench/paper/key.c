@@ -99,7 +99,7 @@ static void method_label(const char *name, char *label, size_t size)
 
 static void name_label(const datum *d, int plain, char *label, size_t size)
 {
-    if (strcmp(d->column, "op") == 0)
+    if (strcmp(d->column, "op") == 0 || strcmp(d->column, "transform") == 0)
         op_label(d->name, plain, label, size);
     else if (strcmp(d->column, "method") == 0)
         method_label(d->name, label, size);
@@ -125,8 +125,8 @@ static const char *before(const datum *d)
 {
     static const struct {
         const char *column, *text;
-    } texts[] = {
-        {"alpha", ", α = "}, {"n", ", N = "}, {"type", ", "}, {"layers", ", "}, {"beta", ", "}};
+    } texts[] = {{"alpha", ", α = "}, {"n", ", N = "},   {"type", ", "}, {"layers", ", "},
+                 {"beta", ", "},      {"impl", ", by "}, {"input", ", "}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strcmp(d->column, texts[i].column) == 0) return texts[i].text;
     return " ";

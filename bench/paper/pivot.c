@@ -34,6 +34,11 @@ static double milliseconds(const time_row *t)
     return 1e3 * t->median;
 }
 
+static double floor_milliseconds(const time_row *t)
+{
+    return 1e3 * t->floor;
+}
+
 static double work_per_s(const time_row *t)
 {
     return t->work / t->median;
@@ -91,6 +96,7 @@ static const struct derived {
     {"gb_per_s", gb_per_s, NULL, NULL},
     {"ns_per_element", ns_per_element, NULL, NULL},
     {"ms", milliseconds, NULL, NULL},
+    {"floor_ms", floor_milliseconds, NULL, NULL},
     {"work_per_s", work_per_s, NULL, NULL},
     {"gflops", gflops, NULL, NULL},
     {"checks", NULL, one, NULL},

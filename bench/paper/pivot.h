@@ -6,9 +6,9 @@
  *   keep=col:value[|value],...       only rows whose column has one of the values (numbers as
  *                                    numbers)
  *
- * Derived columns: percent_copy, gb_per_s, ns_per_element, ms, work_per_s, gflops of time; checks
- * (1), passed, marginal, failed (1 or 0) and percent_tol of check; the words of the column `config`
- * (lr, batch, switches, ...). A value is averaged unless it is col:sum or col:max.
+ * Derived columns: percent_copy, gb_per_s, ns_per_element, ms, floor_ms, work_per_s, gflops of
+ * time; checks (1), passed, marginal, failed (1 or 0) and percent_tol of check; the words of the
+ * column `config` (lr, batch, switches, ...). A value is averaged unless it is col:sum or col:max.
  *
  * An average runs over seeds and over nothing else: rows of a group that differ in another column
  * that says what they are (columns.def), in their build, or, where it decides the numbers, in the

@@ -241,25 +241,26 @@ static void reap(runner *r)
     }
 }
 
-/* Timings first and alone, then the rest in parallel. */
+/* Timings first and alone, then the rest in parallel, then the timings of what that made. */
 static status execute(runner *r)
 {
     progress p;
     progress_start(&p, "run", r->all.count - r->finished);
     int before = r->finished;
-    for (int pass = 0; pass < 2; pass++) {
-        int begun = 0, jobs = pass == 0 ? 1 : r->jobs;
+    for (int pass = 0; pass < 3; pass++) {
+        const int alone = pass != 1;
+        int begun = 0, jobs = alone ? 1 : r->jobs;
         for (;;) {
             int next = -1;
             drop_orphans(r);
             for (int i = 0; next < 0 && i < r->all.count; i++) {
                 int timing = strcmp(r->all.cell[i].verb, "time") == 0;
-                if (timing == (pass == 0) && ready(r, i)) next = i;
+                if (timing == alone && ready(r, i)) next = i;
             }
             if (stop_signal()) next = -1;
             if (next < 0 && begun == 0) break;
             if (next >= 0 && begun < jobs) {
-                TRY(start(r, next, pass == 0));
+                TRY(start(r, next, alone));
                 begun++;
                 continue;
             }

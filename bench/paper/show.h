@@ -10,6 +10,7 @@
  *   figure ID title="..." from=T keep=... x=COL y=COL series=COL[+COL]
  *       [style=lines|points|linespoints] [log=x|y|xy] [xlabel=...] [ylabel=...]
  *       [key=right|left|outside] [labels=plain]
+ *       [floor=COL:max: a dashed line of the largest at each x, such as floor_ms:max]
  *       [levels=1: a series known at one x only, such as a baseline, is drawn across]
  *       ID.tsv (one block a series: x, mean, sd and, of several seeds, n), ID.gp, ID.svg, ID.png
  *   story ID title="..." from=sample

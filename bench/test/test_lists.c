@@ -260,8 +260,9 @@ static const char *doctored_names(const char *list, int i)
 void selftest_list_names(selftest *t)
 {
     /* those whose rows are known by one name; impls and columns are by two, verbs open groups */
-    static const char *const lists[] = {"lists",    "ops",    "methods", "tasks", "selftests",
-                                        "switches", "inputs", "claims",  "laws",  "baselines"};
+    static const char *const lists[] = {"lists",      "ops",      "methods", "tasks",
+                                        "selftests",  "switches", "inputs",  "sequences",
+                                        "transforms", "claims",   "laws",    "baselines"};
     EXPECT(name_twice(doctored_names, ""));
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         const char *twice = name_twice(list_name, lists[i]);

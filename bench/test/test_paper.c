@@ -249,6 +249,8 @@ void selftest_key_labels(selftest *t)
 {
     const time_row forward = {.op = "entmax", .alpha = 4.0 / 3, .n = 256, .type = "bf16"};
     const time_row backward = {.op = "softmax_grad", .alpha = NAN, .n = 4096};
+    const time_row mixed = {
+        .op = "attention", .transform = "sparsemax", .impl = "tile", .input = "zipf", .alpha = NAN};
     const eval_row trained = {.method = "biweight", .layers = 2}, none = {.method = "2gram"};
     const row_row family = {.method = "top7_softmax", .alpha = 1.25, .beta = exp(1)};
     const struct {
@@ -257,6 +259,8 @@ void selftest_key_labels(selftest *t)
         {strdup(label_of(&forward, TIME, "op+alpha", 0)), "α-entmax, α = 4/3"},
         {strdup(label_of(&forward, TIME, "type+n", 0)), "bf16, N = 256"},
         {strdup(label_of(&forward, TIME, "n", 0)), "256"},
+        {strdup(label_of(&mixed, TIME, "transform+alpha+impl", 0)), "sparsemax, by tile"},
+        {strdup(label_of(&mixed, TIME, "transform+input", 0)), "sparsemax, zipf"},
         {strdup(label_of(&backward, TIME, "op+alpha", 0)), "softmax, backward"},
         {strdup(label_of(&backward, TIME, "op+alpha", 1)), "softmax"},
         {strdup(label_of(&backward, TIME, "op+n", 0)), "softmax, backward, N = 4096"},

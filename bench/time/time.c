@@ -2,13 +2,14 @@
  *
  * time.c — verb time: how long one call takes with a cold cache, and whether its answer is right.
  *
- * A point is checked first: a problem of at most 2^20 values per tensor is compared with the
- * reference; if that fails there is a verdict and no time. Then the leading axis is repeated up to
- * `elements` values and the large problem is sampled (measure.h). Afterwards the first and the last
- * copy of the repeated part must carry the very bits of the checked answer, so a kernel that is
- * right when small and wrong when large has no time either. Where answers do not repeat
- * (op_repeats) the large problem itself is compared with the reference. The gradient of alpha,
- * which training at a fixed alpha has no use for, is left out unless dalpha=1.
+ * A point (problem.h) is checked first, on a part of the problem, against the reference; if that
+ * fails there is a verdict and no time. Then the large problem is sampled (measure.h), and has no
+ * time either unless it carries the very bits of the checked answer. The gradient of alpha, which
+ * training at a fixed alpha has no use for, is left out unless dalpha=1.
+ *
+ * Beside the time stands a floor, which no implementation can pass: the least traffic of the call
+ * at the rate of a copy, and of a forward of attention the products of its scores at the rate of a
+ * product by itself, both measured in the same run.
  */
 #include "timing.h"
 
@@ -16,178 +17,129 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op/call.h"
 #include "op/inputs.h"
-#include "check/match.h"
+#include "problem.h"
 #include "stop.h"
 #include "tabular.h"
+#include "trained_keys.h"
 #include "verb.h"
 
-enum { MOST_SAMPLES = 1000, CHECKED = 1 << 20 };
+enum { MOST_SAMPLES = 1000 };
 
-/* A problem of one implementation, small enough to check, and its large twin. */
-typedef struct problem {
-    call *small, *large; /* the same call if nothing is repeated */
-    char axis;           /* letter of the repeated axis, or 0    */
-} problem;
+/* --- the rate of products --------------------------------------------------------------------- */
 
-/* The first `done` bytes over and over, up to `all`: what stands there doubles. */
-static status repeat_bytes(const backend *where, char *there, size_t done, size_t all)
-{
-    while (done < all) {
-        size_t part = done < all - done ? done : all - done;
-        TRY(where->move(there + done, there, part));
-        done += part;
-    }
-    return OK;
-}
-
-/* Copy every input of the small call over and over into the large one. */
-static status repeat_inputs(const problem *p)
-{
-    const call *small = p->small;
-    call *large = p->large;
-    const backend *where = large->impl->where;
-    for (int i = 0; i < small->sig.inputs; i++) {
-        const dtype type = tensor_type(&small->sig.in[i], small->a.type);
-        char *there = (char *)(uintptr_t)large->a.in[i];
-        TRY(where->put(there, small->in[i], (size_t)small->in_count[i], type));
-        TRY(repeat_bytes(where, there, (size_t)small->in_count[i] * dtype_size(type),
-                         (size_t)large->in_count[i] * dtype_size(type)));
-    }
-    if (small->use_live) {
-        char *there = large->live_there;
-        size_t done = (size_t)small->a.d.R * sizeof(int32_t);
-        size_t all = (size_t)large->a.d.R * sizeof(int32_t);
-        TRY(where->put(there, small->live, (size_t)small->a.d.R, I32));
-        TRY(repeat_bytes(where, there, done, all));
-        large->a.live = large->live_there;
-    }
-    size_t need = 0;
-    args ask = call_args(large);
-    ask.need = &need;
-    TRY(large->impl->run(&ask));
-    need = (need + 255) / 256 * 256;
-    if (need) TRY(large->impl->where->alloc(&large->a.work, need));
-    large->work_bytes = need;
-    return large->impl->where->sync();
-}
-
-static status open_problem(problem *p, const op *o, const impl *im, const dims *d, const params *q,
-                           dtype type, unsigned omit, const char *family, double beta,
-                           uint64_t seed)
-{
-    dims small = *d;
-    *p = (problem){0};
-    p->axis = op_repeats(o);
-    if (p->axis) {
-        int64_t *at = dims_axis(&small, p->axis);
-        call *whole = NULL;
-        /* The largest tensor decides how much of the axis can be checked. */
-        TRY(call_create(&whole, o, im, d, q, type));
-        int64_t keep = *at / (whole->in_count[call_largest(whole)] / CHECKED + 1);
-        /* Whole eights of rows are whole 16-byte words: the copies are as aligned as the first, and
-         * where a row is cut into words may decide the order of its sums. */
-        if (keep > 8) keep -= keep % 8;
-        *at = keep > 1 ? keep : 1;
-        if (*at == *dims_axis(&whole->a.d, p->axis))
-            p->small = whole;
-        else
-            p->large = whole;
-    }
-    if (!p->small) TRY(call_create(&p->small, o, im, &small, q, type));
-    p->small->omit_out = omit;
-    if (p->large) p->large->omit_out = omit;
-    TRY(inputs_fill(p->small, family, beta, seed));
-    TRY(call_once(p->small));
-    if (p->large) return repeat_inputs(p);
-    p->large = p->small;
-    return OK;
-}
-
-static void close_problem(problem *p)
-{
-    if (p->large != p->small) call_destroy(p->large);
-    call_destroy(p->small);
-}
-
-/* The part of an output that starts at value `from`, against the checked answer, bit for bit. */
-static status same_bits(const problem *p, int i, int64_t from, double *host, int *same)
-{
-    const call *small = p->small;
-    int64_t n = small->out_count[i];
-    const dtype type = tensor_type(&small->sig.out[i], small->a.type);
-    const char *there = p->large->a.out[i];
-    TRY(small->impl->where->get(host, there + (size_t)from * dtype_size(type), (size_t)n, type));
-    *same &= memcmp(host, small->out[i], (size_t)n * sizeof *host) == 0;
-    return OK;
-}
-
-/* After the timing: first and last copy of every output along the repeated axis. */
-static status recheck(const problem *p, int *same)
-{
-    *same = 1;
-    for (int i = 0; i < p->small->sig.outputs; i++) {
-        const tensor *t = &p->small->sig.out[i];
-        int64_t part = p->small->out_count[i], all = p->large->out_count[i];
-        if (t->storage == 'i' || (p->axis && *t->shape != p->axis)) continue;
-        if (p->small->omit_out >> i & 1) continue;
-        double *host = malloc((size_t)part * sizeof *host);
-        if (!host) return fail(ERR_MEMORY, "time: out of memory");
-        status s = same_bits(p, i, 0, host, same);
-        if (s == OK && all > part) s = same_bits(p, i, (all / part - 1) * part, host, same);
-        free(host);
-        TRY(s);
-    }
-    return OK;
-}
-
-static status one_sample(void *user, double *seconds)
+static status sample_call(void *user, double *seconds)
 {
     const call *c = user;
     const args a = call_args(c);
     return c->impl->where->time(c->impl->run, &a, seconds);
 }
 
-/* The outputs that the words do not ask for, as bits. */
-static unsigned unwanted(const words *w, const op *o)
+/* Operations a second of the default implementation of a product of n x n matrices. */
+static status measure_products(const impl *im, dtype type, double *rate)
 {
-    signature s;
-    const int dalpha = signature_parse(o->signature, &s) == OK ? signature_out(&s, "dalpha") : -1;
-    return dalpha < 0 || word_int(w, "dalpha") ? 0 : 1u << dalpha;
+    const op *o = op_at(OP_linear);
+    const sampling protocol = {.warmups = 2, .least = 5, .most = 5, .spread = 1, .seconds = 10};
+    const int64_t n = impl_on_device(im) ? 4096 : 256;
+    const dims d = {.B = 1, .T = 1, .H = 1, .D = 1, .C = n, .R = n, .N = n, .V = 1, .M = 1};
+    const params p = call_params(o);
+    double samples[5];
+    int64_t count = 0;
+    summary of;
+    call *c;
+    TRY(call_create(&c, o, im, &d, &p, type));
+    status s = inputs_fill(c, "gauss", 1, 7);
+    if (s == OK) s = call_put(c);
+    if (s == OK) s = measure(&protocol, sample_call, c, samples, &count);
+    if (s == OK) s = summarize(samples, count, &of);
+    call_destroy(c);
+    if (s == OK) *rate = o->flop(&d, &p) / of.median;
+    return s;
 }
 
-static status time_point(timing *t, const op *o, const impl *im, const dims *d, const params *q,
-                         dtype type, time_row *row)
+/* The same where `im` runs, in this storage: once a run, an attribute of the file; NaN where there
+ * are no products. */
+static status product_rate(timing *t, const impl *im, dtype type, double *rate)
 {
-    problem p;
-    match matches[MAX_TENSORS];
+    char name[64];
+    const impl *by;
+    *rate = NAN;
+    if (t->products_of == im->where && t->products_in == type) return *rate = t->products, OK;
+    for (int i = 0; (by = impl_at(i)); i++)
+        if (by->op == OP_linear && by->where == im->where && by->types & TYPE_BIT(type)) break;
+    if (!by) return OK;
+    TRY(measure_products(by, type, rate));
+    t->products = *rate;
+    t->products_of = im->where;
+    t->products_in = type;
+    snprintf(name, sizeof name, "products_%s_%s", im->where->name, type_name(type));
+    return results_attribute_number(t->r, name, *rate);
+}
+
+static status find_floor(timing *t, const problem *p, time_row *row)
+{
+    const question *ask = &p->ask;
+    double rate, scores;
+    row->floor = row->bytes / row->copy;
+    if (ask->op->id != OP_attention) return OK;
+    TRY(product_rate(t, ask->impl, ask->type, &rate));
+    scores = ask->op->flop(&ask->d, &ask->p) / 2 / rate;
+    if (scores > row->floor) row->floor = scores;
+    return OK;
+}
+
+/* --- one point -------------------------------------------------------------------------------- */
+
+/* The worst verdict and the largest error. */
+static status judge_point(timing *t, const problem *p, time_row *row, verdict *worst)
+{
+    match matches[2 * MAX_TENSORS];
     int count = 0, same = 1;
-    int64_t samples = 0;
-    verdict worst = PASS;
-    status s = open_problem(&p, o, im, d, q, type, unwanted(t->w, o), row->input,
-                            word_real(t->w, "beta"), (uint64_t)word_int(t->w, "seed"));
-    if (s == OK) s = match_call(p.small, matches, &count);
+    TRY(problem_check(p, t->known, matches, &count, &same));
+    row->support_mean = t->known->of.mean;
+    row->support_max = t->known->of.most;
+    row->tiles = t->known->of.tiles;
+    *worst = same ? PASS : FAIL;
     row->error = 0;
-    for (int i = 0; s == OK && i < count; i++) {
-        verdict v = match_verdict(&matches[i]);
-        if (v > worst) worst = v;
+    for (int i = 0; i < count; i++) {
+        const verdict v = match_verdict(&matches[i]);
+        if (v > *worst) *worst = v;
         row->error = worse(row->error, matches[i].error);
     }
-    if (s == OK && worst != FAIL) {
-        row->bytes = call_bytes(p.large);
-        row->work = o->flop(d, q);
-        s = measure(&t->protocol, one_sample, p.large, t->samples, &samples);
-        if (s == OK) s = recheck(&p, &same);
-        if (!same) {
-            worst = FAIL;
-            samples = 0;
-        }
+    return OK;
+}
+
+static status time_problem(timing *t, problem *p, time_row *row, int64_t *samples)
+{
+    verdict worst;
+    int same = 1;
+    TRY(judge_point(t, p, row, &worst));
+    if (worst != FAIL) {
+        row->bytes = problem_bytes(p);
+        row->work = problem_work(p);
+        TRY(find_floor(t, p, row));
+        TRY(measure(&t->protocol, problem_sample, p, t->samples, samples));
+        TRY(problem_recheck(p, &same));
+    }
+    if (!same) {
+        worst = FAIL;
+        *samples = 0;
     }
     snprintf(row->verdict, sizeof row->verdict, "%s", verdict_text(worst));
-    close_problem(&p);
+    return OK;
+}
+
+static status time_point(timing *t, const question *ask, time_row *row)
+{
+    problem p;
+    int64_t samples = 0;
+    TRY(problem_open(&p, ask));
+    status s = time_problem(t, &p, row, &samples);
+    problem_close(&p);
     return s == OK ? timing_emit(t, row, samples) : s;
 }
+
+/* --- the points ------------------------------------------------------------------------------- */
 
 static int64_t elements_of(const timing *t, const impl *im)
 {
@@ -195,12 +147,33 @@ static int64_t elements_of(const timing *t, const impl *im)
     return given ? given : impl_on_device(im) ? 1 << 27 : 1 << 18;
 }
 
-/* Does a problem get no row because the implementation does not take it, or is passed over? */
-static int declined(timing *t, const impl *im, const dims *d, dtype type)
+/* Sizes by the words. B T of attention is `tokens` where that is given; so many are the rows of
+ * persistent memory. */
+static dims dims_of(const timing *t, const op *o, const impl *im, int64_t n)
 {
-    const char *why = impl_declines(im, d, type, OP_softmax);
+    const int64_t tokens = word_int(t->w, "tokens"), given = word_int(t->w, "batch");
+    dims d = call_dims(o, n, elements_of(t, im));
+    if (!op_mixes(o)) return d;
+    if (word_int(t->w, "heads")) d.H = word_int(t->w, "heads");
+    if (word_int(t->w, "width")) d.D = word_int(t->w, "width");
+    if (given) d.B = given;
+    if (o->kind == MEMORY && tokens)
+        d.T = tokens > d.B ? tokens / d.B : 1;
+    else if (!given && tokens)
+        d.B = tokens > d.T ? tokens / d.T : 1;
+    return d;
+}
+
+/* Does a problem get no row because the implementation does not take it, or is passed over? */
+static int declined(timing *t, const question *ask)
+{
+    const op *gradient = op_grad(ask->op);
+    const char *why = impl_declines(ask->impl, &ask->d, ask->type, ask->transform);
+    char alone[100];
+    snprintf(alone, sizeof alone, "%s/%s has no gradient", ask->op->name, ask->impl->name);
+    if (!why && ask->both && !impl_beside(ask->impl, gradient)) why = alone;
     if (why) snprintf(t->why, sizeof t->why, "%s", why);
-    return why || impl_passed_over(t->w, im, d, type, OP_softmax);
+    return why || impl_passed_over(t->w, ask->impl, &ask->d, ask->type, ask->transform);
 }
 
 /* A problem too large for a device is declined like one that an implementation does not take. */
@@ -213,69 +186,151 @@ static status fits_device(timing *t, const impl *im, const time_row *row, status
     return OK;
 }
 
-/* All lengths and parameters of one implementation in one storage, on one family of inputs. */
-static status time_family(timing *t, const op *o, const impl *im, dtype type, const char *family,
-                          double copy)
+/* What the row says of the question. */
+static time_row row_of(const timing *t, const question *ask, unsigned reads, int64_t n, double copy)
+{
+    const dims *d = &ask->d;
+    const int mixes = op_mixes(ask->op);
+    time_row row = {.n = n, .alpha = NAN, .seed = word_int(t->w, "seed"), .copy = copy};
+    row.rows = d->R > 1 ? d->R : d->B * d->T;
+    row.floor = row.support_mean = row.support_max = row.tiles = NAN;
+    if (reads & P_alpha) row.alpha = ask->p.alpha;
+    if (reads & P_k) row.k = ask->p.k;
+    row.automatic = impl_is_default(ask->impl, d, ask->type, ask->transform);
+    if (mixes) row.batch = d->B, row.heads = d->H, row.width = d->D;
+    snprintf(row.op, sizeof row.op, "%s", ask->op->name);
+    snprintf(row.impl, sizeof row.impl, "%s", ask->impl->name);
+    snprintf(row.type, sizeof row.type, "%s", type_name(ask->type));
+    snprintf(row.input, sizeof row.input, "%s", ask->input);
+    snprintf(row.transform, sizeof row.transform, "%s", mixes ? op_name(ask->transform) : "");
+    snprintf(row.pass, sizeof row.pass, "%s", ask->both ? "both" : "each");
+    return row;
+}
+
+/* A point by every implementation of the backend that the words choose, one behind the other. */
+static status time_impls(timing *t, question *ask, const backend *where, unsigned reads, int64_t n,
+                         double copy)
+{
+    const impl *im;
+    for (int i = 0; (im = impl_at(i)); i++) {
+        if (im->op != ask->op->id || im->where != where || !impl_chosen(t->w, im)) continue;
+        ask->impl = im;
+        ask->d = dims_of(t, ask->op, im, n);
+        if (declined(t, ask)) continue;
+        TRY(stop_check());
+        if (sequence_applies(ask->input, ask->op))
+            ask->p.scale = sequence_scale(ask->input, ask->d.D);
+        time_row row = row_of(t, ask, reads, n, copy);
+        TRY(fits_device(t, im, &row, time_point(t, ask, &row)));
+    }
+    return OK;
+}
+
+/* ... of all lengths, alpha and k of a question. */
+static status time_lengths(timing *t, question *ask, const backend *where, unsigned reads,
+                           double copy)
 {
     const words *w = t->w;
-    int64_t alphas = (o->reads & P_alpha) ? word_count(w, "alpha") : 1;
-    int64_t ks = (o->reads & P_k) ? word_count(w, "k") : 1;
+    const int64_t alphas = reads & P_alpha ? word_count(w, "alpha") : 1;
+    const int64_t ks = reads & P_k ? word_count(w, "k") : 1;
     for (int64_t i = 0; i < word_count(w, "n"); i++)
         for (int64_t j = 0; j < alphas * ks; j++) {
-            params q = call_params(o);
-            int64_t n = word_int_at(w, "n", i);
-            dims d = call_dims(o, n, elements_of(t, im));
-            if (declined(t, im, &d, type)) continue;
-            TRY(stop_check());
-            time_row row = {.n = n, .alpha = NAN, .seed = word_int(w, "seed"), .copy = copy};
-            row.rows = d.R > 1 ? d.R : d.B * d.T;
-            if (o->reads & P_alpha) row.alpha = q.alpha = word_real_at(w, "alpha", j);
-            if (o->reads & P_k) row.k = q.k = word_int_at(w, "k", j);
-            snprintf(row.op, sizeof row.op, "%s", o->name);
-            snprintf(row.impl, sizeof row.impl, "%s", im->name);
-            snprintf(row.type, sizeof row.type, "%s", type_name(type));
-            snprintf(row.input, sizeof row.input, "%s", family);
-            TRY(fits_device(t, im, &row, time_point(t, o, im, &d, &q, type, &row)));
+            if (reads & P_alpha) ask->p.alpha = word_real_at(w, "alpha", j % alphas);
+            if (reads & P_k) ask->p.k = word_int_at(w, "k", j / alphas);
+            TRY(time_impls(t, ask, where, reads, word_int_at(w, "n", i), copy));
         }
     return OK;
 }
 
-/* The stages have one family. */
-static status time_impl(timing *t, const op *o, const impl *im, dtype type, double copy)
+/* ... for each transform of the scores, if the operation has some. */
+static status time_transforms(timing *t, question *ask, const backend *where, double copy)
 {
+    const words *w = t->w;
+    const int any = (ask->op->reads & P_TRANSFORM) != 0;
+    for (int64_t i = 0; i < (any ? word_count(w, "transform") : 1); i++) {
+        const op *transform = any ? op_find(word_text_at(w, "transform", i)) : op_at(OP_softmax);
+        ask->transform = transform->id;
+        TRY(time_lengths(t, ask, where, ask->op->reads | (any ? transform->reads : 0), copy));
+    }
+    return OK;
+}
+
+/* The keys of input=trained, as long as the longest sequence; read when they are first asked for.
+ */
+static status find_keys(timing *t, question *ask)
+{
+    int64_t longest = 1;
+    ask->keys = NULL;
+    if (strcmp(ask->input, "trained") != 0) return OK;
+    for (int64_t i = 0; i < word_count(t->w, "n"); i++)
+        if (word_int_at(t->w, "n", i) > longest) longest = word_int_at(t->w, "n", i);
+    if (!t->keys) TRY(trained_keys_read(&t->keys, word_text(t->w, "from"), longest));
+    ask->keys = t->keys;
+    return OK;
+}
+
+/* ... on a family of inputs, an operation by itself or with its gradient behind it. */
+static status time_family(timing *t, const op *o, const backend *where, dtype type,
+                          const char *family, double copy)
+{
+    const words *w = t->w;
+    question ask = {.op = o, .type = type, .p = call_params(o), .input = family};
+    ask.keep = (int)word_int(w, "keep");
+    ask.tied = o->kind == ATTENTION && word_int(w, "tied");
+    ask.dalpha = (int)word_int(w, "dalpha");
+    ask.beta = word_real(w, "beta");
+    ask.seed = (uint64_t)word_int(w, "seed");
+    /* the heads of a trained model differ more than those of a family */
+    ask.afforded = strcmp(family, "trained") == 0 ? 0x1p38 : 0x1p35;
+    ask.p.lag = word_int(w, "lag");
+    TRY(find_keys(t, &ask));
+    for (int64_t i = 0; i < word_count(w, "pass"); i++) {
+        ask.both = strcmp(word_text_at(w, "pass", i), "both") == 0;
+        TRY(time_transforms(t, &ask, where, copy));
+    }
+    return OK;
+}
+
+/* ... on every family that means something for it; where none was asked for there is one. */
+static status time_families(timing *t, const op *o, const backend *where, dtype type, double copy)
+{
+    int timed = 0;
     for (int64_t i = 0; i < word_count(t->w, "input"); i++) {
         const char *family = word_text_at(t->w, "input", i);
-        if (!input_applies(family, o)) return time_family(t, o, im, type, "gauss", copy);
-        TRY(time_family(t, o, im, type, family, copy));
+        if (!input_applies(family, o)) continue;
+        TRY(time_family(t, o, where, type, family, copy));
+        timed = 1;
     }
-    return OK;
+    return timed ? OK : time_family(t, o, where, type, "gauss", copy);
 }
 
-/* Walk the implementations that the words choose. */
-static status time_ops(timing *t, const backend *where, double copy, const char **absent)
+/* Every operation that an implementation of the backend is chosen for, in every storage. */
+static status time_ops(timing *t, const backend *where, double copy)
 {
-    for (int i = 0; impl_at(i); i++) {
-        const impl *im = impl_at(i);
-        if (!impl_chosen(t->w, im)) continue;
-        if (impl_absent(im)) {
-            *absent = impl_absent(im);
-            continue;
-        }
-        if (im->where != where) continue;
+    const op *o;
+    const impl *im;
+    for (int i = 0; (o = op_at(i)); i++) {
+        int at = 0;
+        while ((im = impl_at(at)) &&
+               !(im->op == o->id && im->where == where && impl_chosen(t->w, im)))
+            at++;
         dtype type;
-        for (int k = 0; (type = impl_type(t->w, im, k)) != I32; k++)
-            TRY(time_impl(t, op_at(im->op), im, type, copy));
+        for (int k = 0; im && (type = impl_type(t->w, im, k)) != I32; k++)
+            TRY(time_families(t, o, where, type, copy));
     }
     return OK;
 }
 
+/* *absent: why an implementation that was asked for cannot run here. */
 static status time_backends(timing *t, const char **absent)
 {
     const backend *seen[8];
     int count = 0;
     for (int i = 0; impl_at(i) && count < 8; i++) {
         const impl *im = impl_at(i);
-        int known = impl_absent(im) != NULL || !impl_chosen(t->w, im);
+        if (!impl_chosen(t->w, im)) continue;
+        int known = impl_absent(im) != NULL;
+        if (known) *absent = impl_absent(im);
         for (int j = 0; j < count; j++)
             known |= seen[j] == im->where;
         if (!known) seen[count++] = im->where;
@@ -288,15 +343,16 @@ static status time_backends(timing *t, const char **absent)
         TRY(results_attribute_number(t->r, name, copy));
         if (!getenv("MOSAIC_QUIET"))
             fprintf(stderr, "time: %s copies %.1f GB/s\n", seen[j]->name, 1e-9 * copy);
-        TRY(time_ops(t, seen[j], copy, absent));
+        TRY(time_ops(t, seen[j], copy));
     }
-    /* Nothing ran: find out whether something is only absent. */
-    return count ? OK : time_ops(t, NULL, NAN, absent);
+    return OK;
 }
 
 int verb_time(const words *w)
 {
-    timing t = {.w = w, .protocol = {.warmups = 3, .most = MOST_SAMPLES, .spread = 0.01}};
+    answers known = {0};
+    timing t = {
+        .w = w, .known = &known, .protocol = {.warmups = 3, .most = MOST_SAMPLES, .spread = 0.01}};
     const char *absent = NULL;
     t.protocol.least =
         word_int(w, "samples") < MOST_SAMPLES ? word_int(w, "samples") : MOST_SAMPLES;
@@ -314,6 +370,8 @@ int verb_time(const words *w)
     status closed = results_close(t.r, s == OK && t.printed > 0);
     tabular_end();
     free(t.samples);
+    trained_keys_free(t.keys);
+    answers_free(&known);
     stop_end("time", "", "");
     if (s != OK || closed != OK) return status_exit(s != OK ? s : closed);
     if (t.printed > 0) return EXIT_GOOD;

@@ -66,7 +66,8 @@ static status measure_maker(timing *t, maker *m, time_row *row)
 
 static time_row new_row(const char *op, const char *impl)
 {
-    time_row row = {.alpha = NAN, .copy = NAN, .bytes = NAN};
+    time_row row = {.alpha = NAN, .copy = NAN, .bytes = NAN, .floor = NAN};
+    row.support_mean = row.support_max = row.tiles = NAN;
     snprintf(row.op, sizeof row.op, "%s", op);
     snprintf(row.impl, sizeof row.impl, "%s", impl);
     snprintf(row.type, sizeof row.type, "tokens");

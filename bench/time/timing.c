@@ -6,12 +6,15 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "op/sequences.h"
 
 /* The words that decide a time and have no column. */
-static void fill_config(time_row *row, const words *w)
+static void fill_config(time_row *row, const words *w, const key_stream *keys)
 {
-    static const char *const names[] = {"beta", "dalpha"};
-    char text[100] = "", value[64];
+    static const char *const names[] = {"beta", "dalpha", "lag", "tied", "keep"};
+    char text[400] = "", value[64];
     size_t used = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (word_is_default(w, names[i])) continue;
@@ -19,6 +22,8 @@ static void fill_config(time_row *row, const words *w)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%.30s", used ? " " : "",
                                  names[i], value);
     }
+    if (strcmp(row->input, "trained") == 0)
+        snprintf(text + used, sizeof text - used, "%sfrom=%s", used ? " " : "", keys->about);
     words_put(row->config, text);
 }
 
@@ -34,7 +39,7 @@ status timing_emit(timing *t, time_row *row, int64_t count)
         row->q3 = s.q3;
         row->min = s.min;
     }
-    fill_config(row, t->w);
+    fill_config(row, t->w, t->keys);
     results_print(TIME, row, t->printed++ == 0);
     fflush(stdout);
     TRY(results_append(t->r, TIME, row));

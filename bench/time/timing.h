@@ -16,6 +16,12 @@ typedef struct timing {
     char why[200];   /* the last problem that was declined, for the user */
     double *samples; /* room for sampling.most */
     sampling protocol;
+    struct answers *known;   /* what the reference said last, shared by implementations */
+    struct key_stream *keys; /* of input=trained, once they are read */
+    /* The rate of products last measured: operations a second, where and in which storage. */
+    double products;
+    const backend *products_of;
+    dtype products_in;
 } timing;
 
 /* Fill the statistics of a row from t->samples[0..count), print and store it. */
