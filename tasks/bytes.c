@@ -79,6 +79,10 @@ status zstd_decode(const char *name, const void *from, size_t count, size_t limi
 {
     ZSTD_DCtx *decoder = ZSTD_createDCtx();
     if (!decoder) return fail(ERR_MEMORY, "%s: no memory for the zstd decoder", name);
+    /* Long windows (zstd --long=31) too: whoever packed them has the memory, as we need it for what
+     * is in them. */
+    (void)ZSTD_DCtx_setParameter(decoder, ZSTD_d_windowLogMax,
+                                 ZSTD_dParam_getBounds(ZSTD_d_windowLogMax).upperBound);
     status s = OK;
     size_t hint = 1, start = out->count, at = 0;
     while (s == OK && at < count && (limit == 0 || out->count - start < limit)) {

@@ -118,6 +118,14 @@ static status take_part(source *src, int64_t count)
     return OK;
 }
 
+static void source_close(source *src)
+{
+    free(src->file.v);
+    free(src->lines.start);
+    src->file = (bytes){0};
+    src->lines = (json_lines){0};
+}
+
 /* limit > 0: a prefix of the file is enough; its last line, perhaps cut, is left out. */
 static status source_open(source *src, size_t limit)
 {
@@ -130,17 +138,18 @@ static status source_open(source *src, size_t limit)
     TRY(file_read(src->path, limit, &src->file));
     if (src->kind == IDS) return OK;
     size_t size = src->file.count;
-    if (limit > 0 && size >= limit)
+    if (limit > 0 && size >= limit) {
         while (size > 0 && src->file.v[size - 1] != '\n')
             size--;
-    TRY(json_lines_find(src->path, src->file.v, size, &src->lines));
+        if (size == 0 || !memchr(src->file.v, '\n', size - 1)) { /* fewer than two whole stories */
+            source_close(src);
+            return source_open(src, 0);
+        }
+    }
+    static const char mark[] = "\xef\xbb\xbf"; /* of the byte order: some editors begin a file so */
+    const size_t skip = size >= 3 && memcmp(src->file.v, mark, 3) == 0 ? 3 : 0;
+    TRY(json_lines_find(src->path, src->file.v + skip, size - skip, &src->lines));
     return take_part(src, src->lines.count);
-}
-
-static void source_close(source *src)
-{
-    free(src->file.v);
-    free(src->lines.start);
 }
 
 /* What one thread needs to turn stories into texts. */

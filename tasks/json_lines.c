@@ -99,18 +99,28 @@ static int string(cursor *c, char **to, int64_t *lone)
     }
 }
 
+/* White space of JSON that a line may have around its string; CR ends the lines of some systems. */
+static int is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
 status json_decode(const char *line, size_t count, bytes *text, int64_t *lone, json_fault *fault)
 {
     /* No escape is shorter than what it stands for. */
     TRY(bytes_room(text, count));
     cursor c = {line, line + count, NULL};
     char *to = text->v + text->count;
-    if (count == 0 || *line != '"')
-        c.expected = count == 0 ? "a JSON string, not an empty line" : "a JSON string \"...\"";
+    while (c.at < c.end && is_blank(*c.at))
+        c.at++;
+    if (c.at == c.end || *c.at != '"')
+        c.expected = c.at == c.end ? "a JSON string, not an empty line" : "a JSON string \"...\"";
     else
         c.at++;
-    if (!c.expected && string(&c, &to, lone) && c.at != c.end)
-        c.expected = "the end of the line after the closing quote";
+    int whole = !c.expected && string(&c, &to, lone);
+    while (whole && c.at < c.end && is_blank(*c.at))
+        c.at++;
+    if (whole && c.at != c.end) c.expected = "the end of the line after the closing quote";
     if (c.expected) {
         *fault = (json_fault){(size_t)(c.at - line) + 1, c.expected};
         return fail(ERR_DATA, "byte %zu: expected %s", fault->byte, fault->expected);

@@ -37,6 +37,7 @@ void selftest_json_lines(selftest *t)
          "\xef\xbf\xbd\xef\xbf\xbd"
          "A",
          2},
+        {" \t\"a\" \t\r", "a", 0},
         {"\"\\ud83d\\ud83d\\ude00\"", "\xef\xbf\xbd\xf0\x9f\x98\x80", 1},
     };
     static const struct {
@@ -48,7 +49,7 @@ void selftest_json_lines(selftest *t)
         {"\"abc", 5},
         {"\"a\\x\"", 4},
         {"\"a\\u12\"", 7},
-        {"\"a\" b", 4},
+        {"\"a\" b", 5},
         {"\"a\tb\"", 3},
         {"\"a\xff\"", 3},
         {"\"\xc0\x80\"", 2},
