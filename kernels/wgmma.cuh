@@ -103,13 +103,21 @@ __device__ __forceinline__ void tile_load_rows(uint32_t shared, const CUtensorMa
 
 /* --- products -------------------------------------------------------------------------------- */
 
-/* How a product reads a tile whose rows are lines: start address, 8 lines from one group of eight
- * to the next, and the swizzle. */
-template <int D> __device__ __forceinline__ uint64_t tile_descriptor(uint32_t shared)
+/* How a product reads a tile whose rows are lines, from a shared address on: the address, 8 lines
+ * from one group of eight to the next, and the swizzle. The address is in the low half alone: what
+ * lies some bytes after adds to it. */
+__device__ __forceinline__ uint32_t tile_start(uint32_t shared)
 {
-    const uint64_t swizzle = line<D>::bytes == 128 ? 1 : line<D>::bytes == 64 ? 2 : 3;
-    return (uint64_t)((shared & 0x3ffff) >> 4) | 1ull << 16 |
-           (uint64_t)(8 * line<D>::bytes >> 4) << 32 | swizzle << 62;
+    return (shared & 0x3ffff) >> 4 | 1u << 16;
+}
+template <int D> __device__ __forceinline__ uint64_t tile_descriptor(uint32_t start, int bytes)
+{
+    const uint32_t swizzle = line<D>::bytes == 128 ? 1 : line<D>::bytes == 64 ? 2 : 3;
+    uint64_t d;
+    asm("mov.b64 %0, {%1, %2};"
+        : "=l"(d)
+        : "r"(start + (uint32_t)(bytes >> 4)), "r"(8u * line<D>::bytes >> 4 | swizzle << 30));
+    return d;
 }
 
 __device__ __forceinline__ void products_begin()
@@ -164,7 +172,7 @@ __device__ __forceinline__ void multiply(float (&s)[32], uint64_t a, uint64_t b,
 #undef MULTIPLY
 
 /* Start s = q k^T of 64 rows of each over D columns; rows_q and rows_k are those of the whole
- * tiles. Ends with a commit. */
+ * tiles, q and k their starts. Ends with a commit. */
 template <typename T, int D>
 __device__ __forceinline__ void multiply_rows(float (&s)[32], uint32_t q, int rows_q, uint32_t k,
                                               int rows_k)
@@ -174,8 +182,8 @@ __device__ __forceinline__ void multiply_rows(float (&s)[32], uint32_t q, int ro
 #pragma unroll
     for (int i = 0; i < D / 16; i++) {
         const int at = i % PER_LINE * STEP, tile = i / PER_LINE * line<D>::bytes;
-        multiply(s, tile_descriptor<D>(q + tile * rows_q + at),
-                 tile_descriptor<D>(k + tile * rows_k + at), i > 0, T());
+        multiply(s, tile_descriptor<D>(q, tile * rows_q + at),
+                 tile_descriptor<D>(k, tile * rows_k + at), i > 0, T());
     }
     products_commit();
 }
