@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "output.h"
+#include "print.h"
 #include "results.h"
 
 static status merge_rows(results *r, const stored *f)
@@ -72,7 +73,7 @@ static status add_path(paths *p, const char *path)
     return p->path[p->count++] ? OK : fail(ERR_MEMORY, "merge: out of memory");
 }
 
-/* The .h5 files of a folder in name order, or the file itself. */
+/* The results of a folder in name order, which may lie beside their models, or the file itself. */
 static status collect_paths(paths *p, const char *path)
 {
     struct stat st;
@@ -90,7 +91,7 @@ static status collect_paths(paths *p, const char *path)
         if (n < 4 || strcmp(e->d_name + n - 3, ".h5") != 0) continue;
         if (snprintf(full, sizeof full, "%s/%s", path, e->d_name) >= (int)sizeof full)
             s = fail(ERR_FILE, "%s: path too long", path);
-        else
+        else if (!print_is_checkpoint(full))
             s = add_path(p, full);
         output_protect(full);
     }
@@ -108,7 +109,7 @@ int verb_merge(const words *w)
         return usage_error("merge: expected file=HDF5 files or folders, and out=FILE");
     for (int64_t i = 0; s == OK && i < word_count(w, "file"); i++)
         s = collect_paths(&p, word_text_at(w, "file", i));
-    if (s == OK && p.count == 0) s = fail(ERR_FILE, "merge: no .h5 file among what was named");
+    if (s == OK && p.count == 0) s = fail(ERR_FILE, "merge: no result file among what was named");
     if (s == OK) s = results_merge((const char *const *)p.path, p.count, word_text(w, "out"), w);
     for (int64_t i = 0; i < p.count; i++)
         free(p.path[i]);
