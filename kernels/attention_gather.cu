@@ -306,8 +306,7 @@ static status rule_of(const args *a, const char *what, gather_rule *g)
     const params *p = &a->p;
     const double alpha = a->transform == OP_entmax ? p->alpha : 2;
     if (p->lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", what);
-    if (!(p->rate >= 0 && p->rate < 1))
-        return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", what, p->rate);
+    TRY(rate_fits(p, what));
     g->scale = (float)p->scale, g->beta = IN(float, 3);
     g->drop = p->rate > 0, g->masks = philox_masks_of(p);
     g->first_row = p->first_row, g->whole_T = params_whole_T(p, a->d.T);

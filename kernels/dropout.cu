@@ -91,8 +91,7 @@ status mask_values(const params *p, const mask_map *map, dtype type, const void 
 extern "C" status dropout_philox(const args *a)
 {
     NO_SCRATCH(a);
-    if (!(a->p.rate >= 0 && a->p.rate < 1))
-        return fail(ERR_ARG, "dropout: rate: expected 0 <= rate < 1, got %g", a->p.rate);
+    TRY(rate_fits(&a->p, "dropout"));
     const mask_map map =
         mask_map_of(a->p.first_row, a->d.T, params_whole_T(&a->p, a->d.T), a->d.C, a->d.C);
     return mask_values(&a->p, &map, a->type, a->in[0], a->out[0], a->d.B * a->d.T * a->d.C,

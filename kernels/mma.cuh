@@ -104,39 +104,37 @@ template <typename T> __device__ __forceinline__ fragment_a a_of_c(const float (
 
 /* --- products -------------------------------------------------------------------------------- */
 
-/* `first`: C = A B, which needs no zeros in C. */
-__device__ __forceinline__ void mma_bf16(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                         uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ void first_bf16(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                           uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
-        : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1), "f"(0.0f));
-}
-__device__ __forceinline__ void mma_fp16(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                         uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ void first_fp16(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                           uint32_t b1)
-{
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-        "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
-        : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1), "f"(0.0f));
-}
+/* mma_T: C += A B, and first_T: C = A B, which needs no zeros in C, of a 16-bit type that PTX calls
+ * `kind`; a product of them is one pass. */
+#define MMA_16(T, kind)                                                                            \
+    __device__ __forceinline__ void mma_##T(float(&c)[4], const fragment_a &a, uint32_t b0,        \
+                                            uint32_t b1)                                           \
+    {                                                                                              \
+        asm("mma.sync.aligned.m16n8k16.row.col.f32." kind "." kind ".f32 {%0, %1, %2, %3}, "       \
+            "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                        \
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                       \
+            : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));               \
+    }                                                                                              \
+    __device__ __forceinline__ void first_##T(float(&c)[4], const fragment_a &a, uint32_t b0,      \
+                                              uint32_t b1)                                         \
+    {                                                                                              \
+        asm("mma.sync.aligned.m16n8k16.row.col.f32." kind "." kind ".f32 {%0, %1, %2, %3}, "       \
+            "{%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"                                    \
+            : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])                                       \
+            : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1), "f"(0.0f));    \
+    }                                                                                              \
+    __device__ __forceinline__ void multiply_pass(float(&c)[4], const fragment_a &a, uint32_t b0,  \
+                                                  uint32_t b1, int, bool first, T)                 \
+    {                                                                                              \
+        if (first)                                                                                 \
+            first_##T(c, a, b0, b1);                                                               \
+        else                                                                                       \
+            mma_##T(c, a, b0, b1);                                                                 \
+    }
+MMA_16(bf16, "bf16")
+MMA_16(fp16, "f16")
+#undef MMA_16
+
 /* The bits of a tf32 are those of a float; the last 13 are not looked at. */
 __device__ __forceinline__ void mma_tf32(float (&c)[4], const fragment_a &a, uint32_t b0,
                                          uint32_t b1)
@@ -157,38 +155,12 @@ __device__ __forceinline__ uint32_t low_part(uint32_t x)
     return high_part(__float_as_uint(__uint_as_float(x) - __uint_as_float(high_part(x))));
 }
 
-__device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                             uint32_t b1, bf16)
-{
-    mma_bf16(c, a, b0, b1);
-}
-__device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                             uint32_t b1, fp16)
-{
-    mma_fp16(c, a, b0, b1);
-}
 /* A product in passes over all of K, small parts first. Tensor cores truncate a sum at the size it
  * has, so what is large is summed outside of them. */
 template <typename T> struct mma_passes {
     enum { count = sizeof(T) == 4 ? 2 : 1 };
 };
 /* first: c holds nothing yet. */
-__device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                              uint32_t b1, int, bool first, bf16)
-{
-    if (first)
-        first_bf16(c, a, b0, b1);
-    else
-        mma_bf16(c, a, b0, b1);
-}
-__device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                              uint32_t b1, int, bool first, fp16)
-{
-    if (first)
-        first_fp16(c, a, b0, b1);
-    else
-        mma_fp16(c, a, b0, b1);
-}
 __device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a, uint32_t b0,
                                               uint32_t b1, int pass, bool first, float)
 {
@@ -208,11 +180,13 @@ __device__ __forceinline__ void multiply_pass(float (&c)[4], const fragment_a &a
             c[i] += sum[i];
     }
 }
+template <typename T>
 __device__ __forceinline__ void multiply_add(float (&c)[4], const fragment_a &a, uint32_t b0,
-                                             uint32_t b1, float t)
+                                             uint32_t b1, T t)
 {
-    multiply_pass(c, a, b0, b1, 0, false, t);
-    multiply_pass(c, a, b0, b1, 1, false, t);
+#pragma unroll
+    for (int pass = 0; pass < mma_passes<T>::count; pass++)
+        multiply_pass(c, a, b0, b1, pass, false, t);
 }
 
 /* All bits set if the top bit of byte n of x is, else none. In PTX, for __byte_perm repeats no

@@ -15,26 +15,7 @@
  * then. Source: model 1.4.
  */
 #include "grad.cuh"
-
-struct line {
-    double A, b;
-};
-
-__device__ static line line_of(normrelu_form form, double slope, double offset, double beta)
-{
-    const double b2 = beta * beta;
-    switch (form) {
-    case NORMRELU_PAPER:
-        return line{2 * b2, 1 - 2 * b2};
-    case NORMRELU_CODE_MATRIX:
-        return line{2 * b2 * b2, 1 - 2 * b2};
-    case NORMRELU_CODE_EFT:
-        return line{1, 0};
-    case NORMRELU_AFFINE:
-        break;
-    }
-    return line{slope, offset};
-}
+#include "normrelu.cuh"
 
 /* rising: A > 0, where a_j over the largest is in 0 ... 1 by saturation, which takes -inf too. */
 template <bool rising> struct normrelu_rule {

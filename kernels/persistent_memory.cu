@@ -125,13 +125,15 @@ static status tile_plan(const args *a, const char *what, tile_call *f, bool grad
     f->rows = tile_layout{0, a->d.D, a->d.H * a->d.D};
     f->keys = tile_layout{0, a->d.M * a->d.D, a->d.D};
     f->mask_T = a->d.T;
-    tile_split(f, KEYS_OF_BLOCK);
     f->quads = a->d.M % 4 == 0;
     f->words = (int)ceil_div(f->M, 128) * 4;
     f->wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;
     for (int i = 0; i < 3; i++)
         f->wide = f->wide && aligned16(a->in[i]) && (i == 1 || aligned16(a->out[i]));
-    if (gradient) f->wide = f->wide && aligned16(a->in[5]) && aligned16(a->out[1]);
+    if (gradient) {
+        f->wide = f->wide && aligned16(a->in[5]) && aligned16(a->out[1]);
+        tile_split(f, KEYS_OF_BLOCK);
+    }
     return OK;
 }
 

@@ -20,6 +20,14 @@ typedef struct philox_masks {
     float kept; /* 1 / (1 - rate) */
 } philox_masks;
 
+/* ERR_ARG unless 0 <= rate < 1. */
+static inline status rate_fits(const params *p, const char *what)
+{
+    if (!(p->rate >= 0 && p->rate < 1))
+        return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", what, p->rate);
+    return OK;
+}
+
 static inline philox_masks philox_masks_of(const params *p)
 {
     philox_masks m = {};

@@ -35,8 +35,7 @@ status tile_begin(const args *a, const char *what, tile_call *f)
     if (a->d.D < 1 || a->d.D > WIDEST_HEAD)
         return fail(ERR_ARG, "%s: width %lld: expected 1 to %d", what, (long long)a->d.D,
                     WIDEST_HEAD);
-    if (!(a->p.rate >= 0 && a->p.rate < 1))
-        return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", what, a->p.rate);
+    TRY(rate_fits(&a->p, what));
     if (a->p.lag < 0) return fail(ERR_ARG, "%s: lag: expected >= 0", what);
     TRY(rule_of(a, what, f));
     f->D = (int)a->d.D;

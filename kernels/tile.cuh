@@ -28,6 +28,7 @@
 
 #include "masks.cuh"
 #include "mma.cuh"
+#include "normrelu.cuh"
 #include "philox.cuh"
 
 enum {
@@ -113,11 +114,8 @@ __device__ static tile_head tile_head_of(const tile_call &a, int64_t h)
         f.on_product = (float)(a.power / beta);
         break;
     case RULE_NORMRELU:
-        A = a.form == NORMRELU_PAPER         ? 2 * b2
-            : a.form == NORMRELU_CODE_MATRIX ? 2 * b2 * b2
-            : a.form == NORMRELU_CODE_EFT    ? 1
-                                             : a.slope;
-        b = a.form == NORMRELU_AFFINE ? a.offset : a.form == NORMRELU_CODE_EFT ? 0 : 1 - 2 * b2;
+        A = line_of(a.form, a.slope, a.offset, beta).A;
+        b = line_of(a.form, a.slope, a.offset, beta).b;
         f.kappa = (float)(A * a.scale);
         f.fixed_m = (float)(-b / (A * a.scale));
         if (!(fabsf(f.fixed_m) < 1e30f)) f.fixed_m = 0;

@@ -3,14 +3,17 @@
  * tile_rows.cuh — the gradient of tile.cuh by rows: dq, dbeta of a row, and what the gradient by
  * keys wants of it.
  *
- *     delta_t = sum_j f' G / sum_j f' (entmax), else sum_j p G, by a sweep; of softmax and
- * normalised ReLU in 16 bits <do_t, o_t> extra_t = -slope sum_j (G_tj - delta_t) over the support
- * (ReLUmax) dq_t = c sum_j ds_tj k_j,   dbeta_t = on_product <q_t,dq_t> + on_sum A sum_j ds_tj,   c
- * = A scale
+ *     delta_t = sum_j f' G / sum_j f'            entmax, by a sweep over the keys
+ *             = sum_j p G                        the others: in float and for ReLUmax by a sweep,
+ *                                                else as <do_t, o_t>
+ *     extra_t = -slope sum_j (G_tj - delta_t)    ReLUmax, over the support
+ *     dq_t    = c sum_j ds_tj k_j,   c = A scale
+ *     dbeta_t = on_product c sum_j ds_tj s_tj + on_sum A sum_j ds_tj
  *
- * That o is rounded to its storage, and an error of delta moves all ds of a row alike. dq bears
- * that; in dbeta, where they cancel, it is taken out again by the sums that mix_gradient leaves. A
- * block owns 64 or 128 rows and walks over the keys, as the forward does.
+ * o is rounded to its storage, which moves all ds of a row alike. dq bears that; in dbeta, where
+ * they cancel, it is taken out again by the sums that mix_gradient leaves.
+ *
+ * A block owns 64 or 128 rows and walks over the keys, as the forward does.
  */
 #ifndef MOSAIC_TILE_ROWS_CUH
 #define MOSAIC_TILE_ROWS_CUH

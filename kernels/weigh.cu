@@ -5,6 +5,7 @@
  * going back. The transform is the default kernel of its operation.
  */
 #include "kernels.h"
+#include "philox.cuh"
 #include "weigh.cuh"
 
 /* R N weights in the storage type of the call. */
@@ -62,8 +63,7 @@ status weigher_plan(weigher *w, char *work, size_t *bytes)
     w->backward = kernel_of(gradient_of(w->call->transform), &f);
     if (!w->forward || !w->backward)
         return fail(ERR_ARG, "%s: transform: expected a row transform with a gradient", w->what);
-    if (!(w->call->p.rate >= 0 && w->call->p.rate < 1))
-        return fail(ERR_ARG, "%s: rate: expected 0 <= rate < 1, got %g", w->what, w->call->p.rate);
+    TRY(rate_fits(&w->call->p, w->what));
     f.need = &forward;
     TRY(w->forward(&f));
     f.need = &backward;
