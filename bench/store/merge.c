@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 
 #include "output.h"
-#include "print.h"
 #include "results.h"
+#include "seal.h"
 
 static status merge_rows(results *r, const stored *f)
 {
@@ -91,7 +91,7 @@ static status collect_paths(paths *p, const char *path)
         if (n < 4 || strcmp(e->d_name + n - 3, ".h5") != 0) continue;
         if (snprintf(full, sizeof full, "%s/%s", path, e->d_name) >= (int)sizeof full)
             s = fail(ERR_FILE, "%s: path too long", path);
-        else if (!print_is_checkpoint(full))
+        else if (!seal_says(full, "checkpoint"))
             s = add_path(p, full);
         output_protect(full);
     }

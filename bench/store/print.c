@@ -9,6 +9,7 @@
 #include "hdf.h"
 #include "print.h"
 #include "results.h"
+#include "seal.h"
 #include "tabular.h"
 
 enum { MOST_COLUMNS = 40 };
@@ -130,7 +131,7 @@ static status print_file(const words *w, const char *path, int64_t *printed)
     const char *what = word_text(w, "table");
     const int many = word_count(w, "file") > 1;
     stored *f;
-    if (print_is_checkpoint(path)) return print_checkpoint(path, what, many, printed);
+    if (seal_says(path, "checkpoint")) return print_checkpoint(path, what, many, printed);
     TRY(stored_open(path, &f));
     const table t = table_find(what);
     const status s = strcmp(what, "time_samples") == 0 ? print_samples(f, path, many, printed)

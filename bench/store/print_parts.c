@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "hdf.h"
 #include "tabular.h"
@@ -57,18 +56,6 @@ status print_samples(const stored *f, const char *path, int many, int64_t *print
 
 /* ---- checkpoints -------------------------------------------------------------------------------
  */
-
-int print_is_checkpoint(const char *path)
-{
-    static const char name[] = "mosaic checkpoint";
-    char head[sizeof name] = "";
-    struct stat what;
-    if (stat(path, &what) != 0 || !S_ISREG(what.st_mode)) return 0;
-    FILE *f = fopen(path, "rb");
-    const size_t read = f ? fread(head, 1, sizeof name - 1, f) : 0;
-    if (f) fclose(f);
-    return read == sizeof name - 1 && memcmp(head, name, read) == 0;
-}
 
 static herr_t print_word(hid_t from, const char *name, const H5A_info_t *info, void *path)
 {

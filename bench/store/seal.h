@@ -40,5 +40,7 @@ status seal_close(sealed *s, int keep);
 /* ERR_FILE if there is no such file; ERR_DATA if it was not sealed here as `what`, is of another
  * version, truncated or damaged. */
 status seal_verify(const char *path, const char *what);
+/* Does the file say that it is a `what`, of whatever version, whole or not? */
+int seal_says(const char *path, const char *what);
 
 #endif
