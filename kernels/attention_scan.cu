@@ -524,7 +524,8 @@ static __global__ void __launch_bounds__(SCAN_THREADS, D == 128 ? 1 : 2)
     const int first_row = row0 + warp * GROUP_ROWS;
     const int whole = (int)warp_value(
         first_row + GROUP_ROWS > z.T ? ~0u : (uint32_t)((first_row - z.lag - (TILE - 1)) >> 6));
-    const uint32_t q_rows = warp_value(tile_start(q_at + warp / 4 * PRODUCT_ROWS * line<D>::bytes));
+    const uint32_t q_rows =
+        warp_value(tile_start(q_at + warp / 4 * PRODUCT_ROWS * tile_line<D>::bytes));
     const uint32_t k_rows = warp_value(tile_start(k_at));
     float s[32] = {};
     /* s = the scores of tile i, the next; the tile RING - 1 later takes the place of the one before

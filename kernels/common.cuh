@@ -189,6 +189,11 @@ __device__ __forceinline__ float max_nan(float a, float b)
 /* --- copies without registers ------------------------------------------------------------------
  */
 
+__device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
 /* 16 bytes from global to shared memory that need no register on the way; the thread that asked
  * for them may read them once they have arrived. What it asked for since it last closed a group is
  * the next group; copies_arrived waits for all, groups_arrived<n> for all groups but the last n. */
@@ -198,7 +203,7 @@ __device__ __forceinline__ void copy_async(uint32_t shared, const void *global)
 }
 __device__ __forceinline__ void copy_async(uint4 *shared, const void *global)
 {
-    copy_async((uint32_t)__cvta_generic_to_shared(shared), global);
+    copy_async(shared_address(shared), global);
 }
 __device__ __forceinline__ void copies_arrived()
 {

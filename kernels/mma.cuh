@@ -49,10 +49,6 @@ __device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t row)
                  : "r"(row)
                  : "memory");
 }
-__device__ __forceinline__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
 
 /* A (16,K): rows of the tile at `corner`. */
 template <typename T> __device__ __forceinline__ fragment_a a_along(const T *corner, int stride)

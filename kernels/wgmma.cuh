@@ -23,7 +23,7 @@
 enum { WARPGROUP = 128, PRODUCT_ROWS = 64, PRODUCT_KEYS = 64, LINE_COLUMNS = 64 };
 
 /* Lines, and bytes of one, of a row of D columns; bytes of a tile. */
-template <int D> struct line {
+template <int D> struct tile_line {
     enum { count = D > LINE_COLUMNS ? D / LINE_COLUMNS : 1, bytes = 2 * (D / count) };
 };
 static __host__ __device__ constexpr int tile_bytes(int rows, int D)
@@ -32,11 +32,6 @@ static __host__ __device__ constexpr int tile_bytes(int rows, int D)
 }
 
 /* --- arrivals -------------------------------------------------------------------------------- */
-
-__device__ __forceinline__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
 
 /* A phase of a barrier ends when `arrivals` threads have arrived and the bytes that they announced
  * have too. Phases alternate in parity from 0 on. */
@@ -97,8 +92,8 @@ __device__ __forceinline__ void tile_load_rows(uint32_t shared, const CUtensorMa
                                                uint32_t barrier, int rows, int h, int t, int b)
 {
 #pragma unroll
-    for (int i = 0; i < line<D>::count; i++)
-        tile_load(shared + i * rows * line<D>::bytes, map, barrier, i * LINE_COLUMNS, h, t, b);
+    for (int i = 0; i < tile_line<D>::count; i++)
+        tile_load(shared + i * rows * tile_line<D>::bytes, map, barrier, i * LINE_COLUMNS, h, t, b);
 }
 
 /* --- products -------------------------------------------------------------------------------- */
@@ -110,13 +105,19 @@ __device__ __forceinline__ uint32_t tile_start(uint32_t shared)
 {
     return (shared & 0x3ffff) >> 4 | 1u << 16;
 }
+/* Of a tile of `rows` rows that is read down its columns: with the way to the columns of the second
+ * line too. */
+template <int D> __device__ __forceinline__ uint32_t tile_start_down(uint32_t shared, int rows)
+{
+    return (shared & 0x3ffff) >> 4 | (uint32_t)(rows * tile_line<D>::bytes) >> 4 << 16;
+}
 template <int D> __device__ __forceinline__ uint64_t tile_descriptor(uint32_t start, int bytes)
 {
-    const uint32_t swizzle = line<D>::bytes == 128 ? 1 : line<D>::bytes == 64 ? 2 : 3;
+    const uint32_t swizzle = tile_line<D>::bytes == 128 ? 1 : tile_line<D>::bytes == 64 ? 2 : 3;
     uint64_t d;
     asm("mov.b64 %0, {%1, %2};"
         : "=l"(d)
-        : "r"(start + (uint32_t)(bytes >> 4)), "r"(8u * line<D>::bytes >> 4 | swizzle << 30));
+        : "r"(start + (uint32_t)(bytes >> 4)), "r"(8u * tile_line<D>::bytes >> 4 | swizzle << 30));
     return d;
 }
 
@@ -140,51 +141,104 @@ template <int N> __device__ __forceinline__ void multiplied(float (&s)[N])
     for (int i = 0; i < N; i++)
         asm volatile("" : "+f"(s[i])::"memory");
 }
+template <int N, int M> __device__ __forceinline__ void multiplied(uint32_t (&a)[N][M])
+{
+#pragma unroll
+    for (int i = 0; i < N * M; i++)
+        asm volatile("" : "+r"(a[i / M][i % M])::"memory");
+}
 
-/* s = a b^T, or s + a b^T if `add`, of 64 rows of a and 64 rows of b, 16 columns each. Thread i of
+/* s = a b^T, or s + a b^T if `add`, of 64 rows of a and N rows of b, 16 columns each. Thread i of
  * the four warps holds s of rows 16 (i / 32) + i % 32 / 4 + 8 r and columns 8 g + 2 (i % 4) + c in
- * s[4 g + 2 r + c]. */
-#define MULTIPLY(type)                                                                             \
-    asm volatile(                                                                                  \
-        "{\n\t"                                                                                    \
-        ".reg .pred p;\n\t"                                                                        \
-        "setp.ne.b32 p, %34, 0;\n\t"                                                               \
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " "                            \
-        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                  \
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "        \
-        "%32, %33, p, 1, 1, 0, 0;\n\t"                                                             \
-        "}"                                                                                        \
-        : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3]), "+f"(s[4]), "+f"(s[5]), "+f"(s[6]),      \
-          "+f"(s[7]), "+f"(s[8]), "+f"(s[9]), "+f"(s[10]), "+f"(s[11]), "+f"(s[12]), "+f"(s[13]),  \
-          "+f"(s[14]), "+f"(s[15]), "+f"(s[16]), "+f"(s[17]), "+f"(s[18]), "+f"(s[19]),            \
-          "+f"(s[20]), "+f"(s[21]), "+f"(s[22]), "+f"(s[23]), "+f"(s[24]), "+f"(s[25]),            \
-          "+f"(s[26]), "+f"(s[27]), "+f"(s[28]), "+f"(s[29]), "+f"(s[30]), "+f"(s[31])             \
-        : "l"(a), "l"(b), "r"((int)add))
+ * s[4 g + 2 r + c], N / 2 numbers. DOWN: the 16 columns are 16 rows of the tile that the descriptor
+ * describes, and its columns are the rows of the operand.
+ * multiply_held: a in registers, as two such groups of eight columns of s, rounded, are:
+ * a[2 g + r] has columns 8 g + 2 (i % 4) and the next. */
+#define LIST_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define LIST_16 LIST_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define LIST_32                                                                                    \
+    LIST_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define LIST_64                                                                                    \
+    LIST_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "   \
+            "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define SUMS_8(i)                                                                                  \
+    "+f"(s[i]), "+f"(s[i + 1]), "+f"(s[i + 2]), "+f"(s[i + 3]), "+f"(s[i + 4]), "+f"(s[i + 5]),    \
+        "+f"(s[i + 6]), "+f"(s[i + 7])
+#define SUMS_16(i) SUMS_8(i), SUMS_8(i + 8)
+#define SUMS_32(i) SUMS_16(i), SUMS_16(i + 16)
+#define SUMS_64(i) SUMS_32(i), SUMS_32(i + 32)
 
-__device__ __forceinline__ void multiply(float (&s)[32], uint64_t a, uint64_t b, bool add, bf16)
-{
-    MULTIPLY("bf16");
-}
-__device__ __forceinline__ void multiply(float (&s)[32], uint64_t a, uint64_t b, bool add, fp16)
-{
-    MULTIPLY("f16");
-}
+#define PRODUCT(N, list, type, a, b, add, down)                                                    \
+    "{\n\t"                                                                                        \
+    ".reg .pred p;\n\t"                                                                            \
+    "setp.ne.b32 p, " add ", 0;\n\t"                                                               \
+    "wgmma.mma_async.sync.aligned.m64n" N "k16.f32." type "." type " {" list "}, " a ", " b        \
+    ", p, 1, 1, " down ";\n\t"                                                                     \
+    "}"
+
+/* R numbers of a thread, N = 2 R; n0 ... n6 name the operands after them. */
+#define MULTIPLY(R, N, T, type, n0, n1, n2, n3, n4, n5, n6)                                        \
+    template <int DOWN_A = 0, int DOWN_B = 0>                                                      \
+    __device__ __forceinline__ void multiply(float(&s)[R], uint64_t a, uint64_t b, bool add, T)    \
+    {                                                                                              \
+        asm volatile(PRODUCT(N, LIST_##R, type, n0, n1, n2, n3 ", " n4)                            \
+                     : SUMS_##R(0)                                                                 \
+                     : "l"(a), "l"(b), "r"((int)add), "n"(DOWN_A), "n"(DOWN_B));                   \
+    }                                                                                              \
+    template <int DOWN_B = 0>                                                                      \
+    __device__ __forceinline__ void multiply_held(float(&s)[R], const uint32_t(&a)[4], uint64_t b, \
+                                                  bool add, T)                                     \
+    {                                                                                              \
+        asm volatile(PRODUCT(N, LIST_##R, type, "{" n0 ", " n1 ", " n2 ", " n3 "}", n4, n5, n6)    \
+                     : SUMS_##R(0)                                                                 \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add),          \
+                       "n"(DOWN_B));                                                               \
+    }
+#define MULTIPLY_16(R, N, ...)                                                                     \
+    MULTIPLY(R, N, bf16, "bf16", __VA_ARGS__) MULTIPLY(R, N, fp16, "f16", __VA_ARGS__)
+MULTIPLY_16(8, "16", "%8", "%9", "%10", "%11", "%12", "%13", "%14")
+MULTIPLY_16(16, "32", "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+MULTIPLY_16(32, "64", "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+MULTIPLY_16(64, "128", "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+#undef MULTIPLY_16
 #undef MULTIPLY
+#undef PRODUCT
+#undef SUMS_64
+#undef SUMS_32
+#undef SUMS_16
+#undef SUMS_8
+#undef LIST_64
+#undef LIST_32
+#undef LIST_16
+#undef LIST_8
 
-/* Start s = q k^T of 64 rows of each over D columns; rows_q and rows_k are those of the whole
- * tiles, q and k their starts. Ends with a commit. */
-template <typename T, int D>
-__device__ __forceinline__ void multiply_rows(float (&s)[32], uint32_t q, int rows_q, uint32_t k,
+/* Start s = q k^T of 64 rows of q and 2 R of k over D columns; rows_q and rows_k are those of the
+ * whole tiles, q and k their starts. Ends with a commit. */
+template <typename T, int D, int R>
+__device__ __forceinline__ void multiply_rows(float (&s)[R], uint32_t q, int rows_q, uint32_t k,
                                               int rows_k)
 {
-    enum { STEP = 32, PER_LINE = line<D>::bytes / STEP }; /* bytes of 16 columns */
+    enum { STEP = 32, PER_LINE = tile_line<D>::bytes / STEP }; /* bytes of 16 columns */
     products_begin();
 #pragma unroll
     for (int i = 0; i < D / 16; i++) {
-        const int at = i % PER_LINE * STEP, tile = i / PER_LINE * line<D>::bytes;
+        const int at = i % PER_LINE * STEP, tile = i / PER_LINE * tile_line<D>::bytes;
         multiply(s, tile_descriptor<D>(q, tile * rows_q + at),
                  tile_descriptor<D>(k, tile * rows_k + at), i > 0, T());
     }
+    products_commit();
+}
+
+/* Start o += p v of 64 rows of p, rounded and held in registers, and the 16 STEPS rows of D columns
+ * of the tile v that starts at `v` (tile_start_down). Ends with a commit. */
+template <typename T, int D, int STEPS>
+__device__ __forceinline__ void multiply_add_down(float (&o)[D / 2], const uint32_t (&p)[STEPS][4],
+                                                  uint32_t v)
+{
+    products_begin();
+#pragma unroll
+    for (int i = 0; i < STEPS; i++)
+        multiply_held<1>(o, p[i], tile_descriptor<D>(v, i * 16 * tile_line<D>::bytes), true, T());
     products_commit();
 }
 
