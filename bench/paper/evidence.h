@@ -13,11 +13,7 @@
 typedef struct evidence {
     char **path;      /* of all files */
     int files, found; /* found: those that are there                                           */
-    int unfinished;   /* of those found: of programs that are running, or were ended           */
-    origin *origin;   /* in order of the files; a merged one has those of its sources           */
-    int origins;
-    int *from[TABLES];   /* of each row, its origin                                             */
-    source rows[TABLES]; /* all their rows, file after file: of the tables that lines speak of */
+    sources all;      /* their rows, of the tables that lines speak of              */
 } evidence;
 
 /* cells: of every experiment. root: where the files of data lines lie; folder: those of `data @/`,

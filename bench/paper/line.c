@@ -12,7 +12,7 @@
 status line_source(const show *s, const line *l, const source **rows)
 {
     const table of = table_find(line_value(l, "from", ""));
-    *rows = of == TABLES ? NULL : &s->of->rows[of];
+    *rows = of == TABLES ? NULL : &s->of->all.rows[of];
     if (*rows) return OK;
     return fail(ERR_DATA, "%s:%d: from=%s: expected check, time, train, eval, row, stage or sample",
                 s->p->path, l->number, line_value(l, "from", ""));

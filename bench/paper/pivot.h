@@ -3,12 +3,9 @@
  * pivot.h — rows of result tables, chosen, grouped and averaged: what a table or figure prints.
  *
  *   from=eval|time|train|row|check   the result table
- *   keep=col:value[|value],...       only rows whose column has one of the values (numbers as
- *                                    numbers)
+ *   keep=col:value[|value],...       only rows whose column has one of the values (field.h)
  *
- * Derived columns: percent_copy, gb_per_s, ns_per_element, ms, floor_ms, work_per_s, gflops of
- * time; checks (1), passed, marginal, failed (1 or 0) and percent_tol of check; the words of the
- * column `config` (lr, batch, switches, ...). A value is averaged unless it is col:sum or col:max.
+ * A value is averaged unless it is col:sum or col:max.
  *
  * An average runs over seeds and over nothing else: rows of a group that differ in another column
  * that says what they are (columns.def), in their build, or, where it decides the numbers, in the
@@ -17,30 +14,8 @@
 #ifndef MOSAIC_PIVOT_H
 #define MOSAIC_PIVOT_H
 
-#include "store/results.h"
-
-/* What made rows; "" if their file does not say. */
-typedef struct origin {
-    const char *path;
-    char commit[200], created[60], sources[80], compiler[200], cpu[200], device[200], driver[60];
-    double copy; /* bandwidth of the device in B/s; NaN if not measured */
-} origin;
-
-typedef struct source {
-    table of;
-    char *rows; /* count rows of table_row_size(of) */
-    int64_t count;
-    const int *from; /* of each row, its origin; NULL: they have one */
-    const origin *origin;
-} source;
-
-/* What a row has in a column: a name or a number. */
-typedef struct datum {
-    const char *column; /* "" of a head that the line itself names           */
-    char name[64];      /* of a column of names                              */
-    int is_name;
-    double number; /* of a column of numbers; NaN if the row has none    */
-} datum;
+#include "store/field.h"
+#include "store/source.h"
 
 /* What the rows of a group have in common: a datum for each column of "a+b". */
 enum { KEY_PARTS = 3 };
@@ -74,11 +49,6 @@ void pivot_free(pivot *p);
 status pivot_check(table of, const char *keep, const char *columns, const char *values);
 /* May this value stand in a column of names? ERR_DATA with a guess (known.c). */
 status value_known(table of, const char *column, const char *value);
-/* The device of rows, or else the CPU. */
-const char *origin_device(const origin *o);
-/* OK if rows i and j may share a number: one build made them and, where the machine decides, one
- * device. ERR_DATA says what differs. */
-status source_same_origin(const source *s, int64_t i, int64_t j);
 const point *pivot_find(const pivot *p, const key *row, const key *col);
 /* Distinct row or col keys in order of first appearance, numbers ascending if all are single
  * numbers. Returns how many (at most `room`). */

@@ -63,7 +63,7 @@ static status find_source(const words *w, const evidence *v, const source **of)
     snprintf(columns, sizeof columns, "%s%s%s", x, *word_text(w, "series") ? "+" : "",
              word_text(w, "series"));
     for (int t = 0; t < TABLES; t++) {
-        const source *one = &v->rows[t];
+        const source *one = &v->all.rows[t];
         if (one->count == 0 || (*table_asked && strcmp(table_name((table)t), table_asked) != 0))
             continue;
         rows++;

@@ -213,12 +213,12 @@ void page_claim(page *pg, const claim_result *c)
  * at: offset of the text in an origin. */
 static void add_origin(buffer *b, const evidence *v, size_t at)
 {
-    const char *first = v->origins ? (const char *)&v->origin[0] + at : "";
+    const char *first = v->all.origins ? (const char *)&v->all.origin[0] + at : "";
     int mixed = 0;
-    for (int i = 1; i < v->origins; i++)
-        mixed |= strcmp(first, (const char *)&v->origin[i] + at) != 0;
+    for (int i = 1; i < v->all.origins; i++)
+        mixed |= strcmp(first, (const char *)&v->all.origin[i] + at) != 0;
     buffer_add(b, "<td>");
-    if (v->origins) add_escaped(b, *first ? first : "–");
+    if (v->all.origins) add_escaped(b, *first ? first : "–");
     buffer_add(b, "%s</td>", mixed ? " and others" : "");
 }
 

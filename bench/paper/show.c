@@ -56,14 +56,14 @@ status show_claim(const show *s, const line *l, claim_result *c)
 static status find_scale(show *s, const experiment *e)
 {
     const evidence *v = s->of;
-    const origin *first = v->origin;
+    const origin *first = v->all.origin;
     int runs = 0, others = 0, used;
     for (int i = 0; i < e->count; i++)
         runs |= e->lines[i].kind == LINE_RUN;
     snprintf(s->scale, sizeof s->scale, "%s", runs && s->p->scale ? s->p->scale : "");
-    if (*s->scale || v->origins == 0) return OK;
-    for (int i = 1; i < v->origins; i++) {
-        const origin *one = &v->origin[i];
+    if (*s->scale || v->all.origins == 0) return OK;
+    for (int i = 1; i < v->all.origins; i++) {
+        const origin *one = &v->all.origin[i];
         if (strcmp(origin_device(first), origin_device(one)) != 0)
             return fail(ERR_DATA, "%s: measured on %s: expected %s, as in the rest of %s",
                         one->path, origin_device(one), origin_device(first), e->id);
@@ -85,9 +85,9 @@ static status find_scale(show *s, const experiment *e)
 static void confess_unfinished(show *s)
 {
     const size_t used = strlen(s->scale);
-    if (s->of->unfinished == 0) return;
+    if (s->of->all.unfinished == 0) return;
     snprintf(s->scale + used, sizeof s->scale - used, "%s%d of %d files unfinished",
-             used ? "; " : "", s->of->unfinished, s->of->found);
+             used ? "; " : "", s->of->all.unfinished, s->of->found);
 }
 
 static status show_line(const show *s, const experiment *e, const line *l)

@@ -335,7 +335,7 @@ void selftest_verdicts(selftest *t)
                        {.method = "softmax", .seed = 2, .value = 4},
                        {.method = "biweight", .value = 2},
                        {.method = "relumax", .value = NAN}};
-    evidence v = {.rows[EVAL] = {.of = EVAL, .rows = (char *)rows, .count = 4}};
+    evidence v = {.all.rows[EVAL] = {.of = EVAL, .rows = (char *)rows, .count = 4}};
     char text[4096] = "profile smoke\nprofile paper\nexperiment one \"t\"\n";
     paper *p = NULL;
     for (int i = 0; i < COUNT; i++) {

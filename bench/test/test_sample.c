@@ -281,8 +281,8 @@ void selftest_story_line(selftest *t)
                          {.position = 5, .said = 1},
                          {.position = 0},
                          {.position = 1, .said = 1, .text = "Two"}};
-    evidence v = {.rows[SAMPLES] = {.of = SAMPLES, .rows = (char *)rows, .count = 8},
-                  .rows[EVAL] = {.of = EVAL}};
+    evidence v = {.all.rows[SAMPLES] = {.of = SAMPLES, .rows = (char *)rows, .count = 8},
+                  .all.rows[EVAL] = {.of = EVAL}};
     const char *folder = scratch_folder(t);
     paper *p = NULL;
     bytes got = {0};
