@@ -4,13 +4,11 @@
  * and divided by its own count at the very end, so means are token-weighted, never means of means.
  *
  *   ce(t) = ln sum_c exp(l_tc) - l_ty    natural logarithm (logits.h)
- *   Wilson, z = 1.96:  (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
  */
 #include "logits.h"
 #include "task.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 metric *metrics_find(metrics *all, const char *name, int proportion)
@@ -42,21 +40,6 @@ void metrics_merge(metrics *a, const metrics *b)
 {
     for (int i = 0; i < b->count; i++)
         metrics_add(a, b->m[i].name, b->m[i].proportion, b->m[i].sum, b->m[i].count);
-}
-
-void wilson(double successes, int64_t count, double *low, double *high)
-{
-    if (count <= 0) {
-        *low = 0;
-        *high = 1;
-        return;
-    }
-    const double z = 1.959963984540054; /* Phi(z) = 0.975 */
-    double n = (double)count, p = successes / n;
-    double centre = p + z * z / (2 * n);
-    double reach = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    *low = successes <= 0 ? 0 : (centre - reach) / (1 + z * z / n);
-    *high = successes >= n ? 1 : (centre + reach) / (1 + z * z / n);
 }
 
 void prediction_read(const sample *s, int32_t vocab, prediction *p)

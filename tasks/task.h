@@ -76,8 +76,6 @@ void metrics_add(metrics *all, const char *name, int proportion, double sum, int
 void metrics_take(metrics *all, const metrics *from, const char *name, int64_t count);
 /* Sum b into a (for shards evaluated in parts, always merged in index order). */
 void metrics_merge(metrics *a, const metrics *b);
-/* 95 % Wilson interval of a proportion. */
-void wilson(double successes, int64_t count, double *low, double *high);
 
 typedef struct dataset dataset;
 struct task;

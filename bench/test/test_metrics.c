@@ -22,19 +22,6 @@ static void score_three(const sample *s, double *logits, int32_t skip_target, me
 
 void selftest_metrics(selftest *t)
 {
-    double low, high;
-    wilson(500, 1000, &low, &high);
-    EXPECT_NEAR(low, 0.469069, 1e-6);
-    EXPECT_NEAR(high, 0.530931, 1e-6);
-    wilson(0, 10, &low, &high);
-    EXPECT(low == 0);
-    EXPECT_NEAR(high, 0.277533, 1e-6);
-    wilson(10, 10, &low, &high);
-    EXPECT_NEAR(low, 0.722467, 1e-6);
-    EXPECT(high == 1);
-    wilson(0, 0, &low, &high);
-    EXPECT(low == 0 && high == 1);
-
     int64_t best;
     const double tie[] = {1, 3, 3, -INFINITY}, large[] = {1000, 1000}, none[] = {NAN, 5};
     EXPECT_NEAR(log_sum_exp(tie, 4, &best), log(exp(1) + 2 * exp(3)), 1e-15);

@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * measure.h — the sampling protocol and its statistics. Raw samples are kept by the caller.
+ * measure.h — the sampling protocol. Raw samples are kept by the caller.
  */
 #ifndef MOSAIC_MEASURE_H
 #define MOSAIC_MEASURE_H
 
-#include "spec.h"
-
-/* Quartiles by linear interpolation between order statistics (the median of an even count is the
- * mean of the middle two); the samples stay in the order they were taken. */
-typedef struct summary {
-    int64_t count;
-    double min, q1, median, q3, max;
-} summary;
-status summarize(const double *samples, int64_t count, summary *s);
+#include "statistics.h"
 
 typedef struct sampling {
     int warmups;    /* calls before the first sample                                     */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "statistics.h"
 #include "stop.h"
 
 /* Samples of a batch: their positions, and the bytes of their logits where these are wanted. */
