@@ -11,10 +11,13 @@
 #define RUN(f) f
 #define DEVICE &cuda_backend
 #define MODEL &mosaic_cuda
+#define CARD kernels_card()
 #else
 #define RUN(f) NULL
 #define DEVICE NULL
 #define MODEL NULL
+#define CARD no_card
+static const card no_card;
 #endif
 
 #ifdef WITH_OPENBLAS
@@ -23,25 +26,20 @@ op_fn linear_openblas; /* op/openblas.c */
 
 static const impl impls[] = {
 #define OP(name, ...)                                                                              \
-    {OP_##name,                                                                                    \
-     "ref",                                                                                        \
-     "the reference, in double",                                                                   \
-     name##_ref,                                                                                   \
-     &ref_backend,                                                                                 \
-     1,                                                                                            \
-     TYPE_BIT(F64),                                                                                \
-     ANY_TRANSFORM,                                                                                \
-     ANY,                                                                                          \
-     ANY},
+    {OP_##name,     "ref",         "the reference, in double",                                     \
+     name##_ref,    &ref_backend,  1,                                                              \
+     TYPE_BIT(F64), ANY_TRANSFORM, ANY,                                                            \
+     ANY,           NO_LIMIT,      "nothing"},
 #include "ops.def"
 #undef OP
-#define KERNEL(op, name, types, transforms, width, length, idea)                                   \
-    {OP_##op, #name, idea, RUN(op##_##name), DEVICE, 0, types, transforms, width, length},
+#define KERNEL(op, name, types, transforms, width, length, limits, keeps, idea)                    \
+    {OP_##op, #name,      idea,  RUN(op##_##name), DEVICE, 0,                                      \
+     types,   transforms, width, length,           limits, #keeps},
 #include "kernels.def"
 #undef KERNEL
 #ifdef WITH_OPENBLAS
     {OP_linear, "openblas", "dgemm: the yardstick", linear_openblas, &ref_backend, 0, TYPE_BIT(F64),
-     ANY_TRANSFORM, ANY, ANY},
+     ANY_TRANSFORM, ANY, ANY, NO_LIMIT, "nothing"},
 #endif
 };
 
@@ -68,6 +66,11 @@ status model_find(const char *name, const model **m)
     if (s != OK) return fail(s, "backend=%.40s: %s", name, last_error());
     *m = model_at(1);
     return OK;
+}
+
+card card_present(void)
+{
+    return CARD;
 }
 
 const impl *impl_at(int i)

@@ -6,7 +6,7 @@
 #ifndef MOSAIC_BACKENDS_H
 #define MOSAIC_BACKENDS_H
 
-#include "kernels.h"
+#include "choice.h"
 #include "mosaic.h"
 
 /* The backends of this build: the reference, then the device; NULL past the end. */
@@ -30,9 +30,14 @@ typedef struct impl {
     uint64_t transforms; /* attention, memory: transforms of the scores           */
     int64_t width;       /* largest D, or ANY                                     */
     int64_t length;      /* largest T, or ANY                                     */
+    unsigned limits;     /* what else it does not take (limits.def)               */
+    const char *keeps;   /* the layout of args.keep, "nothing" of none            */
 } impl;
 
 /* In the order of the lists; NULL past the end. */
 const impl *impl_at(int i);
+
+/* The card that implementations of a device run on; all 0 if there is none. */
+card card_present(void);
 
 #endif

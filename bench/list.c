@@ -113,38 +113,96 @@ ROWS(sequences)
 ROWS(claims)
 ROWS(laws)
 
-/* What a row takes, as words; "any" where there is no limit. */
-static void takes(const impl *i, char *types, char *transforms, char *sizes, size_t size)
+/* Sets of types and transforms as words; "any" of all transforms. */
+static void types_text(unsigned types, char *text, size_t size)
 {
-    size_t a = 0, b = 0;
-    *types = '\0';
-    snprintf(transforms, size, "any");
-    snprintf(sizes, size, "any");
+    size_t at = 0;
+    *text = '\0';
     for (int t = F64; t <= F16; t++)
-        if (i->types & TYPE_BIT(t))
-            a += (size_t)snprintf(types + a, size - a, "%s%s", a ? " " : "", type_name((dtype)t));
-    for (int k = 0; i->transforms != ANY_TRANSFORM && transform_at(k) != OP_none; k++)
-        if (i->transforms >> transform_at(k) & 1 && b < size)
-            b += (size_t)snprintf(transforms + b, size - b, "%s%s", b ? " " : "",
-                                  op_name(transform_at(k)));
-    if (i->width != ANY || i->length != ANY)
-        snprintf(sizes, size, "D <= %lld, T <= %lld", (long long)i->width, (long long)i->length);
+        if (types & TYPE_BIT(t))
+            at +=
+                (size_t)snprintf(text + at, size - at, "%s%s", at ? " " : "", type_name((dtype)t));
+}
+static void transforms_text(uint64_t transforms, char *text, size_t size)
+{
+    size_t at = 0;
+    snprintf(text, size, "any");
+    for (int k = 0; transforms != ANY_TRANSFORM && transform_at(k) != OP_none; k++)
+        if (transforms >> transform_at(k) & 1 && at < size)
+            at += (size_t)snprintf(text + at, size - at, "%s%s", at ? " " : "",
+                                   op_name(transform_at(k)));
+}
+static void limits_text(unsigned limits, char *text, size_t size)
+{
+    size_t at = 0;
+    *text = '\0';
+#define LIMIT(name, of, takes, holds)                                                              \
+    if ((limits & ONLY(name)) && at < size)                                                        \
+        at += (size_t)snprintf(text + at, size - at, "%s%s", at ? "; " : "", takes);
+#include "limits.def"
+#undef LIMIT
+}
+static void sizes_text(const impl *i, char *text, size_t size)
+{
+    size_t at = 0;
+    snprintf(text, size, "any");
+    if (i->width != ANY) at = (size_t)snprintf(text, size, "D <= %lld", (long long)i->width);
+    if (i->length != ANY)
+        snprintf(text + at, size - at, "%sT <= %lld", at ? ", " : "", (long long)i->length);
+}
+
+/* Why it cannot run here, whatever the call; "" if it can. */
+static const char *not_here(const impl *i)
+{
+    const card c = card_present();
+    const char *absent = impl_absent(i);
+    const char *only = absent ? NULL : limit_broken(i->limits, NULL, &c);
+    return absent ? absent : only ? "this card has another compute capability" : "";
 }
 
 /* Those of this build (backends.h). */
 static const char *const *impls_row(int i)
 {
-    static char types[160], transforms[160], sizes[160];
-    static const char *row[6];
+    static char types[40], transforms[200], sizes[60], limits[400];
+    static const char *row[8];
     const impl *im = impl_at(i);
     if (!im) return NULL;
-    takes(im, types, transforms, sizes, sizeof types);
+    types_text(im->types, types, sizeof types);
+    transforms_text(im->transforms, transforms, sizeof transforms);
+    sizes_text(im, sizes, sizeof sizes);
+    limits_text(im->limits, limits, sizeof limits);
     row[0] = op_name(im->op);
     row[1] = im->name;
     row[2] = types;
     row[3] = transforms;
     row[4] = sizes;
-    row[5] = im->idea;
+    row[5] = limits;
+    row[6] = not_here(im);
+    row[7] = im->idea;
+    return row;
+}
+
+/* Where another row than the first that takes a call is the default. */
+static const char *const *choices_row(int i)
+{
+    static char transforms[200], alpha[40], types[40], keys[60], where[20];
+    static const char *row[8];
+    const preference *p = preference_at(i);
+    if (!p) return NULL;
+    transforms_text(p->transforms, transforms, sizeof transforms);
+    types_text(p->types, types, sizeof types);
+    snprintf(alpha, sizeof alpha, p->alpha > 0 ? "%.4g and above" : "any", p->alpha);
+    snprintf(where, sizeof where, p->sm ? "%d.%d" : "any", p->sm / 10, p->sm % 10);
+    snprintf(keys, sizeof keys, p->to == ANY ? "%lld and more" : "%lld to %lld", (long long)p->keys,
+             (long long)p->to);
+    row[0] = op_name(p->op);
+    row[1] = p->row;
+    row[2] = transforms;
+    row[3] = alpha;
+    row[4] = types;
+    row[5] = where;
+    row[6] = keys;
+    row[7] = p->source;
     return row;
 }
 
@@ -170,7 +228,14 @@ static const struct list {
     const char *head[MOST_COLUMNS + 1];
 } lists[] = {
     {"ops", ops_row, 0, {"op", "title", "signature", "grad", "kind", "reads", "laws", "source"}},
-    {"impls", impls_row, 1, {"op", "impl", "types", "transforms", "sizes", "idea"}},
+    {"impls",
+     impls_row,
+     1,
+     {"op", "impl", "types", "transforms", "sizes", "only", "not here", "idea"}},
+    {"choices",
+     choices_row,
+     0,
+     {"op", "impl", "transforms", "alpha", "types", "card", "keys", "source"}},
     {"methods", methods_row, 0, {"method", "label", "op", "set", "colour", "shown"}},
     {"tasks", tasks_row, 0, {"task", "title"}},
     {"verbs", verbs_row, 0, {"verb", "key", "default", "bound", "help"}},

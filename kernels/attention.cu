@@ -20,6 +20,7 @@
  * Source: model 2.6, 2.7.
  */
 #include "scores.cuh"
+#include "taken.cuh"
 #include "tile.cuh"
 
 /* What dense keeps: p, and stat behind it. */
@@ -115,7 +116,7 @@ static status tile_plan(const args *a, const char *what, tile_call *f)
 extern "C" status attention_tile(const args *a)
 {
     tile_call f = {};
-    if (!tile_takes(a)) return attention_dense(a);
+    TRY(taken(OP_attention, "tile", a));
     TRY(tile_plan(a, "attention", &f));
     const size_t facts = tile_facts_bytes(f.groups, f.N), kept = tile_bits_kept(&f);
     if (a->need) {
@@ -133,7 +134,7 @@ extern "C" status attention_tile(const args *a)
 extern "C" status attention_grad_tile(const args *a)
 {
     tile_call f = {};
-    if (!tile_takes(a)) return attention_grad_dense(a);
+    TRY(taken(OP_attention_grad, "tile", a));
     TRY(tile_plan(a, "attention_grad", &f));
     const size_t facts = tile_facts_bytes(f.groups, f.N), scratch = tile_bits_scratch(&f);
     const size_t slopes = padded(sizeof(float) * (size_t)(f.groups * f.N));

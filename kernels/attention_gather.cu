@@ -17,6 +17,7 @@
  */
 #include "attention_gather.cuh"
 #include "entmax.cuh"
+#include "taken.cuh"
 
 enum { FINISH_WARPS = 4, POOL = 768 /* candidates of a warp in shared memory */ };
 
@@ -348,31 +349,6 @@ static void lists_of(const gather_rule *g, gather_sizes *s)
     s->list = GROUP_ROWS * (s->T < entries ? s->T : entries);
 }
 
-bool gather_takes(const args *a)
-{
-    const dims *d = &a->d;
-    int device = 0, major = 0, minor = 0;
-    const bool known =
-        cudaGetDevice(&device) == cudaSuccess &&
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess;
-    if (!known || major != 9 || minor != 0) return false;
-    if (a->type != BF16 && a->type != F16) return false;
-    if (d->D != 16 && d->D != 32 && d->D != 64 && d->D != 128) return false;
-    if (d->T > 1 << 19 || d->B * d->H > INT32_MAX / (ceil_div(d->T, SCAN_ROWS) * SCAN_ROWS))
-        return false;
-    if (!(a->p.scale > 0 && a->p.scale < INFINITY)) return false;
-    switch (a->transform) {
-    case OP_entmax:
-        return a->p.alpha <= 2;
-    case OP_topk_softmax:
-    case OP_topk_uniform:
-        return a->p.k <= WARP;
-    default:
-        return a->transform == OP_sparsemax || a->transform == OP_relumax;
-    }
-}
-
 /* `count` values of a part of the scratch, or of what is kept. */
 template <typename X> static X *part(char *base, size_t *bytes, int64_t count)
 {
@@ -443,9 +419,8 @@ status gather_forward(const args *a, const char *what, const gather_plan *p, flo
 extern "C" status attention_gather(const args *a)
 {
     const char *what = "attention";
-    const bool ranked = a->transform == OP_topk_softmax || a->transform == OP_topk_uniform;
     gather_plan p;
-    if (!gather_takes(a)) return ranked ? attention_dense(a) : attention_tile(a);
+    TRY(taken(OP_attention, "gather", a));
     TRY(gather_plan_of(a, what, &p));
     if (a->need) {
         *a->need = p.bytes;

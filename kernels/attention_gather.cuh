@@ -267,8 +267,6 @@ typedef struct gather_plan {
     size_t bytes, kept;
 } gather_plan;
 
-/* Whether this row of kernels.def takes the call, on this device. */
-bool gather_takes(const args *a);
 /* The scratch of a forward; the lists are those in args.keep. */
 status gather_plan_of(const args *a, const char *what, gather_plan *p);
 /* The lists of all rows from q and k, if they are wanted, and stat; with v: o. */

@@ -18,7 +18,7 @@
  * computed again there from the constants that its rules found (attention_redo.cuh).
  */
 #include "attention_redo.cuh"
-#include "kernels.h"
+#include "taken.cuh"
 
 enum {
     COUNT_THREADS = 512,
@@ -792,8 +792,7 @@ extern "C" status attention_grad_gather(const args *a)
 {
     grad_plan p;
     const char *what = "attention_grad";
-    const bool ranked = a->transform == OP_topk_softmax || a->transform == OP_topk_uniform;
-    if (!gather_takes(a)) return ranked ? attention_grad_dense(a) : attention_grad_tile(a);
+    TRY(taken(OP_attention_grad, "gather", a));
     TRY(grad_plan_of(a, what, &p));
     if (a->need) {
         *a->need = p.bytes;

@@ -4,14 +4,6 @@
  */
 #include "tile.cuh"
 
-bool tile_takes(const args *a)
-{
-    if (!(a->p.scale > 0)) return false;
-    if (a->transform == OP_entmax) return a->p.alpha > 1 && a->p.alpha <= 2;
-    if (a->transform != OP_normrelu) return true;
-    return a->p.empty != EMPTY_ARGMAX && (a->p.form != NORMRELU_AFFINE || a->p.slope > 0);
-}
-
 static status rule_of(const args *a, const char *what, tile_call *f)
 {
     f->alpha = a->transform == OP_sparsemax ? 2 : a->p.alpha;

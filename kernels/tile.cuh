@@ -410,10 +410,7 @@ __device__ __forceinline__ float lift(float kappa, float s, float m, float tau)
 /* --- host side ----------------------------------------------------------------------------------
  */
 
-/* Rule, its parameters and dropout of a call; whether tiles take it: a positive scale, alpha
- * up to 2, and for normalised ReLU a rising line and no best key in empty rows. Other calls are for
- * `dense`. */
-bool tile_takes(const args *a);
+/* Rule, its parameters and dropout of a call. */
 status tile_begin(const args *a, const char *what, tile_call *f);
 static inline size_t tile_facts_bytes(int64_t groups, int64_t N)
 {

@@ -68,11 +68,12 @@ static status run_case(check *k, const words *w, part *run)
 {
     const check_case *c = &k->at;
     const dims d = match_dims(c->op, c->n, c->rows);
-    const char *why = impl_declines(c->impl, &d, c->type, c->v.transform);
+    const args a = {.d = d, .p = c->v.p, .type = c->type, .transform = c->v.transform};
+    const char *why = impl_declines(c->impl, &a);
     match m = {.error = INFINITY, .at = NO_SPOT};
     TRY(stop_check());
     if (d.B == 0) return OK; /* a length that no check affords */
-    if (why || impl_passed_over(w, c->impl, &d, c->type, c->v.transform)) {
+    if (why || impl_passed_over(w, c->impl, &a)) {
         k->declined++;
         if (why) snprintf(k->why, sizeof k->why, "%s", why);
         return OK;

@@ -102,17 +102,19 @@ static int inputs_back(call *f, const call *g)
     return 1;
 }
 
-/* The gradient that finds what the forward of the same implementation kept, and made. *kept: 0 if
- * that keeps nothing. */
-static status after_forward(call *g, match *m, int *kept)
+/* The gradient that finds what a forward kept, and made. *kept: 0 if that keeps nothing. */
+static status after_forward(call *g, const impl *im, match *m, int *kept)
 {
-    const op *forward = op_forward(g->op);
-    const impl *im = forward ? impl_find(forward->id, g->impl->name) : NULL;
+    const op *forward = op_at(im->op);
     match all[MAX_TENSORS];
+    char name[40];
     int count = 0;
     call *f;
     *kept = 0;
-    if (!im) return OK;
+    if (strcmp(im->name, g->impl->name) == 0)
+        snprintf(name, sizeof name, "after its forward");
+    else
+        snprintf(name, sizeof name, "after forward %s", im->name);
     TRY(call_beside(&f, g, forward, im, &g->a.d));
     status s = inputs_back(f, g) ? call_keep(g, f, kept) : OK;
     if (s == OK && *kept) {
@@ -120,18 +122,34 @@ static status after_forward(call *g, match *m, int *kept)
         call_outputs_on(f, g);
         if (s == OK) s = call_once(g);
         if (s == OK) s = match_call(g, all, &count);
-        if (s == OK) worst_of(all, count, m, "after its forward");
+        if (s == OK) worst_of(all, count, m, name);
     }
     call_destroy(f);
     return s;
+}
+
+/* ... each forward that keeps what this gradient reads, one after the other. */
+static status after_forwards(check *k, call *g)
+{
+    const op *forward = op_forward(g->op);
+    const impl *im;
+    for (int i = 0; forward && (im = impl_at(i)); i++) {
+        match m;
+        int kept;
+        if (im->op != forward->id || !impls_combine(im, g->impl) || impl_declines(im, &g->a))
+            continue;
+        TRY(after_forward(g, im, &m, &kept));
+        if (kept) check_report(k, "match", g->op->name, &m);
+    }
+    return OK;
 }
 
 /* A stage has one family of inputs and is repeated the more often: 20 runs of every kernel. */
 status check_match(check *k)
 {
     call *c;
-    match matches[MAX_TENSORS + 4] = {0};
-    int count = 0, kept = 0;
+    match matches[MAX_TENSORS + 3] = {0};
+    int count = 0;
     TRY(open_case(k, &c));
     const int rows = op_is_transform(c->op) || op_is_transform_grad(c->op);
     status s = call_once(c);
@@ -139,10 +157,9 @@ status check_match(check *k)
     if (s == OK) s = check_repeats(c, rows ? 2 : 19, &matches[count++]);
     if (s == OK && c->sig.outputs > 1) s = alone(c, &matches[count++]);
     if (s == OK && rows && c->sig.outputs > 2) s = without_last(c, &matches[count++]);
-    if (s == OK) s = after_forward(c, &matches[count], &kept);
-    count += kept;
     for (int i = 0; s == OK && i < count; i++)
         check_report(k, "match", k->at.op->name, &matches[i]);
+    if (s == OK) s = after_forwards(k, c);
     call_destroy(c);
     return s;
 }

@@ -152,40 +152,64 @@ static int has_gradient_beside(const impl *i, op_id transform)
     return forward && backward;
 }
 
-const char *impl_declines(const impl *i, const dims *d, dtype type, op_id transform)
+const char *impl_declines(const impl *i, const args *a)
 {
-    static _Thread_local char why[160];
-    const char *name = op_name(i->op);
-    if (!(i->types & TYPE_BIT(type)))
-        snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, type_name(type));
-    else if (reads_transform(i) && !has_gradient_beside(i, transform))
-        snprintf(why, sizeof why, "%s/%s: %s has no kernel", name, i->name, op_name(transform));
-    else if (!(i->transforms & UINT64_C(1) << transform))
-        snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, op_name(transform));
-    else if (i->width != ANY && d->D > i->width)
+    static _Thread_local char why[200];
+    const card c = card_present();
+    const char *name = op_name(i->op), *only = limit_broken(i->limits, a, &c);
+    if (!(i->types & TYPE_BIT(a->type)))
+        snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, type_name(a->type));
+    else if (reads_transform(i) && !has_gradient_beside(i, a->transform))
+        snprintf(why, sizeof why, "%s/%s: %s has no kernel", name, i->name, op_name(a->transform));
+    else if (!(i->transforms & UINT64_C(1) << a->transform))
+        snprintf(why, sizeof why, "%s/%s does not take %s", name, i->name, op_name(a->transform));
+    else if (i->width != ANY && a->d.D > i->width)
         snprintf(why, sizeof why, "%s/%s takes heads of width up to %lld, not %lld", name, i->name,
-                 (long long)i->width, (long long)d->D);
-    else if (i->length != ANY && d->T > i->length)
+                 (long long)i->width, (long long)a->d.D);
+    else if (i->length != ANY && a->d.T > i->length)
         snprintf(why, sizeof why, "%s/%s takes T up to %lld, not %lld", name, i->name,
-                 (long long)i->length, (long long)d->T);
+                 (long long)i->length, (long long)a->d.T);
+    else if (only)
+        snprintf(why, sizeof why, "%s/%s takes %s", name, i->name, only);
     else
         return NULL;
     return why;
 }
 
-int impl_is_default(const impl *i, const dims *d, dtype type, op_id transform)
+const impl *impl_default(op_id id, const backend *where, const args *a)
 {
     const impl *im;
-    for (int at = 0; (im = impl_at(at)) && im != i; at++)
-        if (im->op == i->op && im->where == i->where && !impl_declines(im, d, type, transform))
-            return 0;
-    return 1;
+    const card c = card_present();
+    const kernel_row *r = where == &ref_backend ? NULL : kernel_choice(id, a, &c);
+    for (int at = 0; (im = impl_at(at)); at++) {
+        if (im->op != id || im->where != where) continue;
+        if (r ? strcmp(im->name, r->name) == 0 : !impl_declines(im, a)) return im;
+    }
+    return NULL;
 }
 
-int impl_passed_over(const words *w, const impl *i, const dims *d, dtype type, op_id transform)
+int impl_passed_over(const words *w, const impl *i, const args *a)
 {
     if (!word_chooses(w, "impl", "auto") || word_chooses(w, "impl", i->name)) return 0;
-    return !impl_is_default(i, d, type, transform);
+    return impl_default(i->op, i->where, a) != i;
+}
+
+int impls_combine(const impl *i, const impl *other)
+{
+    return i->where == other->where &&
+           (strcmp(i->name, other->name) == 0 ||
+            (strcmp(i->keeps, "nothing") != 0 && strcmp(i->keeps, other->keeps) == 0));
+}
+
+const impl *impl_beside(const impl *i, const op *o)
+{
+    const impl *im, *like = NULL;
+    for (int at = 0; o && (im = impl_at(at)); at++) {
+        if (im->op != o->id || !impls_combine(i, im)) continue;
+        if (strcmp(im->name, i->name) == 0) return im;
+        if (!like) like = im;
+    }
+    return like;
 }
 
 dtype impl_type(const words *w, const impl *i, int k)

@@ -88,14 +88,21 @@ int impl_on_device(const impl *i);
 dtype impl_type(const words *w, const impl *i, int k);
 /* NULL if it can run here, else one line that says why not. */
 const char *impl_absent(const impl *i);
-/* NULL if it takes a problem of these sizes, type and transform, else one line that says what it
- * takes (thread-local). */
-const char *impl_declines(const impl *i, const dims *d, dtype type, op_id transform);
-/* Is it the first implementation of its backend that takes the problem, the automatic choice? */
-int impl_is_default(const impl *i, const dims *d, dtype type, op_id transform);
-/* With impl=auto only the first implementation of a backend that takes the problem runs it: is i
- * passed over? */
-int impl_passed_over(const words *w, const impl *i, const dims *d, dtype type, op_id transform);
+/* NULL if it takes a problem (its sizes, parameters, type and transform; no pointer is read) on the
+ * card that is present, else one line that says what it takes (thread-local). */
+const char *impl_declines(const impl *i, const args *a);
+/* The automatic choice of a backend for a problem (choice.h; on the host the first that takes it);
+ * NULL if none does. */
+const impl *impl_default(op_id op, const backend *where, const args *a);
+/* With impl=auto the automatic choice alone runs a problem: is i passed over? */
+int impl_passed_over(const words *w, const impl *i, const args *a);
+/* Can one be the gradient of the other? They are of one backend, and have one name or keep the
+ * same.
+ */
+int impls_combine(const impl *i, const impl *other);
+/* The implementation of operation o that goes with i, its gradient or its forward: of the same
+ * name, or else the first that combines with it; NULL if there is none. */
+const impl *impl_beside(const impl *i, const op *o);
 
 /* "c:RN beta:R:f -> p:RN stat:RS:f"; ERR_ARG with the place if malformed. */
 status signature_parse(const char *text, signature *s);

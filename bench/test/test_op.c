@@ -62,11 +62,19 @@ void selftest_op_lists(selftest *t)
     call_destroy(c);
 }
 
-/* Why `i` would not run attention of T = 512 with heads of width 64; "" if it would. */
+/* Attention of T = 512 with heads of width 64. */
+static args attention_call(dtype type, op_id transform)
+{
+    args a = {.type = type, .transform = transform, .p = params_default()};
+    a.d = (dims){.B = 1, .T = 512, .H = 2, .D = 64};
+    return a;
+}
+
+/* Why `i` would not run it; "" if it would. */
 static const char *reason(const impl *i, dtype type, op_id transform)
 {
-    const dims d = {.B = 1, .T = 512, .H = 2, .D = 64};
-    const char *why = impl_declines(i, &d, type, transform);
+    const args a = attention_call(type, transform);
+    const char *why = impl_declines(i, &a);
     return why ? why : "";
 }
 
@@ -94,22 +102,127 @@ void selftest_takes(selftest *t)
     EXPECT(strstr(reason(&some, F32, OP_softmax), "T up to 511, not 512"));
     some.width = 32;
     EXPECT(strstr(reason(&some, F32, OP_softmax), "width up to 32, not 64"));
+    some = any;
+    some.limits = ONLY(order);
+    EXPECT(*reason(&some, F32, OP_entmax) == '\0');
+    args order = attention_call(F32, OP_entmax);
+    order.p.alpha = 3;
+    EXPECT(strstr(impl_declines(&some, &order), "attention/x takes alpha up to 2"));
 
     /* of linear's two rows on the host the first is the automatic choice */
     char *words_of[] = {"op=linear", "impl=auto"};
-    const dims d = {.R = 1, .N = 1, .C = 1};
+    const args a = {.d = {.R = 1, .N = 1, .C = 1}, .type = F64};
     const impl *im;
     words *w = NULL;
     int first = 1;
     EXPECT(words_parse("time", 2, words_of, &w) == OK);
     for (int i = 0; w && (im = impl_at(i)); i++) {
         if (im->op != OP_linear || impl_on_device(im)) continue;
-        EXPECT(impl_passed_over(w, im, &d, F64, OP_softmax) == !first);
+        EXPECT(impl_passed_over(w, im, &a) == !first);
         EXPECT(im->reference == first);
         first = 0;
     }
     EXPECT(!first);
     words_free(w);
+}
+
+/* What a limit says of a call on a card; "" if it is kept. */
+static const char *unmet(unsigned limit, const args *a, int sm)
+{
+    const card c = {.sm = sm};
+    const char *takes = limit_broken(limit, a, &c);
+    return takes ? takes : "";
+}
+
+void selftest_limits(selftest *t)
+{
+    static const double scales[] = {0, -1, NAN, INFINITY};
+    args a = attention_call(BF16, OP_entmax);
+    a.p.alpha = 2;
+    EXPECT(*unmet(OF_LISTS | OF_TILE, &a, 90) == '\0');
+    EXPECT(strstr(unmet(OF_LISTS, &a, 80), "9.0") && strstr(unmet(OF_LISTS, &a, 100), "9.0"));
+    EXPECT(strstr(unmet(OF_LISTS, NULL, 80), "9.0") && *unmet(OF_LISTS, NULL, 90) == '\0');
+    a.p.alpha = 2.5;
+    EXPECT(strstr(unmet(OF_TILE, &a, 90), "alpha up to 2"));
+    a.transform = OP_sparsemax; /* which has no alpha */
+    EXPECT(*unmet(OF_TILE, &a, 90) == '\0');
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        a.p.scale = scales[i];
+        EXPECT(strstr(unmet(OF_TILE, &a, 90), "scale"));
+    }
+    a = attention_call(BF16, OP_normrelu);
+    a.p.empty = EMPTY_ARGMAX;
+    EXPECT(strstr(unmet(OF_TILE, &a, 90), "empty rows"));
+    a.p.empty = EMPTY_ZERO, a.p.form = NORMRELU_AFFINE, a.p.slope = -1;
+    EXPECT(strstr(unmet(OF_TILE, &a, 90), "slope"));
+    a = attention_call(BF16, OP_topk_uniform);
+    a.p.k = 33;
+    EXPECT(strstr(unmet(OF_LISTS, &a, 90), "k up to 32"));
+    a.p.k = 32, a.d.D = 65;
+    EXPECT(strstr(unmet(OF_LISTS, &a, 90), "16, 32, 64 or 128"));
+    a.d.D = 64, a.d.T = (1 << 19) + 1;
+    EXPECT(strstr(unmet(OF_LISTS, &a, 90), "2^19"));
+    a.d.T = 1 << 19, a.d.B = 1 << 12;
+    EXPECT(strstr(unmet(OF_LISTS, &a, 90), "2^31"));
+}
+
+/* The row that a call of attention gets; "" if none, or if the gradient does not read what it
+ * keeps. */
+static const char *attention_row(const args *a, const card *c)
+{
+    const kernel_row *f = kernel_choice(OP_attention, a, c);
+    const kernel_row *g = kernel_choice(OP_attention_grad, a, c);
+    return f && g && strcmp(f->keeps, g->keeps) == 0 ? f->name : "";
+}
+
+/* A problem of some length, width, type and transform, on a card, as the digits of v say. */
+static args some_problem(int v)
+{
+    static const dtype types[] = {F32, BF16, F16};
+    static const int64_t widths[] = {1, 64, 200};
+    args a = attention_call(types[v % 3], transform_at(v / 99));
+    a.d.D = widths[v / 3 % 3];
+    a.d.T = a.d.M = INT64_C(1) << 2 * (v / 9 % 11);
+    return a;
+}
+
+void selftest_choice(selftest *t)
+{
+    static const card cards[] = {{.sm = 90, .shared = 232448}, {.sm = 80, .shared = 166912}};
+    const kernel_row *r;
+    const preference *p;
+    args a = attention_call(BF16, OP_entmax);
+    a.p.alpha = 1.5;
+    a.d.T = 1 << 15;
+    EXPECT(strcmp(attention_row(&a, &cards[0]), "gather") == 0);
+    EXPECT(strcmp(attention_row(&a, &cards[1]), "tile") == 0);
+    a.type = F32;
+    EXPECT(strcmp(attention_row(&a, &cards[0]), "tile") == 0);
+    a.p.alpha = 3;
+    EXPECT(strcmp(attention_row(&a, &cards[0]), "dense") == 0);
+    a.type = BF16, a.p.alpha = 1.5, a.d.D = 65;
+    EXPECT(strcmp(attention_row(&a, &cards[0]), "tile") == 0);
+    a.d.D = 129;
+    EXPECT(strcmp(attention_row(&a, &cards[0]), "dense") == 0);
+    a.type = F64;
+    EXPECT(*attention_row(&a, &cards[0]) == '\0');
+
+    for (int c = 0; c < 2; c++)
+        for (int v = 0; transform_at(v / 99) != OP_none; v++) {
+            a = some_problem(v);
+            EXPECT(*attention_row(&a, &cards[c]));
+            EXPECT(kernel_choice(OP_persistent_memory, &a, &cards[c]));
+            EXPECT(kernel_choice(OP_persistent_memory_grad, &a, &cards[c]));
+            EXPECT(kernel_choice(transform_at(v / 99), &a, &cards[c]));
+        }
+
+    for (int i = 0; (p = preference_at(i)); i++) {
+        int at = 0;
+        while ((r = kernel_row_at(at)) && !(r->op == p->op && strcmp(r->name, p->row) == 0))
+            at++;
+        EXPECT(r && *p->source && p->keys >= 0 && (p->to == ANY || p->to >= p->keys));
+        EXPECT(r && (p->transforms & ~r->transforms) == 0 && (p->types & ~r->types) == 0);
+    }
 }
 
 void selftest_signature(selftest *t)

@@ -23,14 +23,6 @@ int op_mixes(const op *o)
     return o->kind == ATTENTION || o->kind == MEMORY;
 }
 
-const impl *impl_beside(const impl *i, const op *o)
-{
-    const impl *im;
-    for (int at = 0; o && (im = impl_at(at)); at++)
-        if (im->op == o->id && im->where == i->where && strcmp(im->name, i->name) == 0) return im;
-    return NULL;
-}
-
 /* --- sizes ------------------------------------------------------------------------------------ */
 
 static int64_t largest_input(const op *o, const dims *d)
@@ -312,7 +304,8 @@ static status make_large(problem *p)
 /* Who computes one of them. */
 static const impl *impl_of(const question *ask, const op *o)
 {
-    return o == ask->op ? ask->impl : impl_beside(ask->impl, o);
+    if (o == ask->op) return ask->impl;
+    return ask->beside && ask->beside->op == o->id ? ask->beside : impl_beside(ask->impl, o);
 }
 
 /* The forward and the gradient of a problem; *first NULL if there is one operation. */
@@ -324,10 +317,10 @@ static status find_ops(const question *ask, const op **first, const op **last)
     if (ask->both) {
         *first = ask->op;
         *last = op_grad(ask->op);
-        if (!*last || !impl_beside(ask->impl, *last))
+        if (!*last || !impl_of(ask, *last))
             return fail(ERR_ARG, "%s/%s: pass=both: has no gradient", ask->op->name,
                         ask->impl->name);
-    } else if (forward && op_mixes(forward) && ask->keep && impl_beside(ask->impl, forward)) {
+    } else if (forward && op_mixes(forward) && ask->keep && impl_of(ask, forward)) {
         *first = forward;
     }
     return OK;

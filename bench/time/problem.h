@@ -21,6 +21,7 @@
 typedef struct question {
     const op *op;
     const impl *impl;
+    const impl *beside; /* of the gradient or forward that goes with it; NULL: impl_beside */
     dims d;
     params p;
     dtype type;
@@ -50,8 +51,6 @@ typedef struct problem {
 
 /* Is it attention or persistent memory, or the gradient of one? */
 int op_mixes(const op *o);
-/* The implementation of the same name of an operation, NULL if there is none. */
-const impl *impl_beside(const impl *i, const op *o);
 
 /* Make the inputs, run the small problem, make the large one. ERR_MEMORY if it has no room. */
 status problem_open(problem *p, const question *ask);

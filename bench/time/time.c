@@ -164,16 +164,35 @@ static dims dims_of(const timing *t, const op *o, const impl *im, int64_t n)
     return d;
 }
 
+/* What an implementation is asked whether it takes. */
+static args problem_args(const question *ask)
+{
+    return (args){.d = ask->d, .p = ask->p, .type = ask->type, .transform = ask->transform};
+}
+
+/* The gradient or forward that goes with an implementation: the automatic choice with the automatic
+ * choice. */
+static const impl *find_beside(const question *ask)
+{
+    const args a = problem_args(ask);
+    const op *other = op_grad(ask->op) ? op_grad(ask->op) : op_forward(ask->op);
+    const impl *im = ask->impl;
+    if (!other) return NULL;
+    if (im == impl_default(im->op, im->where, &a)) return impl_default(other->id, im->where, &a);
+    return impl_beside(im, other);
+}
+
 /* Does a problem get no row because the implementation does not take it, or is passed over? */
 static int declined(timing *t, const question *ask)
 {
-    const op *gradient = op_grad(ask->op);
-    const char *why = impl_declines(ask->impl, &ask->d, ask->type, ask->transform);
+    const args a = problem_args(ask);
+    const char *why = impl_declines(ask->impl, &a);
     char alone[100];
     snprintf(alone, sizeof alone, "%s/%s has no gradient", ask->op->name, ask->impl->name);
-    if (!why && ask->both && !impl_beside(ask->impl, gradient)) why = alone;
+    if (!why && ask->both)
+        why = op_grad(ask->op) && ask->beside ? impl_declines(ask->beside, &a) : alone;
     if (why) snprintf(t->why, sizeof t->why, "%s", why);
-    return why || impl_passed_over(t->w, ask->impl, &ask->d, ask->type, ask->transform);
+    return why || impl_passed_over(t->w, ask->impl, &a);
 }
 
 /* A problem too large for a device is declined like one that an implementation does not take. */
@@ -196,10 +215,13 @@ static time_row row_of(const timing *t, const question *ask, unsigned reads, int
     row.floor = row.support_mean = row.support_max = row.tiles = NAN;
     if (reads & P_alpha) row.alpha = ask->p.alpha;
     if (reads & P_k) row.k = ask->p.k;
-    row.automatic = impl_is_default(ask->impl, d, ask->type, ask->transform);
+    const args a = problem_args(ask);
+    row.automatic = ask->impl == impl_default(ask->op->id, ask->impl->where, &a);
     if (mixes) row.batch = d->B, row.heads = d->H, row.width = d->D;
     snprintf(row.op, sizeof row.op, "%s", ask->op->name);
     snprintf(row.impl, sizeof row.impl, "%s", ask->impl->name);
+    if (ask->both && strcmp(ask->impl->name, ask->beside->name) != 0)
+        snprintf(row.impl, sizeof row.impl, "%s+%s", ask->impl->name, ask->beside->name);
     snprintf(row.type, sizeof row.type, "%s", type_name(ask->type));
     snprintf(row.input, sizeof row.input, "%s", ask->input);
     snprintf(row.transform, sizeof row.transform, "%s", mixes ? op_name(ask->transform) : "");
@@ -216,10 +238,11 @@ static status time_impls(timing *t, question *ask, const backend *where, unsigne
         if (im->op != ask->op->id || im->where != where || !impl_chosen(t->w, im)) continue;
         ask->impl = im;
         ask->d = dims_of(t, ask->op, im, n);
-        if (declined(t, ask)) continue;
-        TRY(stop_check());
         if (sequence_applies(ask->input, ask->op))
             ask->p.scale = sequence_scale(ask->input, ask->d.D);
+        ask->beside = find_beside(ask);
+        if (declined(t, ask)) continue;
+        TRY(stop_check());
         time_row row = row_of(t, ask, reads, n, copy);
         TRY(fits_device(t, im, &row, time_point(t, ask, &row)));
     }
