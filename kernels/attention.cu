@@ -15,13 +15,14 @@
  * dense: the scores in memory (scores.cuh). Keeps p (B,H,T,T) and stat in float; the gradient
  * without them computes them again.
  * tile: the scores never in memory (tile.cuh). Keeps what it found out about each row.
+ * warpgroup: the same on wgmma, and keeps the same (warpgroup.cuh).
  * gather: one pass over the scores finds the keys that weigh; values, keys and rows are gathered by
  * lists of them (attention_gather.cuh). Keeps the lists and stat.
  * Source: model 2.6, 2.7.
  */
 #include "scores.cuh"
 #include "taken.cuh"
-#include "tile.cuh"
+#include "warpgroup.cuh"
 
 /* What dense keeps: p, and stat behind it. */
 static size_t kept_weights(const args *a)
@@ -113,10 +114,9 @@ static status tile_plan(const args *a, const char *what, tile_call *f)
     return OK;
 }
 
-extern "C" status attention_tile(const args *a)
+static status attention_by(const args *a, tile_runner *run)
 {
     tile_call f = {};
-    TRY(taken(OP_attention, "tile", a));
     TRY(tile_plan(a, "attention", &f));
     const size_t facts = tile_facts_bytes(f.groups, f.N), kept = tile_bits_kept(&f);
     if (a->need) {
@@ -128,7 +128,18 @@ extern "C" status attention_tile(const args *a)
     f.bits = (uint32_t *)((char *)(a->keep && kept ? a->keep : a->work) + facts);
     f.out = a->out[0], f.stat = OUT(float, 1);
     f.wide = wide_rows(a, 3, 1);
-    return tile_run(&f, a->type, stream_of(a), "attention");
+    return run(&f, a->type, stream_of(a), "attention");
+}
+
+extern "C" status attention_tile(const args *a)
+{
+    TRY(taken(OP_attention, "tile", a));
+    return attention_by(a, tile_run);
+}
+extern "C" status attention_warpgroup(const args *a)
+{
+    TRY(taken(OP_attention, "warpgroup", a));
+    return attention_by(a, warpgroup_run);
 }
 
 extern "C" status attention_grad_tile(const args *a)

@@ -173,11 +173,6 @@ static __device__ __forceinline__ void raise_bounds(const gather_rule &g, float 
     }
 }
 
-/* x of the warp, which the compiler is not to compute again in every tile. */
-static __device__ __forceinline__ uint32_t warp_value(uint32_t x)
-{
-    return __shfl_sync(ALL_LANES, x, 0);
-}
 static __device__ __forceinline__ void store_mark(uint32_t shared, uint32_t mark)
 {
     asm volatile("st.shared.u16 [%0], %1;" ::"r"(shared), "h"((uint16_t)mark) : "memory");

@@ -49,6 +49,7 @@ enum limit_id {
 enum { NO_LIMIT = 0 };
 #define ONLY(name) (1u << LIMIT_##name)
 #define OF_TILE (ONLY(scale) | ONLY(order) | ONLY(slope) | ONLY(empty))
+#define OF_WGMMA (ONLY(cc_90) | ONLY(heads))
 #define OF_LISTS (ONLY(cc_90) | ONLY(scale) | ONLY(order) | ONLY(few) | ONLY(heads) | ONLY(indices))
 
 static inline const kernel_row *kernel_row_at(int i)

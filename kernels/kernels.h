@@ -28,7 +28,8 @@ extern "C" {
      TRANSFORM_BIT(relumax) | TRANSFORM_BIT(normrelu)) /* softmax, and [u]_+^r */
 #define COMPACT                                                                                    \
     (TRANSFORM_BIT(sparsemax) | TRANSFORM_BIT(entmax) | TRANSFORM_BIT(relumax) |                   \
-     TRANSFORM_BIT(topk_softmax) | TRANSFORM_BIT(topk_uniform)) /* supports of few keys */
+     TRANSFORM_BIT(topk_softmax) | TRANSFORM_BIT(topk_uniform))   /* supports of few keys */
+#define SMOOTH (TRANSFORM_BIT(softmax) | TRANSFORM_BIT(normrelu)) /* one sweep over the scores */
 enum { ANY = 0 }; /* width or length without a limit */
 
 /* The default of an operation: the first row of kernels.def that takes the type, transform and

@@ -195,6 +195,15 @@ template <int N> __device__ __forceinline__ uint32_t sign_of_byte(uint32_t x)
     return y;
 }
 
+/* The lower and the upper half: all bits set if the top bit of byte n of even, of odd is, else
+ * none. n is known when compiled. */
+__device__ __forceinline__ uint32_t signs_of_bytes(uint32_t even, uint32_t odd, int n)
+{
+    uint32_t y;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(y) : "r"(even), "r"(odd), "r"(0xcc88 + n * 0x1111));
+    return y;
+}
+
 /* --- tiles ------------------------------------------------------------------------------------ */
 
 /* 16 bytes of a tile, of which the first `bytes` come from global memory and the others are 0. */

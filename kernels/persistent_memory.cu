@@ -11,11 +11,12 @@
  * whole_T: weight m of row (b,t,h) is dropped as element ((b' T' + t) H + h) M + m of dropout.cu,
  * b' = first_row + b, T' = whole_T. The gradient's z and stat may be NULL: it reads neither.
  * tile: the scores never in memory (tile.cuh); softmax alone. Keeps z and what it found out about
- * each row. dense: scores in memory, one product per head over all positions of all samples; the
- * gradient computes scores and weights again. Source: Zhang et al. 2025; model 2.8.
+ * each row. warpgroup: the same on wgmma (warpgroup.cuh). dense: scores in memory, one product per
+ * head over all positions of all samples; the gradient computes scores and weights again. Source:
+ * Zhang et al. 2025; model 2.8.
  */
 #include "matmul.cuh"
-#include "tile.cuh"
+#include "warpgroup.cuh"
 #include "weigh.cuh"
 
 typedef struct frame {
@@ -143,7 +144,7 @@ static size_t z_bytes(const args *a)
     return padded((size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * dtype_size(a->type));
 }
 
-extern "C" status persistent_memory_tile(const args *a)
+static status memory_by(const args *a, tile_runner *run)
 {
     tile_call f = {};
     TRY(tile_plan(a, "persistent_memory", &f, false));
@@ -157,13 +158,22 @@ extern "C" status persistent_memory_tile(const args *a)
     f.facts = (row_fact *)(keep ? keep : work);
     f.bits = (uint32_t *)(keep && kept ? keep + facts + z_bytes(a) : work + facts);
     f.out = a->out[0], f.stat = OUT(float, 1);
-    TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory"));
+    TRY(run(&f, a->type, stream_of(a), "persistent_memory"));
     if (!keep) return OK;
     CUDA_TRY(cudaMemcpyAsync(keep + facts, a->out[0],
                              (size_t)(f.groups * f.N * f.D) * dtype_size(a->type),
                              cudaMemcpyDeviceToDevice, stream_of(a)),
              "persistent_memory");
     return OK;
+}
+
+extern "C" status persistent_memory_tile(const args *a)
+{
+    return memory_by(a, tile_run);
+}
+extern "C" status persistent_memory_warpgroup(const args *a)
+{
+    return memory_by(a, warpgroup_run);
 }
 
 extern "C" status persistent_memory_grad_tile(const args *a)

@@ -41,18 +41,50 @@ static inline philox_masks philox_masks_of(const params *p)
     return m;
 }
 
-/* The words of values 4 group ... 4 group + 3. */
-__device__ __forceinline__ uint4 philox(const philox_masks &m, uint64_t group)
+static const uint32_t PHILOX_0 = 0xD2511F53u, PHILOX_1 = 0xCD9E8D57u;
+
+__device__ __forceinline__ uint4 philox_rounds(const philox_masks &m, uint4 c, int first)
 {
-    uint4 c = make_uint4((uint32_t)group, (uint32_t)(group >> 32), m.site, m.step);
 #pragma unroll
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        const uint64_t a = (uint64_t)0xD2511F53u * c.x, b = (uint64_t)0xCD9E8D57u * c.z;
+    for (int round = first; round < PHILOX_ROUNDS; round++) {
+        const uint64_t a = (uint64_t)PHILOX_0 * c.x, b = (uint64_t)PHILOX_1 * c.z;
         c = make_uint4((uint32_t)(b >> 32) ^ c.y ^ m.key[round][0], (uint32_t)b,
                        (uint32_t)(a >> 32) ^ c.w ^ m.key[round][1], (uint32_t)a);
     }
     return c;
 }
+/* The words of values 4 group ... 4 group + 3. */
+__device__ __forceinline__ uint4 philox(const philox_masks &m, uint64_t group)
+{
+    return philox_rounds(m, make_uint4((uint32_t)group, (uint32_t)(group >> 32), m.site, m.step),
+                         0);
+}
+
+/* The words of counters whose upper words are alike, from a first one on, four values each. What
+ * the first two rounds make of the upper words is made once, and their product with the lowest
+ * word, of one counter after the other, is a sum. */
+struct philox_run {
+    uint64_t product; /* of round 0 with the lowest word */
+    uint32_t y, z, w; /* of the counter after round 1: y, and what z and w have without it */
+
+    __device__ __forceinline__ philox_run(const philox_masks &m, uint64_t group)
+    {
+        const uint64_t b = (uint64_t)PHILOX_1 * m.site;
+        const uint32_t x = (uint32_t)(b >> 32) ^ (uint32_t)(group >> 32) ^ m.key[0][0];
+        const uint64_t a = (uint64_t)PHILOX_0 * x;
+        product = (uint64_t)PHILOX_0 * (uint32_t)group;
+        y = (uint32_t)b ^ m.key[1][0], z = (uint32_t)(a >> 32) ^ m.key[1][1], w = (uint32_t)a;
+    }
+    /* Of the next counter. */
+    __device__ __forceinline__ uint4 next(const philox_masks &m)
+    {
+        const uint64_t b = (uint64_t)PHILOX_1 * ((uint32_t)(product >> 32) ^ m.step ^ m.key[0][1]);
+        const uint4 c = make_uint4((uint32_t)(b >> 32) ^ y, (uint32_t)b, z ^ (uint32_t)product, w);
+        product += PHILOX_0;
+        return philox_rounds(m, c, 2);
+    }
+};
+
 __device__ __forceinline__ uint32_t word_of(const uint4 &w, int i)
 {
     return i == 0 ? w.x : i == 1 ? w.y : i == 2 ? w.z : w.w;

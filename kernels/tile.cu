@@ -84,30 +84,44 @@ __device__ static uint64_t weight_place(const tile_call &a, int64_t group, int t
     return (uint64_t)((((a.first_row + b) * a.whole_T + t % a.mask_T) * a.H + group) * a.M);
 }
 
-/* One thread draws a word of bits: 32 weights of a row, of those that it sees. */
+/* Shifts the bit of the next weight, kept or not, into `bits` from the top. */
+__device__ static __forceinline__ uint32_t with_bit(uint32_t bits, uint32_t word, uint32_t least)
+{
+    return __funnelshift_r(bits, word >= least, 1);
+}
+
+/* One thread draws the bits of 128 weights of a row, in words of 32 up to the last it sees. */
+enum { DRAWN = 128 };
+
 static __global__ void __launch_bounds__(TILE_THREADS) bits_kernel(const tile_call a)
 {
-    const int64_t at = (int64_t)blockIdx.x * TILE_THREADS + threadIdx.x, r = at / a.words;
-    const int t = (int)(r % a.N), key = (int)(at % a.words) * 32;
-    uint32_t bits = 0;
-    if (r >= a.groups * a.N || key >= seen_by(a, t)) return;
-    const uint64_t place = weight_place(a, a.first_group + r / a.N, t) + key;
+    const int runs = a.words / (DRAWN / 32);
+    const int64_t at = (int64_t)blockIdx.x * TILE_THREADS + threadIdx.x, r = at / runs;
+    if (r >= a.groups * a.N) return;
+    const int64_t group = r / a.N;
+    const int t = (int)(r - group * a.N), key = (int)(at - r * runs) * DRAWN;
+    const int seen = seen_by(a, t) - key;
+    if (seen <= 0) return;
+    const uint64_t place = weight_place(a, a.first_group + group, t) + (uint64_t)key;
+    const uint32_t least = a.masks.threshold;
+    const bool run = a.quads && (uint32_t)(place / 4) <= UINT32_MAX - DRAWN / 4;
+    uint32_t *to = a.bits + at * (DRAWN / 32);
+    philox_run words(a.masks, place / 4);
+#pragma unroll 1
+    for (int n = 0; n < DRAWN / 32 && n * 32 < seen; n++) {
+        uint32_t bits = 0;
 #pragma unroll 2
-    for (int g = 0; g < 32; g += 4) {
-        uint4 w;
-        if (a.quads) {
-            w = philox(a.masks, (place + g) / 4);
-        } else {
-            uint32_t own[4];
-            for (int e = 0; e < 4; e++)
-                own[e] = word_of(philox(a.masks, (place + g + e) / 4), (int)((place + g + e) % 4));
-            w = make_uint4(own[0], own[1], own[2], own[3]);
+        for (int g = 0; run && g < 32; g += 4) {
+            const uint4 w = words.next(a.masks);
+            bits = with_bit(with_bit(bits, w.x, least), w.y, least);
+            bits = with_bit(with_bit(bits, w.z, least), w.w, least);
         }
-        const uint32_t least = a.masks.threshold;
-        bits |= ((w.x >= least) | (w.y >= least) << 1 | (w.z >= least) << 2 | (w.w >= least) << 3)
-                << g;
+        for (int g = 0; !run && g < 32; g++) {
+            const uint64_t own = place + (uint64_t)(n * 32 + g);
+            bits = with_bit(bits, word_of(philox(a.masks, own / 4), (int)(own % 4)), least);
+        }
+        to[n] = bits;
     }
-    a.bits[at] = bits;
 }
 
 static int64_t bits_of_group(const tile_call *f)
@@ -131,15 +145,14 @@ size_t tile_bits_scratch(const tile_call *f)
 
 static status draw_bits(const tile_call *f, cudaStream_t stream, const char *what)
 {
-    const int64_t threads = f->groups * f->N * f->words;
+    const int64_t threads = f->groups * f->N * (f->words / (DRAWN / 32));
     if (threads == 0) return OK;
     bits_kernel<<<(unsigned)ceil_div(threads, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
     return launched(what);
 }
 
-/* body(call, stream, what) for all groups, or with dropout for as many as have their bits. */
-static status each_slice(const tile_call *f, bool drawn, cudaStream_t stream, const char *what,
-                         status (*body)(const tile_call *, cudaStream_t, const char *))
+status tile_slices(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
+                   const char *what, tile_runner *body)
 {
     tile_call part = *f;
     const int64_t step = f->drop && !drawn ? groups_at_a_time(f) : f->groups;
@@ -147,7 +160,7 @@ static status each_slice(const tile_call *f, bool drawn, cudaStream_t stream, co
         part.first_group = g;
         part.groups = f->groups - g < step ? f->groups - g : step;
         if (f->drop && !drawn) TRY(draw_bits(&part, stream, what));
-        TRY(body(&part, stream, what));
+        TRY(body(&part, type, stream, what));
     }
     return OK;
 }
@@ -223,6 +236,10 @@ static status forward(const tile_call *f, cudaStream_t stream, const char *what)
 {
     return BY_RULE(forward, f, stream, what);
 }
+static status forward_of(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+{
+    return BY_TYPE(type, what, forward, f, stream, what);
+}
 
 template <typename T>
 static status row_and_key_gradients(const tile_call *f, cudaStream_t stream, const char *what)
@@ -237,29 +254,29 @@ static status row_and_key_gradients(const tile_call *f, cudaStream_t stream, con
     return launched(what);
 }
 
+static status gradients_of(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+{
+    return BY_TYPE(type, what, row_and_key_gradients, f, stream, what);
+}
+
 template <typename T>
-static status backward(const tile_call *f, bool drawn, cudaStream_t stream, const char *what)
+static status deltas(const tile_call *f, cudaStream_t stream, const char *what)
 {
     const int64_t lanes = f->groups * f->N * ROW_LANES;
     if (lanes == 0) return OK;
     delta_kernel<T><<<(unsigned)ceil_div(lanes, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
-    TRY(launched(what));
-    return each_slice(f, drawn, stream, what, row_and_key_gradients<T>);
-}
-
-template <typename T>
-static status all_rows(const tile_call *f, cudaStream_t stream, const char *what)
-{
-    return each_slice(f, false, stream, what, forward<T>);
+    return launched(what);
 }
 
 status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
 {
-    return BY_TYPE(type, what, all_rows, f, stream, what);
+    return tile_slices(f, type, false, stream, what, forward_of);
 }
 
 status tile_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
                      const char *what)
 {
-    return BY_TYPE(type, what, backward, f, drawn, stream, what);
+    TRY(BY_TYPE(type, what, deltas, f, stream, what));
+    if (f->groups * f->N == 0) return OK;
+    return tile_slices(f, type, drawn, stream, what, gradients_of);
 }

@@ -422,6 +422,12 @@ static inline size_t tile_facts_bytes(int64_t groups, int64_t N)
 size_t tile_bits_kept(const tile_call *f);
 size_t tile_bits_scratch(const tile_call *f);
 
+/* body for all groups, or with dropout for as many as have their bits, drawn before: drawn says
+ * that all are there, else a.bits is room for them, or scratch. */
+typedef status tile_runner(const tile_call *f, dtype type, cudaStream_t stream, const char *what);
+status tile_slices(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
+                   const char *what, tile_runner *body);
+
 /* Splits of the queries of tile_keys, and the room for what they find. */
 void tile_split(tile_call *f, int64_t keys_of_block);
 size_t tile_parts_bytes(const tile_call *f);
@@ -451,9 +457,8 @@ status tile_rows(const tile_call *a, cudaStream_t stream, const char *what);
 template <typename T, int DP, bool SOFT>
 status tile_keys(const tile_call *a, cudaStream_t stream, const char *what);
 
-/* Forward; and delta, rows and keys in turn. For a call of any storage type. drawn: the bits of all
- * groups are there; else a.bits is room for them, or scratch. */
-status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what);
+/* Forward; and delta, rows and keys in turn. For a call of any storage type; drawn as above. */
+tile_runner tile_run;
 status tile_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
                      const char *what);
 

@@ -393,7 +393,7 @@ template <typename T, int DP, bool SOFT> struct forward_block {
             a.facts[r] = fact[i];
             if (!a.stat) continue;
             const bool idle = peak[i] == -INFINITY, broken = !(peak[i] < INFINITY);
-            float *stat = a.stat + (a.mask_T ? row(i) * a.groups + at.group : r) * STATS;
+            float *stat = a.stat + (a.mask_T ? row(i) * a.H + at.group : r) * STATS;
             stat[STAT_MAX] = broken ? NAN : idle ? 0 : (float)(peak[i] * a.scale);
             stat[STAT_NORM] = broken ? NAN : idle ? 0 : norm(i);
             stat[STAT_ARG] = idle || broken ? -1 : (float)arg;

@@ -121,6 +121,12 @@ template <int D> __device__ __forceinline__ uint64_t tile_descriptor(uint32_t st
     return d;
 }
 
+/* x of the warp, which the compiler is not to compute again in every tile. */
+__device__ __forceinline__ uint32_t warp_value(uint32_t x)
+{
+    return __shfl_sync(ALL_LANES, x, 0);
+}
+
 __device__ __forceinline__ void products_begin()
 {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
