@@ -33,7 +33,10 @@ static const char *const kinds[] = {
 
 static const char codes[] = "0 good, 1 a check failed, 2 usage, 3 a file is missing, damaged or "
                             "cannot be written, 4 out of "
-                            "memory or the device failed, 77 nothing to do here.";
+                            "memory or the device failed, 77 nothing to do here. "
+                            "Of compare and gate: 0 nothing is worse, 1 no verdict (usage, files, "
+                            "memory), 2 something is slower or worse, 3 something is ambiguous, 4 "
+                            "an answer is wrong.";
 
 const char *version_line(void)
 {

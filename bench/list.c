@@ -45,14 +45,15 @@ static const char *const verbs[][5] = {
 #undef KEY
 };
 
-static const char *const columns[][4] = {
-#define CHECK_COLUMN(name, type, role, unit, meaning) {"check", #name, unit, meaning},
-#define TIME_COLUMN(name, type, role, unit, meaning) {"time", #name, unit, meaning},
-#define TRAIN_COLUMN(name, type, role, unit, meaning) {"train", #name, unit, meaning},
-#define EVAL_COLUMN(name, type, role, unit, meaning) {"eval", #name, unit, meaning},
-#define ROW_COLUMN(name, type, role, unit, meaning) {"row", #name, unit, meaning},
-#define STAGE_COLUMN(name, type, role, unit, meaning) {"stage", #name, unit, meaning},
-#define SAMPLE_COLUMN(name, type, role, unit, meaning) {"sample", #name, unit, meaning},
+static const char *const columns[][5] = {
+#define CHECK_COLUMN(name, type, role, unit, meaning) {"check", #name, #role, unit, meaning},
+#define TIME_COLUMN(name, type, role, unit, meaning) {"time", #name, #role, unit, meaning},
+#define TRAIN_COLUMN(name, type, role, unit, meaning) {"train", #name, #role, unit, meaning},
+#define EVAL_COLUMN(name, type, role, unit, meaning) {"eval", #name, #role, unit, meaning},
+#define ROW_COLUMN(name, type, role, unit, meaning) {"row", #name, #role, unit, meaning},
+#define STAGE_COLUMN(name, type, role, unit, meaning) {"stage", #name, #role, unit, meaning},
+#define SAMPLE_COLUMN(name, type, role, unit, meaning) {"sample", #name, #role, unit, meaning},
+#define COMPARE_COLUMN(name, type, role, unit, meaning) {"compare", #name, #role, unit, meaning},
 #include "store/columns.def"
 };
 
@@ -239,7 +240,7 @@ static const struct list {
     {"methods", methods_row, 0, {"method", "label", "op", "set", "colour", "shown"}},
     {"tasks", tasks_row, 0, {"task", "title"}},
     {"verbs", verbs_row, 0, {"verb", "key", "default", "bound", "help"}},
-    {"columns", columns_row, 1, {"table", "column", "unit", "meaning"}},
+    {"columns", columns_row, 1, {"table", "column", "role", "unit", "meaning"}},
     {"selftests", selftests_row, 0, {"selftest", "label", "shows"}},
     {"switches", switches_row, 0, {"switch", "default", "values", "about"}},
     {"inputs", inputs_row, 0, {"input", "about"}},

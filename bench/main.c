@@ -22,6 +22,13 @@ static const struct verb {
 };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
+/* The exit code of a verb that could not begin. */
+static int refused_verb(const char *verb, status s)
+{
+    const int code = status_exit(s);
+    return strcmp(verb, "compare") == 0 || strcmp(verb, "gate") == 0 ? EXIT_NO_VERDICT : code;
+}
+
 int verb_dispatch(const char *verb, int count, char *const *text)
 {
     int i = 0;
@@ -41,10 +48,10 @@ int verb_dispatch(const char *verb, int count, char *const *text)
         }
     words *w;
     status s = words_parse(verb, count, text, &w);
-    if (s != OK) return status_exit(s);
+    if (s != OK) return refused_verb(verb, s);
     s = files_check(w);
     if (files_written(w)) signal(SIGPIPE, SIG_IGN); /* files first, words second */
-    int code = s == OK ? verbs[i].run(w) : status_exit(s);
+    int code = s == OK ? verbs[i].run(w) : refused_verb(verb, s);
     words_free(w);
     return code;
 }

@@ -8,7 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum form { FORM_UNKNOWN, FORM_TSV, FORM_TEXT, FORM_MD, FORM_CSV, FORM_JSON } form;
+typedef enum form {
+    FORM_UNKNOWN,
+    FORM_TSV,
+    FORM_TEXT,
+    FORM_MD,
+    FORM_CSV,
+    FORM_TEX,
+    FORM_JSON
+} form;
 
 static struct state {
     form as;
@@ -18,11 +26,9 @@ static struct state {
 
 void tabular_format(const char *format)
 {
-    static const char *const names[] = {[FORM_TSV] = "tsv",
-                                        [FORM_TEXT] = "text",
-                                        [FORM_MD] = "md",
-                                        [FORM_CSV] = "csv",
-                                        [FORM_JSON] = "json"};
+    static const char *const names[] = {
+        [FORM_TSV] = "tsv", [FORM_TEXT] = "text", [FORM_MD] = "md",
+        [FORM_CSV] = "csv", [FORM_TEX] = "tex",   [FORM_JSON] = "json"};
     now.as = FORM_UNKNOWN;
     for (int i = FORM_TSV; i <= FORM_JSON; i++)
         if (strcmp(format, names[i]) == 0) now.as = (form)i;
@@ -57,6 +63,38 @@ static void put_csv(const char *text)
     for (const char *c = text; *c; c++)
         printf(*c == '"' ? "\"\"" : "%c", *c);
     putchar('"');
+}
+
+const escape tex_escapes[] = {{"\\", "\\textbackslash{}"},
+                              {"{", "\\{"},
+                              {"}", "\\}"},
+                              {"%", "\\%"},
+                              {"&", "\\&"},
+                              {"_", "\\_"},
+                              {"#", "\\#"},
+                              {"$", "\\$"},
+                              {"~", "\\textasciitilde{}"},
+                              {"^", "\\textasciicircum{}"},
+                              {"|", "\\textbar{}"},
+                              {"<", "\\textless{}"},
+                              {">", "\\textgreater{}"},
+                              {"α", "$\\alpha$"},
+                              {"β", "$\\beta$"},
+                              {"±", "$\\pm$"},
+                              {"–", "--"},
+                              {NULL, NULL}};
+static void put_tex(const char *text)
+{
+    while (*text) {
+        const escape *e = tex_escapes;
+        while (e->sign && strncmp(text, e->sign, strlen(e->sign)) != 0)
+            e++;
+        if (e->sign)
+            printf("%s", e->becomes);
+        else
+            putchar((unsigned char)*text < ' ' ? ' ' : *text);
+        text += e->sign ? strlen(e->sign) : 1;
+    }
 }
 
 static void put_json(const char *text)
@@ -125,6 +163,10 @@ static void put_cells(const char *const *cells)
             put_plain(cells[i], "|\\");
             printf(last ? " |\n" : " ");
             break;
+        case FORM_TEX:
+            put_tex(cells[i]);
+            printf(last ? " \\\\\n" : " & ");
+            break;
         case FORM_CSV:
             put_csv(cells[i]);
             printf(last ? "\r\n" : ",");
@@ -136,11 +178,21 @@ static void put_cells(const char *const *cells)
     }
 }
 
+/* Text to the left, numbers to the right. */
+static void put_tex_begin(void)
+{
+    printf("\\begin{tabular}{");
+    for (int i = 0; i < now.count; i++)
+        putchar(now.columns[i].number ? 'r' : 'l');
+    printf("}\n\\toprule\n");
+}
+
 static void put_heads(void)
 {
     const int bare = now.bare && chosen() == FORM_TSV;
     now.bare = 0;
     if (bare) return;
+    if (chosen() == FORM_TEX) put_tex_begin();
     for (int i = 0; i < now.count; i++) {
         char head[200];
         const tabular_column *c = &now.columns[i];
@@ -153,6 +205,8 @@ static void put_heads(void)
             printf("| %s%s", head, last ? " |\n" : " ");
         else if (chosen() == FORM_CSV)
             printf("%s%s", head, last ? "\r\n" : ",");
+        else if (chosen() == FORM_TEX)
+            put_tex(head), printf(last ? " \\\\\n\\midrule\n" : " & ");
         else
             printf("%s%s", head, last ? "\n" : "\t");
     }
@@ -196,6 +250,7 @@ void tabular_row(const char *const *cells)
 void tabular_end(void)
 {
     if (chosen() == FORM_JSON && !now.begun) printf("[]\n");
+    if (chosen() == FORM_TEX && now.begun) printf("\\bottomrule\n\\end{tabular}\n");
     if (chosen() == FORM_JSON && now.begun) printf(now.rows ? "\n]\n" : "]\n");
     now.begun = 0;
 }

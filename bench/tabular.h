@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * tabular.h — rows on standard output: tab-separated for programs (the default of a pipe), aligned
- * for people (of a terminal), Markdown, CSV (RFC 4180), or JSON, an array of objects.
+ * for people (of a terminal), Markdown, CSV (RFC 4180), LaTeX (booktabs), or JSON, an array of
+ * objects.
  */
 #ifndef MOSAIC_TABULAR_H
 #define MOSAIC_TABULAR_H
@@ -12,7 +13,7 @@ typedef struct tabular_column {
     int width;               /* of an aligned column, at least                  */
 } tabular_column;
 
-/* "tsv", "md", "csv", "json" or "text"; "": text on a terminal, else tsv. Until told, "". */
+/* "tsv", "md", "csv", "tex", "json" or "text"; "": text on a terminal, else tsv. Until told, "". */
 void tabular_format(const char *format);
 /* The format is text: numbers may be short. */
 int tabular_short(void);
@@ -24,5 +25,11 @@ void tabular_bare(void);
 void tabular_row(const char *const *cells);
 void tabular_end(void);  /* a table that did not begin is empty */
 void tabular_done(void); /* after the last table with a name */
+
+/* What signs of a text become in LaTeX; the last row has none. */
+typedef struct escape {
+    const char *sign, *becomes;
+} escape;
+extern const escape tex_escapes[];
 
 #endif

@@ -26,6 +26,14 @@ enum {
     EXIT_SKIP = 77   /* nothing to do here (no device, not in this build)    */
 };
 
+/* Of compare and gate, whose exit code is their verdict; 77 is what it is of others. */
+enum {
+    EXIT_NO_VERDICT = 1, /* usage, files, memory, device                    */
+    EXIT_WORSE = 2,      /* something is slower or worse                    */
+    EXIT_UNSURE = 3,     /* nothing is, but something is ambiguous          */
+    EXIT_WRONG = 4       /* an answer is wrong, so that it has no time      */
+};
+
 typedef enum key_kind {
     TEXT,  /* one word                    */
     PATH,  /* one file or folder, read     */

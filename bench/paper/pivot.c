@@ -109,12 +109,15 @@ static void add_value(point *at, double x)
 static status may_join(const source *s, int64_t i, int64_t last, const int64_t *before, int mean)
 {
     for (int64_t j = last; j >= 0; j = mean ? before[j] : -1) {
+        int seeds;
         TRY(source_same_origin(s, j, i));
-        if (!mean || source_same_but_seed(s, j, i) == OK) continue;
+        if (!mean) continue;
+        const status same = source_same_but_seed(s, j, i, &seeds);
+        if (same == OK && seeds) continue;
         return fail(ERR_DATA,
                     "an average of rows that differ in %s: expected rows that differ in "
                     "their seeds only (keep=, or a column of the table, tells them apart)",
-                    last_error());
+                    same != OK ? last_error() : "nothing: one measurement twice");
     }
     return OK;
 }

@@ -4,18 +4,14 @@
  * or into a PNG, without an experiment file. Means and what may be averaged are those of figures
  * (pivot.h).
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "buffer.h"
 #include "evidence.h"
-#include "output.h"
+#include "gnuplot.h"
 #include "verb.h"
 
 enum { CURVES = 64, PLACES = 4096 };
@@ -80,15 +76,6 @@ static status find_source(const words *w, const evidence *v, const source **of)
                             x, y, word_text(w, "series"));
 }
 
-/* In single quotes of gnuplot nothing has a meaning but the quote, which is doubled. */
-static void add_single_quoted(buffer *b, const char *text)
-{
-    buffer_add(b, "'");
-    for (; *text; text++)
-        buffer_add(b, *text == '\'' ? "''" : "%c", (unsigned char)*text < ' ' ? ' ' : *text);
-    buffer_add(b, "'");
-}
-
 static int add_data(buffer *b, const pivot *p, const key *const *curve, int curves)
 {
     const key *xs[PLACES];
@@ -116,7 +103,7 @@ static void add_plot(buffer *b, const words *w, const key *const *curve, int cur
     char label[200];
     if (png) {
         buffer_add(b, "set terminal pngcairo size 900,600\nset output ");
-        add_single_quoted(b, png);
+        gnuplot_quote(b, png);
         buffer_add(b, "\n");
     } else {
         buffer_add(b, "set terminal dumb size %d,%d\n",
@@ -124,77 +111,34 @@ static void add_plot(buffer *b, const words *w, const key *const *curve, int cur
                    lines && atoi(lines) > 15 ? atoi(lines) - 2 : 30);
     }
     buffer_add(b, "set xlabel ");
-    add_single_quoted(b, word_text(w, "x"));
+    gnuplot_quote(b, word_text(w, "x"));
     buffer_add(b, "\nset ylabel ");
-    add_single_quoted(b, word_text(w, "y"));
+    gnuplot_quote(b, word_text(w, "y"));
     buffer_add(b, "\nset key outside right top noenhanced\n");
     if (*log) buffer_add(b, "set logscale %s\n", log);
     for (int i = 0; i < curves; i++) {
         key_label(curve[i], 0, label, sizeof label);
         buffer_add(b, "%s $curve%d using 1:2 with linespoints lc rgb '%s' title ", i ? "," : "plot",
                    i, key_colour(curve[i], i));
-        add_single_quoted(b, *label ? label : word_text(w, "y"));
+        gnuplot_quote(b, *label ? label : word_text(w, "y"));
     }
     buffer_add(b, "\nunset output\n");
 }
 
-/* gnuplot reads the script from a pipe; its start-up files are not read. */
-static status pipe_to_gnuplot(const char *script)
-{
-    int ends[2], how = 0;
-    fflush(stdout);
-    if (pipe(ends) != 0) return fail(ERR_MEMORY, "gnuplot: cannot be started");
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const int null = open("/dev/null", O_WRONLY);
-        if (null >= 0) dup2(null, STDERR_FILENO);
-        dup2(ends[0], STDIN_FILENO);
-        close(ends[0]), close(ends[1]);
-        execlp("gnuplot", "gnuplot", "-d", (char *)NULL);
-        _exit(errno == ENOENT ? 126 : 127);
-    }
-    close(ends[0]);
-    FILE *to = pid > 0 ? fdopen(ends[1], "w") : NULL;
-    int good = to && fputs(script, to) >= 0;
-    if (to ? fclose(to) != 0 : close(ends[1]) != 0) good = 0;
-    if (pid < 0 || waitpid(pid, &how, 0) < 0) return fail(ERR_MEMORY, "gnuplot: cannot be started");
-    if (WIFEXITED(how) && WEXITSTATUS(how) == 126)
-        return fail(ERR_FILE, "gnuplot: not found: expected gnuplot on PATH (run ci/setup)");
-    return good && WIFEXITED(how) && WEXITSTATUS(how) == 0 ? OK
-                                                           : fail(ERR_DATA, "plot: gnuplot failed");
-}
-
-/* Can a file be made there? */
-static status try_output(const char *partial, const char *out)
-{
-    const int made = open(partial, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (made < 0)
-        return fail(ERR_FILE, "%s: cannot be created: expected a folder that can be written", out);
-    close(made);
-    return OK;
-}
-
-/* The picture appears whole or not at all. */
 static status draw(const words *w, const pivot *p)
 {
     const key *curve[CURVES];
     const char *out = word_text(w, "out");
     const int curves = pivot_keys(p, 1, curve, CURVES);
-    char file[OUTPUT_PATH] = "", partial[OUTPUT_PATH + 40];
+    picture to;
     buffer script = {0};
-    status s = OK;
-    if (*out) s = output_file(out, "picture", file);
-    snprintf(partial, sizeof partial, "%s.tmp.%ld", file, (long)getpid());
-    if (s == OK && *out) s = try_output(partial, out);
+    status s = picture_begin(&to, out);
     if (s == OK && add_data(&script, p, curve, curves) == 0)
         s = fail(ERR_DATA, "plot: no points: expected x=%s and y=%s to be numbers",
                  word_text(w, "x"), word_text(w, "y"));
-    if (s == OK) add_plot(&script, w, curve, curves, *out ? partial : NULL);
+    if (s == OK) add_plot(&script, w, curve, curves, *out ? to.partial : NULL);
     if (s == OK && buffer_failed(&script)) s = fail(ERR_MEMORY, "plot: out of memory");
-    if (s == OK) s = pipe_to_gnuplot(buffer_text(&script));
-    if (s == OK && *out && (access(partial, R_OK) != 0 || rename(partial, file) != 0))
-        s = fail(ERR_FILE, "%s: cannot be written: expected room on the disk", out);
-    if (*out && s != OK) unlink(partial);
+    s = picture_end(&to, buffer_text(&script), s);
     free(script.text);
     return s;
 }

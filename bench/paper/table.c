@@ -9,6 +9,7 @@
 
 #include "buffer.h"
 #include "show.h"
+#include "tabular.h"
 
 enum { MAX_KEYS = 256 };
 
@@ -83,28 +84,6 @@ typedef struct form {
 } form;
 
 /* What a character or sign becomes; signs of several bytes stand in full. */
-typedef struct escape {
-    const char *sign, *becomes;
-} escape;
-
-static const escape for_tex[] = {{"\\", "\\textbackslash{}"},
-                                 {"{", "\\{"},
-                                 {"}", "\\}"},
-                                 {"%", "\\%"},
-                                 {"&", "\\&"},
-                                 {"_", "\\_"},
-                                 {"#", "\\#"},
-                                 {"$", "\\$"},
-                                 {"~", "\\textasciitilde{}"},
-                                 {"^", "\\textasciicircum{}"},
-                                 {"|", "\\textbar{}"},
-                                 {"<", "\\textless{}"},
-                                 {">", "\\textgreater{}"},
-                                 {"α", "$\\alpha$"},
-                                 {"β", "$\\beta$"},
-                                 {"±", "$\\pm$"},
-                                 {"–", "--"},
-                                 {NULL, NULL}};
 static const escape for_md[] = {{"|", "\\|"}, {NULL, NULL}};
 static const escape for_html[] = {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {NULL, NULL}};
 static const escape for_tsv[] = {{NULL, NULL}};
@@ -114,7 +93,7 @@ static void add_cell(buffer *b, const form *f, const char *text)
 {
     const char *x = f->extension;
     const int md = strcmp(x, "md") == 0;
-    const escape *table_of = strcmp(x, "tex") == 0    ? for_tex
+    const escape *table_of = strcmp(x, "tex") == 0    ? tex_escapes
                              : md                     ? for_md
                              : strcmp(x, "html") == 0 ? for_html
                                                       : for_tsv;

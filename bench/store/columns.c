@@ -42,6 +42,11 @@ static const column sample_columns[] = {
 #include "columns.def"
 };
 
+#define COMPARE_COLUMN(...) COLUMN(compare_row, __VA_ARGS__)
+static const column compare_columns[] = {
+#include "columns.def"
+};
+
 static const struct shape {
     const char *name;
     size_t size;
@@ -57,7 +62,26 @@ static const struct shape {
                      sizeof stage_columns / sizeof(column)},
     [SAMPLES] = {"sample", sizeof(sample_row), sample_columns,
                  sizeof sample_columns / sizeof(column)},
+    [COMPARED] = {"compare", sizeof(compare_row), compare_columns,
+                  sizeof compare_columns / sizeof(column)},
 };
+
+static const struct raw_row {
+    const char *name;
+    table of;
+} raws[RAWS] = {[RAW_TIMES] = {"time_samples", TIME},
+                [RAW_SUMS] = {"eval_sums", EVAL},
+                [RAW_COUNTS] = {"eval_counts", EVAL}};
+
+const char *raw_name(raw what)
+{
+    return raws[what].name;
+}
+
+table raw_table(raw what)
+{
+    return raws[what].of;
+}
 
 const char *table_name(table t)
 {

@@ -42,9 +42,21 @@ typedef struct sample_row {
 #define SAMPLE_COLUMN FIELD
 #include "columns.def"
 } sample_row;
+typedef struct compare_row {
+#define COMPARE_COLUMN FIELD
+#include "columns.def"
+} compare_row;
 #undef FIELD
 
-typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, STAGE_TIMES, SAMPLES, TABLES } table;
+typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, STAGE_TIMES, SAMPLES, COMPARED, TABLES } table;
+
+/* What stands behind the rows of a table: a dataset with a row of numbers for each. */
+typedef enum raw {
+    RAW_TIMES,  /* /time_samples: seconds of each sample                          */
+    RAW_SUMS,   /* /eval_sums: what each sample adds to the sum of the metric      */
+    RAW_COUNTS, /* /eval_counts: and to its count                                  */
+    RAWS
+} raw;
 
 typedef enum column_type { COL_NAME, COL_WORDS, COL_I64, COL_F64 } column_type;
 typedef enum column_role { ROLE_KEY, ROLE_SEED, ROLE_EACH, ROLE_FOUND } column_role;
@@ -55,6 +67,8 @@ typedef struct column {
     size_t offset; /* in the row */
 } column;
 
+const char *raw_name(raw what);
+table raw_table(raw what);
 const char *table_name(table t);
 table table_find(const char *name); /* TABLES if there is none of this name */
 size_t table_row_size(table t);

@@ -39,9 +39,7 @@ status print_samples(const stored *f, const char *path, int many, int64_t *print
     double *samples = NULL;
     int64_t count = 0, sampled = 0, width = 0;
     TRY(stored_rows(f, TIME, &rows, &count));
-    status s = stored_samples(f, &samples, &sampled, &width);
-    if (s == OK && sampled != count && sampled != 0)
-        s = fail(ERR_DATA, "%s: /time_samples: expected a row for each of /time", path);
+    status s = stored_samples(f, RAW_TIMES, &samples, &sampled, &width);
     for (int64_t i = 0; s == OK && i < count && sampled; i++)
         for (int64_t j = 0; j < width; j++) {
             if (isnan(samples[i * width + j])) continue;

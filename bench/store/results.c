@@ -21,8 +21,10 @@ struct results {
     char *rows[TABLES];
     int64_t count[TABLES], room[TABLES];
     int64_t sources, sourced[TABLES]; /* merged: files so far, and rows whose origin is noted */
-    double **samples;                 /* of each row of TIME, or NULL */
-    int64_t *widths;
+    struct behind {
+        double **samples; /* of each row of its table, or NULL */
+        int64_t *widths;
+    } behind[RAWS];
 };
 
 static status write_provenance(results *r, const words *w)
@@ -64,43 +66,56 @@ status results_create(results **out, const char *path, const words *w)
     return OK;
 }
 
+/* Room for what stands behind so many rows. */
+static int behind_grow(struct behind *b, int64_t room)
+{
+    double **samples = realloc(b->samples, (size_t)room * sizeof *samples);
+    if (!samples) return 0;
+    b->samples = samples;
+    int64_t *widths = realloc(b->widths, (size_t)room * sizeof *widths);
+    if (!widths) return 0;
+    b->widths = widths;
+    return 1;
+}
+
+static status results_grow(results *r, table t)
+{
+    const int64_t room = r->room[t] ? 2 * r->room[t] : 64;
+    char *rows = realloc(r->rows[t], (size_t)room * table_row_size(t));
+    int good = rows != NULL;
+    if (good) r->rows[t] = rows;
+    for (int k = 0; good && k < RAWS; k++)
+        if (raw_table((raw)k) == t) good = behind_grow(&r->behind[k], room);
+    if (!good) return fail(ERR_MEMORY, "results: out of memory");
+    r->room[t] = room;
+    return OK;
+}
+
 status results_append(results *r, table t, const void *row)
 {
     if (!r) return OK;
-    size_t size = table_row_size(t);
-    if (r->count[t] == r->room[t]) {
-        int64_t room = r->room[t] ? 2 * r->room[t] : 64;
-        char *rows = realloc(r->rows[t], (size_t)room * size);
-        if (!rows) return fail(ERR_MEMORY, "results: out of memory");
-        r->rows[t] = rows;
-        if (t == TIME) {
-            double **samples = realloc(r->samples, (size_t)room * sizeof *samples);
-            if (!samples) return fail(ERR_MEMORY, "results: out of memory");
-            r->samples = samples;
-            int64_t *widths = realloc(r->widths, (size_t)room * sizeof *widths);
-            if (!widths) return fail(ERR_MEMORY, "results: out of memory");
-            r->widths = widths;
-        }
-        r->room[t] = room;
+    if (r->count[t] == r->room[t]) TRY(results_grow(r, t));
+    for (int k = 0; k < RAWS; k++) {
+        if (raw_table((raw)k) != t) continue;
+        r->behind[k].samples[r->count[t]] = NULL;
+        r->behind[k].widths[r->count[t]] = 0;
     }
-    if (t == TIME) {
-        r->samples[r->count[t]] = NULL;
-        r->widths[r->count[t]] = 0;
-    }
+    const size_t size = table_row_size(t);
     memcpy(r->rows[t] + (size_t)r->count[t]++ * size, row, size);
     return OK;
 }
 
-status results_samples(results *r, const double *seconds, int64_t count)
+status results_samples(results *r, raw what, const double *values, int64_t count)
 {
     if (!r || count == 0) return OK;
-    int64_t row = r->count[TIME] - 1;
+    struct behind *b = &r->behind[what];
+    const int64_t row = r->count[raw_table(what)] - 1;
     double *copy = malloc((size_t)count * sizeof *copy);
     if (!copy) return fail(ERR_MEMORY, "results: out of memory");
-    memcpy(copy, seconds, (size_t)count * sizeof *copy);
-    free(r->samples[row]);
-    r->samples[row] = copy;
-    r->widths[row] = count;
+    memcpy(copy, values, (size_t)count * sizeof *copy);
+    free(b->samples[row]);
+    b->samples[row] = copy;
+    b->widths[row] = count;
     return OK;
 }
 
@@ -116,19 +131,20 @@ status results_attribute_number(results *r, const char *name, double value)
     return fail(ERR_MEMORY, "%s: attribute %s: out of memory", r->to.path, name);
 }
 
-static int write_samples(const results *r, hid_t file)
+static int write_samples(const results *r, raw what, hid_t file)
 {
-    int64_t width = 0, rows = r->count[TIME];
+    const struct behind *b = &r->behind[what];
+    int64_t width = 0, rows = r->count[raw_table(what)];
     for (int64_t i = 0; i < rows; i++)
-        if (r->widths[i] > width) width = r->widths[i];
+        if (b->widths[i] > width) width = b->widths[i];
     if (width == 0) return 1;
     double *flat = malloc((size_t)(rows * width) * sizeof *flat);
     if (!flat) return 0;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < width; j++)
-            flat[i * width + j] = j < r->widths[i] ? r->samples[i][j] : NAN;
+            flat[i * width + j] = j < b->widths[i] ? b->samples[i][j] : NAN;
     hsize_t shape[2] = {(hsize_t)rows, (hsize_t)width};
-    int good = hdf_put(file, "time_samples", H5T_NATIVE_DOUBLE, 2, shape, flat, 1);
+    int good = hdf_put(file, raw_name(what), H5T_NATIVE_DOUBLE, 2, shape, flat, 1);
     free(flat);
     return good;
 }
@@ -138,7 +154,9 @@ static int write_tables(const results *r, hid_t file)
     int good = file >= 0;
     for (int t = 0; good && t < TABLES; t++)
         good = hdf_put_rows(file, (table)t, r->rows[t], r->count[t], 1);
-    return good && write_samples(r, file);
+    for (int k = 0; good && k < RAWS; k++)
+        good = write_samples(r, (raw)k, file);
+    return good;
 }
 
 /* Bring a file to the disk if it is `good`. */
@@ -167,12 +185,14 @@ status results_close(results *r, int keep)
 {
     if (!r) return OK;
     status s = keep ? seal(&r->to, write_tables(r, r->to.file)) : seal_close(&r->to, 0);
-    for (int64_t i = 0; i < r->count[TIME]; i++)
-        free(r->samples[i]);
+    for (int k = 0; k < RAWS; k++) {
+        for (int64_t i = 0; i < r->count[raw_table((raw)k)]; i++)
+            free(r->behind[k].samples[i]);
+        free(r->behind[k].samples);
+        free(r->behind[k].widths);
+    }
     for (int t = 0; t < TABLES; t++)
         free(r->rows[t]);
-    free(r->samples);
-    free(r->widths);
     free(r);
     return s;
 }

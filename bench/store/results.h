@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * results.h — result files. One HDF5 file holds any of the tables of columns.def as compound
- * datasets /check /time /train /eval /row /stage /sample, the raw samples /time_samples (one row
- * per row of /time, padded with NaN), and provenance as attributes of /. A file appears under its
- * name only when it is whole: it is written to NAME.tmp.PID, sealed (seal.h), flushed to disk and
- * renamed.
+ * datasets /check /time /train /eval /row /stage /sample /compare, what stands behind them (raw of
+ * columns.h: a row for each row of its table, padded with NaN), and provenance as attributes of /.
+ * A file appears under its name only when it is whole: it is written to NAME.tmp.PID, sealed
+ * (seal.h), flushed to disk and renamed.
  */
 #ifndef MOSAIC_RESULTS_H
 #define MOSAIC_RESULTS_H
@@ -19,8 +19,8 @@ typedef struct results results;
  * the machine (provenance_text of verb.h). */
 status results_create(results **r, const char *path, const words *w);
 status results_append(results *r, table t, const void *row);
-/* Raw samples (seconds) of the time row appended last. */
-status results_samples(results *r, const double *seconds, int64_t count);
+/* What stands behind the row appended last to its table. */
+status results_samples(results *r, raw what, const double *values, int64_t count);
 /* One more attribute of /. */
 status results_attribute(results *r, const char *name, const char *value);
 status results_attribute_number(results *r, const char *name, double value);
@@ -43,8 +43,11 @@ status stored_rows(const stored *f, table t, void **rows, int64_t *count);
 status stored_text(const stored *f, const char *name, char *value, size_t size);
 /* One that is a number; NaN if it is not. */
 double stored_number(const stored *f, const char *name);
-/* The raw samples, [rows][width]; the caller frees them. */
-status stored_samples(const stored *f, double **samples, int64_t *rows, int64_t *width);
+/* What stands behind the rows of a table, [rows][width]; the caller frees it. ERR_DATA also if it
+ * is not of as many rows as the table has; none: NULL. */
+status stored_samples(const stored *f, raw what, double **samples, int64_t *rows, int64_t *width);
+/* How many of `width` numbers are no padding. */
+int64_t samples_count(const double *samples, int64_t width);
 
 /* A merged file has an origin for each file that it was made of, another file is one: what was said
  * of its making, and how many rows it brought, in order. A file that was merged before there were
@@ -61,6 +64,10 @@ int64_t stored_origin_rows(const stored *f, int64_t i, table t, int64_t rows);
 status results_source(results *r, const stored *f);
 /* After the last source: / says what all of them say, and of what they differ in what each says. */
 status results_summary(results *r);
+/* The result file, or those of a folder in name order, which may lie beside their models, behind
+ * *count others in *list. */
+status results_paths(const char *path, char ***list, int64_t *count);
+void results_paths_free(char **list, int64_t count);
 /* All tables and samples of `count` files, in order, in one file (merge.c). */
 status results_merge(const char *const *paths, int64_t count, const char *out, const words *w);
 

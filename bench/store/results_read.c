@@ -178,19 +178,33 @@ int64_t stored_origin_rows(const stored *f, int64_t i, table t, int64_t rows)
     return count >= 0 && count <= (double)rows ? (int64_t)count : 0;
 }
 
-status stored_samples(const stored *f, double **samples, int64_t *rows, int64_t *width)
+int64_t samples_count(const double *samples, int64_t width)
 {
-    static const char name[] = "time_samples";
+    int64_t count = width;
+    while (count > 0 && isnan(samples[count - 1]))
+        count--;
+    return count;
+}
+
+status stored_samples(const stored *f, raw what, double **samples, int64_t *rows, int64_t *width)
+{
+    const char *name = raw_name(what);
     hsize_t shape[2] = {0, 0};
     *samples = NULL;
     *rows = *width = 0;
     if (!hdf_has(f->file, name)) return OK;
+    const int64_t wanted = hdf_count(f->file, table_name(raw_table(what)));
     const int good = hdf_shape(f->file, name, 2, shape);
     double *all = good ? calloc(shape[0] * shape[1] + 1, sizeof *all) : NULL;
     if (good && !all) return fail(ERR_MEMORY, "%s: out of memory", f->path);
     if (!good || !hdf_get(f->file, name, H5T_NATIVE_DOUBLE, (int64_t)(shape[0] * shape[1]), all)) {
         free(all);
         return fail(ERR_DATA, "%s: /%s is damaged", f->path, name);
+    }
+    if ((int64_t)shape[0] != wanted) {
+        free(all);
+        return fail(ERR_DATA, "%s: /%s: expected a row for each of /%s", f->path, name,
+                    table_name(raw_table(what)));
     }
     *samples = all;
     *rows = (int64_t)shape[0];

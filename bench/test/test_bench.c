@@ -177,7 +177,7 @@ static status write_saved(const char *path, int saved)
                         .samples = i,
                         .median = i + 0.5};
         s = results_append(r, TIME, &row);
-        if (s == OK) s = results_samples(r, samples, i);
+        if (s == OK) s = results_samples(r, RAW_TIMES, samples, i);
         if (s == OK && saved) s = results_save(r, 1);
     }
     if (s == OK) s = results_attribute_number(r, "rate", 0.1);
@@ -220,7 +220,7 @@ void selftest_results(selftest *t)
     free(rows);
     EXPECT(stored_rows(f, EVAL, &rows, &count) == OK && count == 0);
     free(rows);
-    EXPECT(stored_samples(f, &samples, &sample_rows, &width) == OK);
+    EXPECT(stored_samples(f, RAW_TIMES, &samples, &sample_rows, &width) == OK);
     EXPECT(sample_rows == 3 && width == 2);
     if (samples)
         EXPECT(samples[4] == 3 && samples[5] == 1 && isnan(samples[0]) && isnan(samples[3]));
@@ -265,7 +265,7 @@ static status write_times(const char *path, double first, int rows)
         time_row row = {.op = "softmax", .impl = "ref", .samples = 2, .median = first + i};
         const double samples[] = {row.median - 0.25, row.median + 0.25};
         s = results_append(r, TIME, &row);
-        if (s == OK) s = results_samples(r, samples, 2);
+        if (s == OK) s = results_samples(r, RAW_TIMES, samples, 2);
     }
     words_free(w);
     const status closed = results_close(r, s == OK);
@@ -287,7 +287,7 @@ void selftest_merge(selftest *t)
     }
     EXPECT(results_merge(path, 3, out, w) == OK);
     EXPECT(stored_open(out, &f) == OK && stored_rows(f, TIME, &rows, &count) == OK && count == 6);
-    EXPECT(f && stored_samples(f, &samples, &sample_rows, &width) == OK);
+    EXPECT(f && stored_samples(f, RAW_TIMES, &samples, &sample_rows, &width) == OK);
     stored_close(f);
     EXPECT(sample_rows == 6 && width == 2);
     for (int64_t i = 0; i < count && count == sample_rows && width == 2; i++) {
@@ -362,7 +362,8 @@ void selftest_results_grow(selftest *t)
     EXPECT(write_sample(files[0]) == OK && rows_in(files[0], &finished) == 3 && finished);
     EXPECT(results_create(&r, path, w) == OK && access(path, F_OK) != 0);
     for (int i = 0; i < 5; i++) {
-        EXPECT(results_append(r, TIME, &row) == OK && results_samples(r, samples, 3) == OK);
+        EXPECT(results_append(r, TIME, &row) == OK &&
+               results_samples(r, RAW_TIMES, samples, 3) == OK);
         EXPECT(results_save(r, i % 2) == OK);
         EXPECT(rows_in(path, &finished) == i + 1 && !finished);
     }

@@ -21,27 +21,36 @@ typedef struct evaluator {
     int header;
 } evaluator;
 
-static status emit(void *user, const eval_row *row)
+static status emit(void *user, const eval_row *row, const scores *each)
 {
     evaluator *e = user;
     results_print(EVAL, row, e->header);
     e->header = 0;
-    return results_append(e->out, EVAL, row);
+    TRY(results_append(e->out, EVAL, row));
+    TRY(results_samples(e->out, RAW_SUMS, each->sum, each->samples));
+    return results_samples(e->out, RAW_COUNTS, each->count, each->samples);
+}
+
+static status one_decoding(evaluator *e, const dataset *d, int greedy)
+{
+    metrics all = {0};
+    scores each = {0};
+    evaluation how = {.rows = word_int(e->w, "rows"), .greedy = greedy, .each = &each};
+    status s = evaluate(&e->p, d, &how, &all);
+    if (s == OK) s = evaluate_rows(&e->p, d, &how, &all, emit, e);
+    scores_free(&each);
+    return s;
 }
 
 static status on_dataset(evaluator *e, const dataset *d)
 {
     char hash[24];
-    metrics all = {0};
     int decoded = word_int(e->w, "greedy") && e->p.on; /* baselines decode nothing */
     if (word_int(e->w, "greedy") && !d->task->greedy)
         return fail(ERR_ARG, "greedy=1: task %s decodes nothing", d->task->name);
     if (!e->p.on) data_columns(e->trained ? e->trained : e->w, d->hash, e->p.config);
-    for (int greedy = 0; greedy <= decoded; greedy++) {
-        evaluation how = {.rows = word_int(e->w, "rows"), .greedy = greedy};
-        TRY(evaluate(&e->p, d, &how, &all));
-        TRY(evaluate_rows(&e->p, d, &how, &all, emit, e));
-    }
+    for (int greedy = 0; greedy <= decoded; greedy++)
+        TRY(one_decoding(e, d, greedy));
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->hash);
     TRY(results_attribute(e->out, "data_hash", hash));
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)d->tokenizer_hash);

@@ -40,6 +40,21 @@ status baseline_find(const char *name, int64_t data_seed, predictor *p)
     return fail(ERR_ARG, "model=%.40s: expected one of `mosaic list baselines`", name);
 }
 
+void scores_free(scores *s)
+{
+    free(s->sum);
+    free(s->count);
+    *s = (scores){0};
+}
+
+static status scores_make(scores *s, int64_t samples)
+{
+    s->samples = samples;
+    s->sum = calloc((size_t)samples * MAX_METRICS, sizeof *s->sum);
+    s->count = calloc((size_t)samples * MAX_METRICS, sizeof *s->count);
+    return s->sum && s->count ? OK : fail(ERR_MEMORY, "eval: out of memory");
+}
+
 /* What became of one sample of a batch. */
 typedef struct place {
     metrics m;
@@ -223,7 +238,20 @@ static status score(const run *e, const task_batch *b, int64_t i)
     return OK;
 }
 
-static status run_batch(const run *e, int64_t count, metrics *all)
+/* Add the scores of sample i to those of all. */
+static void add_sample(metrics *all, scores *each, int64_t i, const metrics *one)
+{
+    metrics_merge(all, one);
+    for (int k = 0; each && k < one->count; k++) {
+        const metric *m = &one->m[k];
+        const int64_t at = (metrics_find(all, m->name, m->proportion) - all->m) * each->samples + i;
+        each->sum[at] = m->sum;
+        each->count[at] = (double)m->count;
+    }
+}
+
+/* first: the number of its first sample. */
+static status run_batch(const run *e, int64_t first, int64_t count, metrics *all, scores *each)
 {
     task_batch b;
     TRY(stop_check());
@@ -237,7 +265,7 @@ static status run_batch(const run *e, int64_t count, metrics *all)
     }
     for (int64_t i = 0; i < count; i++) {
         if (e->at[i].error != OK) return fail(e->at[i].error, "%s", e->at[i].message);
-        metrics_merge(all, &e->at[i].m);
+        add_sample(all, each, first + i, &e->at[i].m);
     }
     return OK;
 }
@@ -261,9 +289,10 @@ status evaluate(const predictor *p, const dataset *d, evaluation *how, metrics *
     snprintf(what, sizeof what, "%s %s %lld", d->task->name, p->name, (long long)d->options.length);
     progress_start(&bar, what, e.total);
     status s = run_open(&e);
+    if (s == OK && how->each) s = scores_make(how->each, e.total);
     for (how->done = 0; s == OK && how->done < e.total;) {
         const int64_t left = e.total - how->done, count = e.rows < left ? e.rows : left;
-        s = run_batch(&e, count, all);
+        s = run_batch(&e, how->done, count, all, how->each);
         how->done += count;
         progress_step(&bar, how->done, NULL);
     }
@@ -297,7 +326,11 @@ status evaluate_rows(const predictor *p, const dataset *d, const evaluation *e, 
         snprintf(row.split, sizeof row.split, "%s", split_name(d->options.split));
         snprintf(row.decoding, sizeof row.decoding, "%s", e->greedy ? "greedy" : "teacher");
         snprintf(row.metric, sizeof row.metric, "%s", m->name);
-        TRY(sink(user, &row));
+        scores own = {0};
+        if (e->each)
+            own = (scores){e->each->sum + i * e->each->samples,
+                           e->each->count + i * e->each->samples, e->each->samples};
+        TRY(sink(user, &row, e->each ? &own : NULL));
     }
     return OK;
 }

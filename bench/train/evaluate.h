@@ -33,10 +33,19 @@ static inline int64_t worth_a_call(const model *on, const struct mosaic *m)
 /* A row of baselines.def. ERR_ARG for another name. */
 status baseline_find(const char *name, int64_t data_seed, predictor *p);
 
+/* What each sample adds to a metric: of the i-th metric the sums and counts of the samples from
+ * i * samples on. */
+typedef struct scores {
+    double *sum, *count;
+    int64_t samples;
+} scores;
+void scores_free(scores *s);
+
 typedef struct evaluation {
     int64_t samples; /* the first so many; 0: all                   */
     int64_t rows;    /* samples of a batch; 0: by their length      */
     int greedy;      /* 1: own predictions as input after the prompt */
+    scores *each;    /* out, unless NULL: the caller frees it       */
     int64_t done;    /* out: samples evaluated                      */
 } evaluation;
 
@@ -45,7 +54,8 @@ typedef struct evaluation {
  */
 status evaluate(const predictor *p, const dataset *d, evaluation *e, metrics *all);
 
-typedef status eval_sink(void *user, const eval_row *row);
+/* each: the metric of the row alone; NULL if it was not asked for. */
+typedef status eval_sink(void *user, const eval_row *row, const scores *each);
 /* One row of /eval for each metric. */
 status evaluate_rows(const predictor *p, const dataset *d, const evaluation *e, const metrics *all,
                      eval_sink *sink, void *user);

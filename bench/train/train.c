@@ -74,11 +74,11 @@ static int64_t row_sample(void *user, int64_t number, int64_t row)
     return place < n ? shuffled(place, n, key) : -1;
 }
 
-static status log_eval(void *user, const eval_row *row)
+static status log_eval(void *user, const eval_row *row, const scores *each)
 {
     trainer *t = user;
     TRY(checkpoint_log_eval(t->c, row));
-    return t->sink ? t->sink(t->user, row) : OK;
+    return t->sink ? t->sink(t->user, row, each) : OK;
 }
 
 static predictor predictor_of(const trainer *t)
@@ -461,7 +461,7 @@ static status begin(trainer *t)
     t->saved = seconds_now();
     t->save_next = t->saved + t->r->save_seconds;
     for (int64_t i = 0; s == OK && t->sink && i < c->evals; i++)
-        s = t->sink(t->user, &c->eval[i]);
+        s = t->sink(t->user, &c->eval[i], NULL);
     t->begun = c->step;
     /* Known but if it was interrupted. */
     return s == OK && due(t, t->r->eval_every) ? validate(t) : s;
@@ -570,8 +570,9 @@ status train(const recipe *r, const model *on, checkpoint *c, results *out, eval
     return s;
 }
 
-static status print_row(void *user, const eval_row *row)
+static status print_row(void *user, const eval_row *row, const scores *each)
 {
+    (void)each;
     int *header = user;
     results_print(EVAL, row, *header);
     fflush(stdout);
