@@ -114,6 +114,13 @@ static status tile_plan(const args *a, const char *what, tile_call *f)
     return OK;
 }
 
+/* A forward keeps the facts, the bits of dropout and the rest of o. */
+static void *kept_rest(const args *a, const tile_call *f)
+{
+    if (!a->keep || tile_rest_bytes(f, a->type) == 0) return NULL;
+    return (char *)a->keep + tile_facts_bytes(f->groups, f->N) + tile_bits_kept(f);
+}
+
 static status attention_by(const args *a, tile_runner *run)
 {
     tile_call f = {};
@@ -121,11 +128,12 @@ static status attention_by(const args *a, tile_runner *run)
     const size_t facts = tile_facts_bytes(f.groups, f.N), kept = tile_bits_kept(&f);
     if (a->need) {
         *a->need = facts + tile_bits_scratch(&f);
-        if (a->keep_need) *a->keep_need = facts + kept;
+        if (a->keep_need) *a->keep_need = facts + kept + tile_rest_bytes(&f, a->type);
         return OK;
     }
     f.facts = (row_fact *)(a->keep ? a->keep : a->work);
     f.bits = (uint32_t *)((char *)(a->keep && kept ? a->keep : a->work) + facts);
+    f.rest = kept_rest(a, &f);
     f.out = a->out[0], f.stat = OUT(float, 1);
     f.wide = wide_rows(a, 3, 1);
     return run(&f, a->type, stream_of(a), "attention");
@@ -151,7 +159,7 @@ extern "C" status attention_grad_tile(const args *a)
     const size_t slopes = padded(sizeof(float) * (size_t)(f.groups * f.N));
     const size_t again = padded((size_t)(f.groups * f.N * f.D) * dtype_size(a->type));
     if (a->need) {
-        *a->need = facts + scratch + slopes + again;
+        *a->need = facts + scratch + slopes + again + tile_rest_bytes(&f, a->type);
         return OK;
     }
     char *work = (char *)a->work;
@@ -161,10 +169,11 @@ extern "C" status attention_grad_tile(const args *a)
     f.dbeta = a->out[3] ? (float *)(work + facts + scratch) : NULL;
     f.wide = wide_rows(a, 7, 3);
     f.o = a->in[4], f.g = a->in[6];
+    f.rest = kept_rest(a, &f);
     if (!a->keep) {
-        f.out = work + facts + scratch + slopes;
+        f.o = f.out = work + facts + scratch + slopes;
+        f.rest = tile_rest_bytes(&f, a->type) ? (char *)f.out + again : NULL;
         TRY(tile_run(&f, a->type, stream_of(a), "attention_grad"));
-        if (!f.o) f.o = f.out;
     }
     f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];
     f.add = f.dk == f.out;

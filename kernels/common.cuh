@@ -78,6 +78,11 @@ template <> __device__ __forceinline__ fp16 narrow<fp16>(float x)
 {
     return __float2half_rn(x);
 }
+/* What storage takes from x. */
+template <typename T> __device__ __forceinline__ float rest_of(float x)
+{
+    return x - widen(narrow<T>(x));
+}
 
 /* Elements of T in 16 bytes. */
 template <typename T> struct pack {

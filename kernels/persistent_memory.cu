@@ -138,10 +138,19 @@ static status tile_plan(const args *a, const char *what, tile_call *f, bool grad
     return OK;
 }
 
-/* What a forward keeps: the facts, z, and the bits of dropout. */
+/* What a forward keeps: the facts, z and its rest, and the bits of dropout. */
 static size_t z_bytes(const args *a)
 {
     return padded((size_t)(a->d.B * a->d.T * a->d.H * a->d.D) * dtype_size(a->type));
+}
+static size_t until_bits(const args *a, const tile_call *f)
+{
+    return tile_facts_bytes(f->groups, f->N) + z_bytes(a) + tile_rest_bytes(f, a->type);
+}
+static void *rest_in(char *kept, const args *a, const tile_call *f)
+{
+    if (tile_rest_bytes(f, a->type) == 0) return NULL;
+    return kept + tile_facts_bytes(f->groups, f->N) + z_bytes(a);
 }
 
 static status memory_by(const args *a, tile_runner *run)
@@ -151,12 +160,13 @@ static status memory_by(const args *a, tile_runner *run)
     const size_t facts = tile_facts_bytes(f.groups, f.N), kept = tile_bits_kept(&f);
     if (a->need) {
         *a->need = facts + tile_bits_scratch(&f);
-        if (a->keep_need) *a->keep_need = facts + z_bytes(a) + kept;
+        if (a->keep_need) *a->keep_need = until_bits(a, &f) + kept;
         return OK;
     }
     char *keep = (char *)a->keep, *work = (char *)a->work;
     f.facts = (row_fact *)(keep ? keep : work);
-    f.bits = (uint32_t *)(keep && kept ? keep + facts + z_bytes(a) : work + facts);
+    f.bits = (uint32_t *)(keep && kept ? keep + until_bits(a, &f) : work + facts);
+    f.rest = keep ? rest_in(keep, a, &f) : NULL;
     f.out = a->out[0], f.stat = OUT(float, 1);
     TRY(run(&f, a->type, stream_of(a), "persistent_memory"));
     if (!keep) return OK;
@@ -180,17 +190,18 @@ extern "C" status persistent_memory_grad_tile(const args *a)
 {
     tile_call f = {};
     TRY(tile_plan(a, "persistent_memory_grad", &f, true));
-    const size_t facts = tile_facts_bytes(f.groups, f.N);
+    const size_t until = until_bits(a, &f);
     if (a->need) {
-        *a->need = facts + z_bytes(a) + tile_bits_scratch(&f) + tile_parts_bytes(&f);
+        *a->need = until + tile_bits_scratch(&f) + tile_parts_bytes(&f);
         return OK;
     }
     const bool drawn = a->keep && tile_bits_kept(&f) > 0;
     char *kept = (char *)(a->keep ? a->keep : a->work);
     f.facts = (row_fact *)kept;
-    f.o = f.out = kept + facts;
-    f.bits = (uint32_t *)(drawn ? kept + facts + z_bytes(a) : (char *)a->work + facts + z_bytes(a));
-    f.parts = (float *)((char *)a->work + facts + z_bytes(a) + tile_bits_scratch(&f));
+    f.o = f.out = kept + tile_facts_bytes(f.groups, f.N);
+    f.rest = rest_in(kept, a, &f);
+    f.bits = (uint32_t *)((drawn ? kept : (char *)a->work) + until);
+    f.parts = (float *)((char *)a->work + until + tile_bits_scratch(&f));
     if (!a->keep) TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory_grad"));
     f.g = a->in[5];
     f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];

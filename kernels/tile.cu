@@ -43,7 +43,7 @@ status tile_begin(const args *a, const char *what, tile_call *f)
     return OK;
 }
 
-/* delta_t = <do_t, o_t>: eight lanes a row, a pack at a time. */
+/* delta_t = <do_t, o_t + rest_t>: eight lanes a row, a pack at a time. */
 enum { ROW_LANES = 8 };
 
 template <typename T>
@@ -55,6 +55,7 @@ static __global__ void __launch_bounds__(TILE_THREADS) delta_kernel(const tile_c
     const bool real = group < a.groups;
     const int64_t from = group / a.H * a.rows.sample + group % a.H * a.rows.head + row * a.rows.row;
     const T *g = (const T *)a.g + from, *o = (const T *)a.o + from;
+    const T *rest = a.rest ? (const T *)a.rest + r * a.D : NULL;
     float sum = 0;
     for (int d = threadIdx.x % ROW_LANES * W; real && d < a.D; d += ROW_LANES * W) {
         const packed<T> x = load_some(g + d, a.D - d, a.wide),
@@ -62,6 +63,11 @@ static __global__ void __launch_bounds__(TILE_THREADS) delta_kernel(const tile_c
 #pragma unroll
         for (int e = 0; e < W; e++)
             sum = fmaf(x[e], y[e], sum);
+        if (!rest) continue;
+        const packed<T> z = load_some(rest + d, a.D - d, a.wide);
+#pragma unroll
+        for (int e = 0; e < W; e++)
+            sum = fmaf(x[e], z[e], sum);
     }
     sum = team_sum(sum, ROW_LANES);
     if (real && threadIdx.x % ROW_LANES == 0) a.facts[r].delta = sum;

@@ -60,6 +60,7 @@ row_fact;
 typedef struct tile_call {
     const void *q, *k, *v, *o, *g;
     void *out, *dk, *dv; /* out: o or dq                  */
+    void *rest;          /* (groups, N, D): what rounding takes from o, for delta, or NULL */
     row_fact *facts;     /* (groups, N)                   */
     float *stat;         /* (groups, N, STATS), of the memory (N, groups, STATS), or NULL */
     float *dbeta;        /* (groups, N)                   */
@@ -415,6 +416,13 @@ status tile_begin(const args *a, const char *what, tile_call *f);
 static inline size_t tile_facts_bytes(int64_t groups, int64_t N)
 {
     return padded(sizeof(row_fact) * (size_t)(groups * N));
+}
+
+/* Bytes of the rest of o: 0 where delta is not <do_t, o_t> of an o in 16 bits. */
+static inline size_t tile_rest_bytes(const tile_call *f, dtype type)
+{
+    if (f->rule != RULE_SOFTMAX || type == F32) return 0;
+    return padded((size_t)(f->groups * f->N * f->D) * dtype_size(type));
 }
 
 /* Bytes of the bits of dropout: what a forward keeps, 0 if it is too much to keep; and the scratch

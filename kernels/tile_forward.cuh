@@ -371,6 +371,17 @@ template <typename T, int DP, bool SOFT> struct forward_block {
             for (int n = 0; n < DP / 8; n++)
                 store_two(o + row(i) * a.rows.row, n * 8 + (int)(threadIdx.x % 4) * 2, a.D,
                           out[i / 2][n][i % 2 * 2] * w, out[i / 2][n][i % 2 * 2 + 1] * w, a.wide);
+            if (SOFT && sizeof(T) == 2 && a.rest) store_rest(i, w);
+        }
+    }
+    __device__ __forceinline__ void store_rest(int i, float w) const
+    {
+        T *rest = (T *)a.rest + (at.group * a.N + row(i)) * a.D;
+#pragma unroll
+        for (int n = 0; n < DP / 8; n++) {
+            const float *x = &out[i / 2][n][i % 2 * 2];
+            store_two(rest, n * 8 + (int)(threadIdx.x % 4) * 2, a.D, rest_of<T>(x[0] * w),
+                      rest_of<T>(x[1] * w), a.wide);
         }
     }
     /* What the rule leaves in STAT_NORM. */

@@ -271,7 +271,7 @@ template <typename T, int DP, bool SOFT> struct rows_block {
         __syncthreads();
         q.open(memory);
         g.open(gradients);
-        const bool swept = sizeof(T) == 4 || a.rule == RULE_ENTMAX || a.rule == RULE_RELUMAX;
+        const bool swept = sizeof(T) == 4 || !SOFT;
         if constexpr (SOFT) {
             if (swept) centre<1>();
             mix_gradient<1>();
