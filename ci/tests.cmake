@@ -133,6 +133,12 @@ foreach(type IN LISTS TYPES)
     n=33001,262145 rows=2 input=gauss,masked,spike)
 endforeach()
 
+# Products of ever new sizes, aligned in every way, several of each rounded size (matmul.cu).
+foreach(type IN LISTS TYPES)
+  gpu_check(products .${type} 10 what=match op=linear,linear_grad impl=cublas type=${type}
+    n=1025,1026,1028,1032,1040,1047,1056,1088,61,62,64,1 rows=37)
+endforeach()
+
 # the program under a hostile user, and without memory or disk
 add_test(NAME unit.hostile COMMAND ${CMAKE_SOURCE_DIR}/ci/hostile $<TARGET_FILE:mosaic>)
 if(WITH_CUDA) # its run time is linked in, and would be made to fail before main

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * matmul.cuh — row-major batched matrix products by cuBLAS, for the stages that are one.
+ * matmul.cuh — row-major batched matrix products by cuBLAS (its cublasLt), for the stages that are
+ * one.
  */
 #ifndef MOSAIC_MATMUL_CUH
 #define MOSAIC_MATMUL_CUH
@@ -11,9 +12,10 @@
 enum { MATMUL_WORK = 32 << 20 };
 
 typedef struct matmul {
-    void *handle; /* cublasHandle_t */
+    struct products *products; /* of this thread and device */
     const char *what;
     int tf32; /* floats are rounded to tf32 */
+    void *work, *stream;
 } matmul;
 
 /* Row-major with row stride `ld`, one matrix of a batch every `step` elements; with `transposed`
@@ -25,8 +27,8 @@ typedef struct matrix {
     int transposed;
 } matrix;
 
-/* Make this thread's handle of the current device ready for products of operands of `type`. `work`:
- * MATMUL_WORK bytes. */
+/* Make ready for products of operands of `type` on the current device, by this thread. `work`:
+ * MATMUL_WORK bytes, aligned to 256. */
 status matmul_begin(matmul *m, const char *what, dtype type, void *work, void *stream);
 /* The same, with products of floats that may round their factors to tf32. */
 status matmul_begin_tf32(matmul *m, const char *what, dtype type, void *work, void *stream);
