@@ -33,10 +33,8 @@ __device__ static float faded(decay d, float s, float x)
     return fmaf(d.high, s, fmaf(d.low, s, x));
 }
 
-/* Per head: the decay over one step, over one thread's steps, over a tile. */
-typedef struct decays {
-    decay step, thread, tile;
-} decays;
+/* What a decay is over: one step, the steps of one thread, those of a tile. */
+enum { OVER_STEP, OVER_THREAD, OVER_TILE, OVERS };
 
 typedef struct scan {
     int64_t B, T, H, D;
@@ -45,7 +43,7 @@ typedef struct scan {
     int64_t tiles; /* blocks along time                                */
     int width;     /* channels of a pack: 16 bytes, or 1               */
     int groups;    /* threads of a block along time                    */
-    const decays *decay;
+    const float *theta;
     float *factor; /* per head: -sign(theta) rho, for the backward */
     unsigned *ticket;
     unsigned long long *sum;   /* [tiles][lanes * width]: a float and a flag */
@@ -59,14 +57,21 @@ __device__ static decay decay_over(double lambda, int64_t steps)
     return decay{high, (float)(r - high)};
 }
 
-static __global__ void decays_kernel(const float *theta, decays *d, float *factor, int64_t H,
-                                     int64_t steps, int64_t tile)
+/* Of head h; `steps` are those of a thread. */
+__device__ static decay decay_of(const scan &s, unsigned h, int over, int steps)
 {
-    const int64_t h = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (h >= H) return;
-    const double lambda = 10 * fabs((double)theta[h]);
-    d[h] = decays{decay_over(lambda, 1), decay_over(lambda, steps), decay_over(lambda, tile)};
-    factor[h] = (float)((theta[h] < 0) - (theta[h] > 0)) * (float)exp(-lambda);
+    const double lambda = 10 * fabs((double)s.theta[h]);
+    return decay_over(lambda, over == OVER_STEP     ? 1
+                              : over == OVER_THREAD ? steps
+                                                    : (int64_t)steps * s.groups);
+}
+
+__device__ static void write_factors(const scan &s)
+{
+    for (int64_t h = threadIdx.y * LANES + threadIdx.x; h < s.H; h += LANES * s.groups) {
+        const float theta = s.theta[h];
+        s.factor[h] = (float)((theta < 0) - (theta > 0)) * (float)exp(-10 * fabs((double)theta));
+    }
 }
 
 /* A float published together with the news that it is there: one 64-bit word needs no fence. */
@@ -114,10 +119,11 @@ template <typename T, int W> __device__ static void store_channels(T *at, const 
 
 /* What a block of C channels shares. */
 template <int C> struct room {
-    float ends[GROUPS][C]; /* of each thread from a zero start, later partial dots */
-    float prior[GROUP][C]; /* the sums of the tiles before in the group of tiles    */
-    float own[C];          /* the sum of this tile                                  */
-    float start[C];        /* the state before this tile                            */
+    decay over[OVERS][LANES]; /* of the head of each lane                              */
+    float ends[GROUPS][C];    /* of each thread from a zero start, later partial dots */
+    float prior[GROUP][C];    /* the sums of the tiles before in the group of tiles    */
+    float own[C];             /* the sum of this tile                                  */
+    float start[C];           /* the state before this tile                            */
     unsigned taken;
 };
 
@@ -127,9 +133,8 @@ __device__ static void chain(room<C> *r, const scan &s, unsigned tile, unsigned 
 {
     const int threads = LANES * s.groups, before = tile % GROUP;
     const int64_t all = s.lanes * s.width, base = (int64_t)slab * C;
-    const unsigned row = (unsigned)(s.H * s.D);
     for (int k = self; k < C && base + k < all; k += threads) {
-        const decay d = s.decay[((unsigned)base + k) % row / (unsigned)s.D].thread;
+        const decay d = r->over[OVER_THREAD][k / (C / LANES)];
         float own = 0;
         for (int g = 0; g < s.groups; g++)
             own = faded(d, own, r->ends[g][k]);
@@ -142,7 +147,7 @@ __device__ static void chain(room<C> *r, const scan &s, unsigned tile, unsigned 
                 wait_for(s.sum + (int64_t)(tile - before + i / C) * all + base + i % C);
     __syncthreads();
     for (int k = self; k < C && base + k < all; k += threads) {
-        const decay d = s.decay[((unsigned)base + k) % row / (unsigned)s.D].tile;
+        const decay d = r->over[OVER_TILE][k / (C / LANES)];
         float state = tile < GROUP ? 0 : wait_for(s.state + (tile / GROUP - 1) * all + base + k);
         for (int i = 0; i < before; i++)
             state = faded(d, state, r->prior[i][k]);
@@ -174,15 +179,16 @@ static __global__ void __launch_bounds__(LANES *GROUPS, 2)
 {
     __shared__ room<LANES * W> r;
     const int lane = threadIdx.x, group = threadIdx.y, self = group * LANES + lane;
-    if (self == 0) r.taken = atomicAdd(s.ticket, 1u);
+    if (self == 0) r.taken = s.tiles > 1 ? atomicAdd(s.ticket, 1u) : blockIdx.x;
     for (int k = self; k < LANES * W; k += LANES * s.groups)
         r.start[k] = 0;
+    if (REVERSED && past && blockIdx.x == 0) write_factors(s);
     __syncthreads();
     const unsigned slabs = (unsigned)s.slabs, width = (unsigned)s.D, row = (unsigned)s.H * width;
     const unsigned tile = r.taken / slabs, slab = r.taken % slabs, all = slab * LANES + lane;
     const bool exists = all < s.lanes;
     const unsigned b = exists ? all / (row / W) : 0, c = exists ? all % (row / W) * W : 0;
-    const decays d = s.decay[c / width];
+    if (group < OVERS) r.over[group][lane] = decay_of(s, c / width, group, N);
     const int64_t first = ((int64_t)tile * s.groups + group) * N; /* in the scan's own time */
     const int64_t step = REVERSED ? -(int64_t)row : (int64_t)row;
     const int64_t at = (b * s.T + (REVERSED ? s.T - 1 - first : first)) * row + c;
@@ -191,11 +197,13 @@ static __global__ void __launch_bounds__(LANES *GROUPS, 2)
 #pragma unroll
     for (int i = 0; i < N; i++)
         in[i].load(x + at + i * step, exists && first + i < s.T);
+    __syncthreads();
+    const decay over_step = r.over[OVER_STEP][lane], over_thread = r.over[OVER_THREAD][lane];
 #pragma unroll
     for (int i = 0; i < N; i++)
 #pragma unroll
         for (int k = 0; k < W; k++)
-            state[k] = faded(d.step, state[k], in[i][k]);
+            state[k] = faded(over_step, state[k], in[i][k]);
 #pragma unroll
     for (int k = 0; k < W; k++)
         r.ends[group][lane * W + k] = state[k];
@@ -207,7 +215,7 @@ static __global__ void __launch_bounds__(LANES *GROUPS, 2)
     for (int g = 0; g < group; g++)
 #pragma unroll
         for (int k = 0; k < W; k++)
-            state[k] = faded(d.thread, state[k], r.ends[g][lane * W + k]);
+            state[k] = faded(over_thread, state[k], r.ends[g][lane * W + k]);
     if (REVERSED)
 #pragma unroll
         for (int i = 0; i < N; i++)
@@ -217,7 +225,7 @@ static __global__ void __launch_bounds__(LANES *GROUPS, 2)
     for (int i = 0; i < N; i++) {
 #pragma unroll
         for (int k = 0; k < W; k++) {
-            state[k] = faded(d.step, state[k], in[i][k]);
+            state[k] = faded(over_step, state[k], in[i][k]);
             if (REVERSED) dot += state[k] * before[REVERSED ? i : 0][k];
         }
         if (exists && first + i < s.T) store_channels<T, W>(y + at + i * step, state);
@@ -246,15 +254,13 @@ static layout layout_of(const args *a, int width, int steps)
     s->tiles = s->groups > 0 ? ceil_div(d.T, (int64_t)s->groups * steps) : 0;
     const size_t words = 8 * (size_t)(s->lanes * width);
     const bool chained = s->tiles > 1;
-    const size_t sizes[] = {sizeof(unsigned),
-                            chained ? words * (size_t)s->tiles : 0,
+    const size_t sizes[] = {sizeof(unsigned), chained ? words * (size_t)s->tiles : 0,
                             chained ? words * (size_t)(s->tiles / GROUP) : 0,
-                            sizeof(decays) * (size_t)d.H,
                             sizeof(float) * (size_t)d.H,
                             sizeof(float) * (size_t)(s->tiles * s->lanes)};
-    void **parts[] = {(void **)&s->ticket, (void **)&s->sum,    (void **)&s->state,
-                      (void **)&s->decay,  (void **)&s->factor, (void **)&l.part};
-    for (int i = 0; i < 6; i++) {
+    void **parts[] = {(void **)&s->ticket, (void **)&s->sum, (void **)&s->state,
+                      (void **)&s->factor, (void **)&l.part};
+    for (int i = 0; i < 5; i++) {
         *parts[i] = (char *)a->work + l.bytes;
         l.bytes += padded(sizes[i]);
         if (i == 2) l.clear = l.bytes;
@@ -266,17 +272,16 @@ template <typename T, int W, int N, bool REVERSED>
 static status launch(const args *a, const layout *l, const char *what, const float *theta,
                      const T *x, T *y, const T *past)
 {
-    const scan *s = &l->s;
+    scan s = l->s;
+    s.theta = theta;
     const cudaStream_t stream = stream_of(a);
-    if (s->lanes * s->T == 0) return OK;
-    if (s->slabs * s->tiles > INT32_MAX || s->lanes * s->width > INT32_MAX)
+    if (s.lanes * s.T == 0) return OK;
+    if (s.slabs * s.tiles > INT32_MAX || s.lanes * s.width > INT32_MAX)
         return fail(ERR_ARG, "%s: B T H D: expected fewer than 2^31 tiles and channels", what);
-    CUDA_TRY(cudaMemsetAsync(s->ticket, 0, l->clear, stream), what);
-    decays_kernel<<<(unsigned)ceil_div(s->H, WARP), WARP, 0, stream>>>(
-        theta, (decays *)s->decay, s->factor, s->H, N, (int64_t)N * s->groups);
+    if (s.tiles > 1) CUDA_TRY(cudaMemsetAsync(s.ticket, 0, l->clear, stream), what);
     scan_kernel<T, W, N, REVERSED>
-        <<<(unsigned)(s->slabs * s->tiles), dim3(LANES, s->groups), 0, stream>>>(
-            x, y, past, past ? l->part : NULL, *s);
+        <<<(unsigned)(s.slabs * s.tiles), dim3(LANES, s.groups), 0, stream>>>(
+            x, y, past, past ? l->part : NULL, s);
     return launched(what);
 }
 
