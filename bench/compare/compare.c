@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gate.h"
 #include "verb.h"
 
 int table_compares(table of)
@@ -466,13 +467,23 @@ static status side_value(const bootstrap *how, const launch *l, int64_t n, doubl
     return contrast_value(&alone, &nothing, 1, l, n, value);
 }
 
+static pairing pairing_of(const compare_plan *p, const place *at, int64_t pairs, int samples)
+{
+    if (p->in_turns && at->count[BASE] == at->count[FRESH]) return BY_LAUNCH;
+    return pairs == 0 ? UNPAIRED : samples ? BY_SAMPLE : BY_LAUNCH;
+}
+
+static const char *pairing_name(const compare_plan *p, pairing by)
+{
+    if (by == BY_LAUNCH) return p->in_turns ? "launch" : "seed";
+    return by == BY_SAMPLE ? "sample" : "none";
+}
+
 static status fill_numbers(const compare_plan *p, const place *at, int64_t pairs, compare_row *row)
 {
     const int samples = p->rows->of != EVAL || (pairs > 0 && same_samples(p, at));
     const bootstrap how = {.of = contrast_of(p->rows->of),
-                           .by = pairs == 0 ? UNPAIRED
-                                 : samples  ? BY_SAMPLE
-                                            : BY_LAUNCH,
+                           .by = pairing_of(p, at, pairs, samples),
                            .resamples = p->resamples,
                            .seed = p->seed};
     sides_of s;
@@ -483,6 +494,10 @@ static status fill_numbers(const compare_plan *p, const place *at, int64_t pairs
     if (done == OK) done = side_value(&how, s.side[BASE], s.count[BASE], &row->base_value);
     if (done == OK) done = side_value(&how, s.side[FRESH], s.count[FRESH], &row->fresh_value);
     if (done == OK) done = pairs > 0 ? test_pairs(&s, how.by, &row->p) : test_samples(&s, &row->p);
+    double spread = 0;
+    if (done == OK && p->own_spread)
+        done = gate_spread(s.side[BASE], s.count[BASE], s.count[FRESH], &spread);
+    if (3 * spread > row->margin) row->margin = 3 * spread;
     row->value = of.value;
     row->low = of.low;
     row->high = of.high;
@@ -491,7 +506,7 @@ static status fill_numbers(const compare_plan *p, const place *at, int64_t pairs
             if (s.side[k][i].count > row->samples) row->samples = s.side[k][i].count;
     /* one number of each side has no interval */
     if (row->samples == 1 && s.count[BASE] == 1 && s.count[FRESH] == 1) row->low = row->high = NAN;
-    set_name(row->paired, how.by == BY_SAMPLE ? "sample" : how.by == BY_LAUNCH ? "seed" : "none");
+    set_name(row->paired, pairing_name(p, how.by));
     sides_close(&s);
     return done;
 }

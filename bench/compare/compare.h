@@ -43,6 +43,8 @@ typedef struct compare_plan {
     const char *by; /* columns of a point, "a+b"; "": all that say what rows are */
     unsigned across;
     double margin, level; /* 0: as above */
+    int in_turns;         /* launch i of one side stands beside launch i of the other      */
+    int own_spread;       /* the margin is no smaller than three times the base's own (gate.h) */
     int64_t resamples;
     uint64_t seed;
 } compare_plan;
@@ -69,6 +71,10 @@ void comparison_common(const compare_row *row, int64_t count, char common[POINT_
 void comparison_text(const compare_row *row, int64_t count, char *text, size_t size);
 /* Can the table be compared? */
 int table_compares(table of);
+
+/* On standard output as format= says; on standard error what they come to, for people. */
+void comparison_print(const words *w, const comparison *c);
+void comparison_tell(const char *verb, const comparison *c, const compare_plan *p);
 
 /* A picture of the intervals, into an .svg or .png (intervals.c). */
 status comparison_draw(const compare_row *row, int64_t count, const char *title, const char *out);

@@ -151,7 +151,7 @@ static void print_short(const compare_row *row, int64_t count)
     }
 }
 
-static void print_comparison(const words *w, const comparison *c)
+void comparison_print(const words *w, const comparison *c)
 {
     const char *format = word_text(w, "format");
     const int brief = tabular_short() || strcmp(format, "md") == 0 || strcmp(format, "tex") == 0;
@@ -162,27 +162,26 @@ static void print_comparison(const words *w, const comparison *c)
     fflush(stdout);
 }
 
-static void tell_outcome(const comparison *c, const compare_plan *p)
+void comparison_tell(const char *verb, const comparison *c, const compare_plan *p)
 {
     char text[200], common[POINT_NAME];
     int noisy = 0;
     if (getenv("MOSAIC_QUIET")) return;
     comparison_text(c->row, c->count, text, sizeof text);
     comparison_common(c->row, c->count, common);
-    fprintf(stderr, "compare: %s with %s: %s\n", p->fresh.name, p->base.name, text);
-    fprintf(stderr, "compare: all of %s\n", common);
+    fprintf(stderr, "%s: %s with %s: %s\n", verb, p->fresh.name, p->base.name, text);
+    fprintf(stderr, "%s: all of %s\n", verb, common);
     if (c->alone[0] + c->alone[1] > 0)
-        fprintf(stderr,
-                "compare: without a point on the other side: %lld rows of %s, %lld of %s%s%s\n",
-                (long long)c->alone[1], p->fresh.name, (long long)c->alone[0], p->base.name,
+        fprintf(stderr, "%s: without a point on the other side: %lld rows of %s, %lld of %s%s%s\n",
+                verb, (long long)c->alone[1], p->fresh.name, (long long)c->alone[0], p->base.name,
                 *c->apart ? ": " : "", c->apart);
     for (int64_t i = 0; i < c->count; i++)
         noisy += c->row[i].noisy != 0;
     if (noisy > 0)
         fprintf(stderr,
-                "compare: %d noisy point%s (~): quartiles further apart than %.0f %% of the "
+                "%s: %d noisy point%s (~): quartiles further apart than %.0f %% of the "
                 "median\n",
-                noisy, noisy == 1 ? "" : "s", 100 * NOISY_SHARE);
+                verb, noisy, noisy == 1 ? "" : "s", 100 * NOISY_SHARE);
 }
 
 static status store(const words *w, const comparison *c)
@@ -201,10 +200,10 @@ static status publish(const words *w, const compare_plan *p, const comparison *c
     const char *figure = word_text(w, "figure");
     char title[200];
     snprintf(title, sizeof title, "%s with %s", p->fresh.name, p->base.name);
-    print_comparison(w, c);
+    comparison_print(w, c);
     TRY(store(w, c));
     if (*figure) TRY(comparison_draw(c->row, c->count, title, figure));
-    tell_outcome(c, p);
+    comparison_tell("compare", c, p);
     return OK;
 }
 

@@ -70,6 +70,7 @@ static const struct raw_row {
     const char *name;
     table of;
 } raws[RAWS] = {[RAW_TIMES] = {"time_samples", TIME},
+                [RAW_YARDS] = {"time_yardsticks", TIME},
                 [RAW_SUMS] = {"eval_sums", EVAL},
                 [RAW_COUNTS] = {"eval_counts", EVAL}};
 

@@ -53,6 +53,7 @@ typedef enum table { CHECK, TIME, TRAIN, EVAL, ROW, STAGE_TIMES, SAMPLES, COMPAR
 /* What stands behind the rows of a table: a dataset with a row of numbers for each. */
 typedef enum raw {
     RAW_TIMES,  /* /time_samples: seconds of each sample                          */
+    RAW_YARDS,  /* /time_yardsticks: of the yardstick beside it, if there was one  */
     RAW_SUMS,   /* /eval_sums: what each sample adds to the sum of the metric      */
     RAW_COUNTS, /* /eval_counts: and to its count                                  */
     RAWS

@@ -65,6 +65,7 @@ static status append_behind(sources *v, table of, const stored *f, int64_t befor
     if (!more) return fail(ERR_MEMORY, "result files: out of memory");
     v->each[of] = more;
     memset(more + before, 0, (size_t)(count + 1) * sizeof *more);
+    if (of == TIME) TRY(read_raw(f, RAW_YARDS, more + before, count, 1));
     if (of == TIME) return read_raw(f, RAW_TIMES, more + before, count, 0);
     if (of != EVAL) return OK;
     TRY(read_raw(f, RAW_SUMS, more + before, count, 0));

@@ -22,8 +22,9 @@ typedef struct source {
     const origin *origin;
 } source;
 
-/* What stands behind a row: of a time the seconds of its samples; of a score what each sample adds
- * to its sum, and as weight to its count. */
+/* What stands behind a row: of a time the seconds of its samples, and as weight those of the
+ * yardstick beside each; of a score what each sample adds to its sum, and as weight to its count.
+ */
 typedef struct behind {
     double *x, *weight; /* NULL if there is nothing */
     int64_t count;

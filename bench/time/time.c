@@ -109,6 +109,22 @@ static status judge_point(timing *t, const problem *p, time_row *row, verdict *w
     return OK;
 }
 
+/* With a yardstick beside each sample where one was asked for. */
+static status sample_problem(timing *t, problem *p, int64_t *samples)
+{
+    beside both = {.y = &t->yard,
+                   .sample = problem_sample,
+                   .user = p,
+                   .warmups = t->protocol.warmups,
+                   .seconds = t->beside};
+    if (!t->beside) return measure(&t->protocol, problem_sample, p, t->samples, samples);
+    if (t->yard.where != p->ask.impl->where) {
+        yardstick_close(&t->yard);
+        TRY(yardstick_open(&t->yard, p->ask.impl->where));
+    }
+    return measure(&t->protocol, beside_sample, &both, t->samples, samples);
+}
+
 static status time_problem(timing *t, problem *p, time_row *row, int64_t *samples)
 {
     verdict worst;
@@ -118,7 +134,7 @@ static status time_problem(timing *t, problem *p, time_row *row, int64_t *sample
         row->bytes = problem_bytes(p);
         row->work = problem_work(p);
         TRY(find_floor(t, p, row));
-        TRY(measure(&t->protocol, problem_sample, p, t->samples, samples));
+        TRY(sample_problem(t, p, samples));
         TRY(problem_recheck(p, &same));
     }
     if (!same) {
@@ -381,8 +397,10 @@ int verb_time(const words *w)
         word_int(w, "samples") < MOST_SAMPLES ? word_int(w, "samples") : MOST_SAMPLES;
     t.protocol.seconds = word_real(w, "seconds");
     t.samples = malloc(MOST_SAMPLES * sizeof *t.samples);
-    status s = t.samples ? results_create(&t.r, word_text(w, "out"), w)
-                         : fail(ERR_MEMORY, "time: out of memory");
+    const int yard = (int)word_int(w, "yardstick") && !word_given(w, "task");
+    if (yard) t.beside = malloc(MOST_SAMPLES * sizeof *t.beside);
+    status s = t.samples && (t.beside || !yard) ? results_create(&t.r, word_text(w, "out"), w)
+                                                : fail(ERR_MEMORY, "time: out of memory");
     stop_watch(NULL);
     tabular_format(word_text(w, "format"));
     if (s == OK && word_given(w, "task"))
@@ -393,6 +411,8 @@ int verb_time(const words *w)
     status closed = results_close(t.r, s == OK && t.printed > 0);
     tabular_end();
     free(t.samples);
+    free(t.beside);
+    yardstick_close(&t.yard);
     trained_keys_free(t.keys);
     answers_free(&known);
     stop_end("time", "", "");

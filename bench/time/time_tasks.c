@@ -64,12 +64,12 @@ static status measure_maker(timing *t, maker *m, time_row *row)
     return s == OK ? timing_emit(t, row, count) : s;
 }
 
-static time_row new_row(const char *op, const char *impl)
+static time_row new_row(const char *what, const char *by)
 {
     time_row row = {.alpha = NAN, .copy = NAN, .bytes = NAN, .floor = NAN};
     row.support_mean = row.support_max = row.tiles = NAN;
-    snprintf(row.op, sizeof row.op, "%s", op);
-    snprintf(row.impl, sizeof row.impl, "%s", impl);
+    snprintf(row.op, sizeof row.op, "%s", what);
+    snprintf(row.impl, sizeof row.impl, "%s", by);
     snprintf(row.type, sizeof row.type, "tokens");
     snprintf(row.input, sizeof row.input, "train");
     snprintf(row.verdict, sizeof row.verdict, "PASS");

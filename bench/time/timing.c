@@ -43,5 +43,6 @@ status timing_emit(timing *t, time_row *row, int64_t count)
     results_print(TIME, row, t->printed++ == 0);
     fflush(stdout);
     TRY(results_append(t->r, TIME, row));
-    return results_samples(t->r, RAW_TIMES, t->samples, count);
+    TRY(results_samples(t->r, RAW_TIMES, t->samples, count));
+    return t->beside ? results_samples(t->r, RAW_YARDS, t->beside, count) : OK;
 }

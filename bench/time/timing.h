@@ -7,6 +7,7 @@
 
 #include "measure.h"
 #include "store/results.h"
+#include "yardstick.h"
 
 /* Where timed rows go: a TSV line each, and the file. */
 typedef struct timing {
@@ -16,6 +17,8 @@ typedef struct timing {
     char why[200];   /* the last problem that was declined, for the user */
     double *samples; /* room for sampling.most */
     sampling protocol;
+    yardstick yard; /* beside each sample, if `beside` has room for it */
+    double *beside;
     struct answers *known;   /* what the reference said last, shared by implementations */
     struct key_stream *keys; /* of input=trained, once they are read */
     /* The rate of products last measured: operations a second, where and in which storage. */
