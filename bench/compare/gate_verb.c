@@ -88,7 +88,7 @@ static status find_baseline(gate *g)
     return OK;
 }
 
-static status add_line(gate *g, const char *text)
+static status add_points_line(gate *g, const char *text)
 {
     for (int i = 0; i < g->lines; i++)
         if (strcmp(g->line[i], text) == 0) return OK;
@@ -111,7 +111,7 @@ static status read_points(gate *g, const char *path)
         text[strcspn(text, "\n#")] = '\0';
         for (size_t n = strlen(text); n > 0 && text[n - 1] == ' '; n--)
             text[n - 1] = '\0';
-        if (*text) s = add_line(g, text);
+        if (*text) s = add_points_line(g, text);
     }
     fclose(f);
     if (s == OK && g->lines == 0) s = fail(ERR_DATA, "%s: expected a line of words", path);
@@ -130,7 +130,7 @@ static status points_of_baseline(gate *g)
         s = stored_origin_text(f, i, "key", key, sizeof key);
         if (s == OK && strncmp(key, "time ", 5) != 0)
             s = fail(ERR_DATA, "%s: made by `%.40s`: expected launches of time", g->baseline, key);
-        if (s == OK) s = add_line(g, key + 5);
+        if (s == OK) s = add_points_line(g, key + 5);
     }
     stored_close(f);
     return s;
@@ -282,7 +282,7 @@ static void gated_free(gated *d)
     *d = (gated){.plan = NULL};
 }
 
-static status compare_sides(gate *g, gated *d)
+static status compare_launches(gate *g, gated *d)
 {
     const int wanted[TABLES] = {[TIME] = SAMPLES_TOO};
     const int two = word_given(g->w, "against");
@@ -337,7 +337,7 @@ static status second_run(gate *g, gated *first)
     if (!getenv("MOSAIC_QUIET")) fprintf(stderr, "gate: something moved: a second run\n");
     drop_launches(g);
     status s = run_launches(g, line);
-    if (s == OK) s = compare_sides(g, &again);
+    if (s == OK) s = compare_launches(g, &again);
     if (s == OK) gate_agree(first->c.row, first->c.count, again.c.row, again.c.count);
     gated_free(&again);
     return s;
@@ -425,7 +425,7 @@ static status write_baseline(gate *g)
 static status judge_build(gate *g, gated *d)
 {
     TRY(run_launches(g, memset((char[MOST_LINES]){0}, 1, MOST_LINES)));
-    TRY(compare_sides(g, d));
+    TRY(compare_launches(g, d));
     if (word_int(g->w, "again")) TRY(second_run(g, d));
     comparison_print(g->w, &d->c);
     TRY(keep_rows(g, d));

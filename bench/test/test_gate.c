@@ -30,7 +30,7 @@ typedef struct record {
 } record;
 
 /* The point of a row: that of an earlier one, or a new one. */
-static int64_t find_point(record *r, int64_t i)
+static int64_t point_of_row(record *r, int64_t i)
 {
     int seeds;
     for (int64_t j = 0; j < i; j++)
@@ -48,7 +48,7 @@ static status record_open(record *r, const char *name)
     TRY(sources_read(&r->all, path, wanted));
     const source *rows = &r->all.rows[TIME];
     for (int64_t i = 0; i < rows->count && i < LONGEST; i++)
-        r->point[i] = find_point(r, i);
+        r->point[i] = point_of_row(r, i);
     return gate_relative(r->all.each[TIME], rows->count, &r->relative);
 }
 
