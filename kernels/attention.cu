@@ -85,6 +85,22 @@ extern "C" status attention_grad_dense(const args *a)
 /* --- tile --------------------------------------------------------------------------------------
  */
 
+/* limits.def knows what tiles want without including them. */
+template <typename T, int D> struct tile_room_is {
+    typedef tile_shape<T, D> shape;
+    static_assert(TILE_ROOM(D * sizeof(T)) ==
+                  2 * shape::own_bytes + 4 * shape::tile_bytes +
+                      2 * TILE_KEYS * (sizeof(row_fact) + sizeof(uint4)));
+};
+template struct tile_room_is<float, 16>;
+template struct tile_room_is<float, 32>;
+template struct tile_room_is<float, 64>;
+template struct tile_room_is<float, 128>;
+template struct tile_room_is<bf16, 16>;
+template struct tile_room_is<bf16, 32>;
+template struct tile_room_is<bf16, 64>;
+template struct tile_room_is<bf16, 128>;
+
 static bool wide_rows(const args *a, int inputs, int outputs)
 {
     bool wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;

@@ -15,19 +15,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "card.h"
 #include "kernels.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* What a choice knows of a card; all 0: there is none. */
-typedef struct card {
-    int sm;         /* 90 for compute capability 9.0               */
-    int64_t shared; /* bytes of shared memory that a block may use */
-} card;
-/* The current device. */
-card kernels_card(void);
 
 /* A row of kernels.def without its function. */
 typedef struct kernel_row {
@@ -48,7 +41,7 @@ enum limit_id {
 };
 enum { NO_LIMIT = 0 };
 #define ONLY(name) (1u << LIMIT_##name)
-#define OF_TILE (ONLY(scale) | ONLY(order) | ONLY(slope) | ONLY(empty))
+#define OF_TILE (ONLY(scale) | ONLY(order) | ONLY(slope) | ONLY(empty) | ONLY(room))
 #define OF_WGMMA (ONLY(cc_90) | ONLY(heads))
 #define OF_LISTS (ONLY(cc_90) | ONLY(scale) | ONLY(order) | ONLY(few) | ONLY(heads) | ONLY(indices))
 
@@ -66,6 +59,15 @@ static inline const kernel_row *kernel_row_at(int i)
 static inline int selects(op_id transform)
 {
     return transform == OP_topk_softmax || transform == OP_topk_uniform;
+}
+
+/* Shared memory of the largest kernel of tile.cuh, for heads of so many bytes a row: 16, 32, 64 or
+ * 128 numbers. */
+#define TILE_ROOM(row) (((row) <= 128 ? 512 : 384) * ((row) + 16) + 6144)
+static inline int64_t tile_room(const args *a)
+{
+    const int64_t width = a->d.D <= 16 ? 16 : a->d.D <= 32 ? 32 : a->d.D <= 64 ? 64 : 128;
+    return TILE_ROOM(width * (int64_t)dtype_size(a->type));
 }
 
 /* The first of these limits that a call on this card does not keep, as what is taken; NULL: it

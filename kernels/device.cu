@@ -61,9 +61,9 @@ static status cuda_ready(void)
     if (e == cudaErrorMemoryAllocation)
         return fail(ERR_MEMORY, "%.64s: no memory is left: expected backend=ref, or to wait",
                     p.name);
-    if (p.major < 9) /* team.cuh */
+    if (p.major < 8) /* mma.cuh */
         return fail(ERR_DEVICE,
-                    "%.64s has compute capability %d.%d: expected 9.0 or newer, or backend=ref",
+                    "%.64s has compute capability %d.%d: expected 8.0 or newer, or backend=ref",
                     p.name, p.major, p.minor);
     return fail(ERR_DEVICE,
                 "this build has no code for %.64s (%s): expected one made with "

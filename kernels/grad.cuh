@@ -192,8 +192,7 @@ template <typename T> struct backward_call {
 };
 
 template <typename T, class Team, class Pair, class Rule>
-__global__ void __launch_bounds__(MAX_THREADS, 1)
-    row_backward(const backward_call<T> a, Rule constants)
+__device__ __forceinline__ void backward_row(const backward_call<T> &a, const Rule &constants)
 {
     __shared__ typename Team::slots_type slots;
     extern __shared__ uint4 memory[];
@@ -232,6 +231,13 @@ __global__ void __launch_bounds__(MAX_THREADS, 1)
     if (a.dbeta && real && g.rank == 0) a.dbeta[r] = broken ? NAN : idle ? 0.0f : rule.dbeta(row);
 }
 
+template <typename T, class Team, class Pair, class Rule>
+__global__ void __launch_bounds__(MAX_THREADS, 1)
+    row_backward(const backward_call<T> a, const Rule constants)
+{
+    if constexpr (Team::here) backward_row<T, Team, Pair, Rule>(a, constants);
+}
+
 template <typename T, class Team, class Rule>
 status launch_streamed(const backward_call<T> &b, const Rule &rule, void *stream, const char *what)
 {
@@ -262,9 +268,11 @@ template <typename T, class Rule> status backward_rows(const args *a, const char
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!b.rows) return OK;
-    if (b.size > WARP) return launch_backward<T, block_team>(b, rule, a->stream, what);
-    if (b.size) return launch_backward<T, lane_team>(b, rule, a->stream, what);
-    b.size = wide_team_size(b.n);
+    const size_t bytes = Rule::rereads ? 0 : ITEMS * sizeof(T);
+    if (b.size && b.size <= WARP) return launch_backward<T, lane_team>(b, rule, a->stream, what);
+    if (b.size && block_fits(b.size, bytes))
+        return launch_backward<T, block_team>(b, rule, a->stream, what);
+    b.size = wide_team_size(b.n, bytes);
     if (b.size) return launch_backward<T, wide_team>(b, rule, a->stream, what);
     b.size = MAX_THREADS;
     return launch_streamed<T, block_team>(b, rule, a->stream, what);

@@ -16,6 +16,7 @@
  * Zhang et al. 2025; model 2.8.
  */
 #include "matmul.cuh"
+#include "taken.cuh"
 #include "warpgroup.cuh"
 #include "weigh.cuh"
 
@@ -179,16 +180,19 @@ static status memory_by(const args *a, tile_runner *run)
 
 extern "C" status persistent_memory_tile(const args *a)
 {
+    TRY(taken(OP_persistent_memory, "tile", a));
     return memory_by(a, tile_run);
 }
 extern "C" status persistent_memory_warpgroup(const args *a)
 {
+    TRY(taken(OP_persistent_memory, "warpgroup", a));
     return memory_by(a, warpgroup_run);
 }
 
 extern "C" status persistent_memory_grad_tile(const args *a)
 {
     tile_call f = {};
+    TRY(taken(OP_persistent_memory_grad, "tile", a));
     TRY(tile_plan(a, "persistent_memory_grad", &f, true));
     const size_t until = until_bits(a, &f);
     if (a->need) {

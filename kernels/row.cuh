@@ -3,10 +3,12 @@
  * row.cuh — the skeleton of the row transforms: c (R,N) -> p (R,N), stat (R,4).
  *
  * A team of threads owns a row: 4 to 32 lanes of a warp up to N = 1024, a block of warps up to
- * 32,768, the blocks of a cluster up to 262,144. Each thread keeps ITEMS entries in registers as
- * float, so that a row is read once and written once however many passes its solver makes
+ * 32,768, the blocks of a cluster up to 262,144, where the card has clusters. Each thread keeps
+ * ITEMS entries in registers as float, so that a row is read once and written once however many
+ * passes its solver makes
  * (`resident`); it arrives by way of shared memory, which takes no registers while it is under way.
- * Longer rows are read again in every pass (`streamed`). Entries move in packs of 16 bytes (W
+ * Longer rows, and those that the card's shared memory does not hold, are read again in every pass
+ * (`streamed`). Entries move in packs of 16 bytes (W
  * entries) if all rows are aligned to that, else one by one. A transform is a small struct, its
  * rule:
  *
@@ -315,17 +317,19 @@ __device__ __forceinline__ void forward_row(const forward_call<T> &a, Tile &t, T
 template <typename T, class Team, class Tile, class Rule>
 __global__ void __launch_bounds__(MAX_THREADS, 1) row_forward(const forward_call<T> a, Rule rule)
 {
-    __shared__ typename Team::slots_type slots;
-    extern __shared__ uint4 memory[];
-    Team g(a.size, &slots);
-    Tile t(g);
-    const uint32_t r = g.row();
-    const bool real = r < a.rows;
-    const int live = !real ? 0 : a.live ? a.live[r] : a.n;
-    const float beta = real && a.beta ? a.beta[r] : 1.0f;
-    t.open(a.c + (int64_t)r * a.n, live, memory + threadIdx.x, -INFINITY);
-    Team::meet();
-    forward_row<T>(a, t, g, rule, r, live, beta);
+    if constexpr (Team::here) {
+        __shared__ typename Team::slots_type slots;
+        extern __shared__ uint4 memory[];
+        Team g(a.size, &slots);
+        Tile t(g);
+        const uint32_t r = g.row();
+        const bool real = r < a.rows;
+        const int live = !real ? 0 : a.live ? a.live[r] : a.n;
+        const float beta = real && a.beta ? a.beta[r] : 1.0f;
+        t.open(a.c + (int64_t)r * a.n, live, memory + threadIdx.x, -INFINITY);
+        Team::meet();
+        forward_row<T>(a, t, g, rule, r, live, beta);
+    }
 }
 
 static inline status rows_fit(const char *what, const args *a)
@@ -351,11 +355,21 @@ template <typename T> static inline bool rows_aligned(int64_t n, const void *x, 
     return n % pack<T>::width == 0 && ((uintptr_t)x | (uintptr_t)y) % 16 == 0;
 }
 
-/* Threads of a team for longer rows; 0 if they do not fit. */
-static inline int wide_team_size(int64_t n)
+/* Whether a block of so many threads, each with so many bytes of shared memory, runs on this card.
+ */
+static inline bool block_fits(int threads, size_t bytes)
+{
+    const size_t slots = sizeof(warp_slots<CLUSTER * WARP>);
+    return card_here().shared >= (int64_t)((size_t)threads * bytes + slots);
+}
+
+/* Threads of a team for longer rows, so many bytes of shared memory to a thread; 0 if they do not
+ * fit, or this card has no clusters. */
+static inline int wide_team_size(int64_t n, size_t bytes)
 {
     const int64_t size = ceil_div(n, (int64_t)CLUSTER * WARP * ITEMS) * CLUSTER * WARP;
-    return size <= CLUSTER * MAX_THREADS ? (int)size : 0;
+    if (size > CLUSTER * MAX_THREADS || card_here().sm < 90) return 0;
+    return block_fits((int)size / CLUSTER, bytes) ? (int)size : 0;
 }
 
 /* A kernel over rows of call.size threads each, with `bytes` of shared memory per thread. */
@@ -397,12 +411,14 @@ template <typename T, class Rule> status forward_rows(const args *a, const char 
 {
     forward_call<T> f = {IN(T, 0), IN(float, 1),     OUT(T, 0),   OUT(float, 1),
                          a->live,  (uint32_t)a->d.R, (int)a->d.N, team_size(a->d.N)};
+    const size_t bytes = rows_aligned<T>(f.n, f.c, f.p) ? resident<T, pack<T>::width>::shared : 0;
     if (a->need) return *a->need = 0, OK;
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;
-    if (f.size > WARP) return launch_forward<T, block_team>(f, rule, a->stream, what);
-    if (f.size) return launch_forward<T, lane_team>(f, rule, a->stream, what);
-    f.size = wide_team_size(f.n);
+    if (f.size && f.size <= WARP) return launch_forward<T, lane_team>(f, rule, a->stream, what);
+    if (f.size && block_fits(f.size, bytes))
+        return launch_forward<T, block_team>(f, rule, a->stream, what);
+    f.size = wide_team_size(f.n, bytes);
     if (f.size) return launch_forward<T, wide_team>(f, rule, a->stream, what);
     f.size = MAX_THREADS;
     return launch_rows<block_team>(row_forward<T, block_team, streamed<T>, Rule>, f, rule, 0,

@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * taken.cuh — the card of this thread, and a row's own refusal of what it does not take.
+ * taken.cuh — a row's own refusal of what it does not take.
  */
 #ifndef MOSAIC_TAKEN_CUH
 #define MOSAIC_TAKEN_CUH
 
+#include "card.cuh"
 #include "choice.h"
 #include "common.cuh"
-
-/* The current device; all 0 if there is none. */
-static inline card card_here(void)
-{
-    card c = {};
-    int device = 0, major = 0, minor = 0, shared = 0;
-    if (cudaGetDevice(&device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
-            cudaSuccess)
-        return c;
-    c.sm = 10 * major + minor;
-    c.shared = shared;
-    return c;
-}
 
 /* ERR_ARG with what is taken if the row `name` of an operation does not take a call by its limits.
  */

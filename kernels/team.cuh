@@ -13,12 +13,18 @@
 #ifndef MOSAIC_TEAM_CUH
 #define MOSAIC_TEAM_CUH
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-#error "kernels: compute capability below 9.0: expected one with clusters of blocks"
-#endif
 #include <cooperative_groups.h>
 
+#include "card.cuh"
 #include "common.cuh"
+
+/* Below compute capability 9.0 there are no clusters: kernels of wide teams are empty there, and
+ * wide_team_size asks for none. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define CLUSTERS 0
+#else
+#define CLUSTERS 1
+#endif
 
 enum {
     ITEMS = 32, /* entries of a row per thread                  */
@@ -44,7 +50,7 @@ template <int WARPS> struct __align__(2 * WARPS * sizeof(sum2)) warp_slots
 enum team_kind { LANES, WARPS, LANES_OR_WARPS };
 
 template <int BLOCKS, team_kind KIND> struct team_of {
-    enum { blocks = BLOCKS };
+    enum { blocks = BLOCKS, here = BLOCKS == 1 || CLUSTERS };
     typedef warp_slots<BLOCKS * WARP> slots_type;
     int size, rank; /* threads of the row, this one among them: 4, 8, 16, or a multiple of 32 */
     int width;      /* of those, in one warp                   */
@@ -58,9 +64,11 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     {
         asm volatile("" : "+r"(room)); /* else it is computed for every reduction again */
         if constexpr (BLOCKS > 1) {
+#if CLUSTERS
             const auto cluster = cooperative_groups::this_cluster();
             rank += (int)(cluster.block_rank() * blockDim.x);
             cluster.barrier_arrive();
+#endif
         } else if (KIND == LANES || (KIND == LANES_OR_WARPS && size <= WARP)) {
             width = size, warps = span = 1;
             rank &= size - 1;
@@ -71,7 +79,9 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     /* Before the first reduction: the shared memory of blocks may be written once they run. */
     __device__ __forceinline__ static void meet()
     {
+#if CLUSTERS
         if constexpr (BLOCKS > 1) cooperative_groups::this_cluster().barrier_wait();
+#endif
     }
     __device__ __forceinline__ static int lane()
     {
@@ -110,9 +120,11 @@ template <int BLOCKS, team_kind KIND> struct team_of {
     template <class X> __device__ __forceinline__ void put(X *slot, X x, int to) const
     {
         if constexpr (BLOCKS > 1) {
+#if CLUSTERS
             const auto cluster = cooperative_groups::this_cluster();
             if (to < BLOCKS) *cluster.map_shared_rank(slot, to) = x;
             cluster.sync();
+#endif
         } else {
             if (to == 0) *slot = x;
             __syncthreads();

@@ -145,8 +145,12 @@ template <typename T, class Rule> status topk_rows(const args *a, const char *wh
     TRY(rows_fit(what, a));
     if (!f.rows) return OK;
     const int k = (int)(a->p.k < f.n ? a->p.k : f.n);
-    if (f.n > LONGEST) return launch_topk<T, distant_row<T>>(f, weigh, k, a->stream, what);
-    f.size = team_size(f.n, WORDS * W);
+    const int size = team_size(f.n, WORDS * W); /* of a list at most 16 bytes an entry */
+    if (f.n > LONGEST ||
+        (size > WARP &&
+         !block_fits(size, WORDS * 16 + (size_t)ceil_div(16 * list_capacity(size), size))))
+        return launch_topk<T, distant_row<T>>(f, weigh, k, a->stream, what);
+    f.size = size;
     if (!rows_aligned<T>(f.n, f.c, f.p))
         return launch_topk<T, shared_row<T, 1, WORDS>>(f, weigh, k, a->stream, what);
     /* four threads have too few maxima unless every word counts */

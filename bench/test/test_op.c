@@ -129,7 +129,7 @@ void selftest_takes(selftest *t)
 /* What a limit says of a call on a card; "" if it is kept. */
 static const char *unmet(unsigned limit, const args *a, int sm)
 {
-    const card c = {.sm = sm};
+    const card c = {.sm = sm, .shared = sm == 86 ? 99 << 10 : 163 << 10};
     const char *takes = limit_broken(limit, a, &c);
     return takes ? takes : "";
 }
@@ -150,6 +150,14 @@ void selftest_limits(selftest *t)
         a.p.scale = scales[i];
         EXPECT(strstr(unmet(OF_TILE, &a, 90), "scale"));
     }
+    a = attention_call(BF16, OP_softmax);
+    EXPECT(*unmet(OF_TILE, &a, 80) == '\0' && *unmet(OF_TILE, &a, 86) == '\0');
+    a.d.D = 128;
+    EXPECT(*unmet(OF_TILE, &a, 80) == '\0' && strstr(unmet(OF_TILE, &a, 86), "shared memory"));
+    a.type = F32;
+    EXPECT(strstr(unmet(OF_TILE, &a, 80), "shared memory"));
+    a.d.D = 64;
+    EXPECT(*unmet(OF_TILE, &a, 80) == '\0' && strstr(unmet(OF_TILE, &a, 86), "shared memory"));
     a = attention_call(BF16, OP_normrelu);
     a.p.empty = EMPTY_ARGMAX;
     EXPECT(strstr(unmet(OF_TILE, &a, 90), "empty rows"));
