@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "statistics.h"
 #include "verb.h"
 
 /* --- columns: stored, or derived from a row -------------------------------------------------- */
@@ -36,6 +37,12 @@ static double milliseconds(const time_row *t)
 static double floor_milliseconds(const time_row *t)
 {
     return 1e3 * t->floor;
+}
+
+/* 1: quartiles too far apart for the median to stand without a warning. */
+static double noisy_row(const time_row *t)
+{
+    return is_noisy(t->q1, t->median, t->q3);
 }
 
 static double work_per_s(const time_row *t)
@@ -96,6 +103,7 @@ static const struct derived {
     {"ns_per_element", ns_per_element, NULL, NULL},
     {"ms", milliseconds, NULL, NULL},
     {"floor_ms", floor_milliseconds, NULL, NULL},
+    {"noisy", noisy_row, NULL, NULL},
     {"work_per_s", work_per_s, NULL, NULL},
     {"gflops", gflops, NULL, NULL},
     {"checks", NULL, one, NULL},

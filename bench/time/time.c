@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conditions.h"
 #include "op/inputs.h"
 #include "problem.h"
 #include "stop.h"
@@ -387,6 +388,24 @@ static status time_backends(timing *t, const char **absent)
     return OK;
 }
 
+/* Do the words choose an implementation that runs on a device here? */
+static int any_on_device(const words *w)
+{
+    const impl *im;
+    for (int i = 0; !word_given(w, "task") && (im = impl_at(i)); i++)
+        if (impl_on_device(im) && impl_chosen(w, im) && !impl_absent(im)) return 1;
+    return 0;
+}
+
+static void tell_noise(const timing *t)
+{
+    if (t->noisy > 0 && !getenv("MOSAIC_QUIET"))
+        fprintf(stderr,
+                "time: %d of %d points are noisy: quartiles further apart than %.0f %% of the "
+                "median\n",
+                t->noisy, t->printed, 100 * NOISY_SHARE);
+}
+
 int verb_time(const words *w)
 {
     answers known = {0};
@@ -403,10 +422,12 @@ int verb_time(const words *w)
                                                 : fail(ERR_MEMORY, "time: out of memory");
     stop_watch(NULL);
     tabular_format(word_text(w, "format"));
+    if (s == OK) s = conditions_note(t.r, "before", any_on_device(w));
     if (s == OK && word_given(w, "task"))
         s = time_tasks(&t);
     else if (s == OK)
         s = time_backends(&t, &absent);
+    if (s == OK) s = conditions_note(t.r, "after", any_on_device(w));
     if (s == ERR_STOPPED && t.printed > 0) (void)results_save(t.r, 0);
     status closed = results_close(t.r, s == OK && t.printed > 0);
     tabular_end();
@@ -417,6 +438,7 @@ int verb_time(const words *w)
     answers_free(&known);
     stop_end("time", "", "");
     if (s != OK || closed != OK) return status_exit(s != OK ? s : closed);
+    tell_noise(&t);
     if (t.printed > 0) return EXIT_GOOD;
     const char *why = absent ? absent : *t.why ? t.why : NULL;
     fprintf(stderr, "mosaic: time: nothing to time here: %s\n",

@@ -38,6 +38,7 @@ status timing_emit(timing *t, time_row *row, int64_t count)
         row->q1 = s.q1;
         row->q3 = s.q3;
         row->min = s.min;
+        t->noisy += is_noisy(s.q1, s.median, s.q3);
     }
     fill_config(row, t->w, t->keys);
     results_print(TIME, row, t->printed++ == 0);

@@ -14,6 +14,7 @@ typedef struct timing {
     const words *w;
     results *r;
     int printed;     /* rows */
+    int noisy;       /* rows whose quartiles are far apart (is_noisy of statistics.h) */
     char why[200];   /* the last problem that was declined, for the user */
     double *samples; /* room for sampling.most */
     sampling protocol;
