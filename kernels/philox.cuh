@@ -60,22 +60,24 @@ __device__ __forceinline__ uint4 philox(const philox_masks &m, uint64_t group)
                          0);
 }
 
-/* The words of counters whose upper words are alike, from a first one on, four values each. What
- * the first two rounds make of the upper words is made once, and their product with the lowest
- * word, of one counter after the other, is a sum. */
+/* The words of counters that follow each other and have the same upper word. What the first two
+ * rounds make of the words that do not change is made once; the product of the first with the
+ * lowest word, from one counter to the next, is a sum. */
 struct philox_run {
-    uint64_t product; /* of round 0 with the lowest word */
-    uint32_t y, z, w; /* of the counter after round 1: y, and what z and w have without it */
+    uint64_t product;
+    uint32_t y, z, w; /* after round 1; z and y lack what the lowest word adds */
 
-    __device__ __forceinline__ philox_run(const philox_masks &m, uint64_t group)
+    __device__ __forceinline__ philox_run(const philox_masks &m, uint32_t high)
     {
         const uint64_t b = (uint64_t)PHILOX_1 * m.site;
-        const uint32_t x = (uint32_t)(b >> 32) ^ (uint32_t)(group >> 32) ^ m.key[0][0];
-        const uint64_t a = (uint64_t)PHILOX_0 * x;
-        product = (uint64_t)PHILOX_0 * (uint32_t)group;
+        const uint64_t a = (uint64_t)PHILOX_0 * ((uint32_t)(b >> 32) ^ high ^ m.key[0][0]);
+        product = 0;
         y = (uint32_t)b ^ m.key[1][0], z = (uint32_t)(a >> 32) ^ m.key[1][1], w = (uint32_t)a;
     }
-    /* Of the next counter. */
+    __device__ __forceinline__ void seek(uint32_t low)
+    {
+        product = (uint64_t)PHILOX_0 * low;
+    }
     __device__ __forceinline__ uint4 next(const philox_masks &m)
     {
         const uint64_t b = (uint64_t)PHILOX_1 * ((uint32_t)(product >> 32) ^ m.step ^ m.key[0][1]);
@@ -84,6 +86,18 @@ struct philox_run {
         return philox_rounds(m, c, 2);
     }
 };
+
+/* Shifts into `bits` from below whether a value is kept. Two instructions: a sum with carry. */
+__device__ __forceinline__ uint32_t with_bit(uint32_t bits, uint32_t word, const philox_masks &m)
+{
+    const uint64_t twice = (uint64_t)bits << 32;
+    return (uint32_t)(((twice | word) + (twice | (0u - m.threshold))) >> 32);
+}
+__device__ __forceinline__ uint32_t with_bits(uint32_t bits, const uint4 &w, const philox_masks &m)
+{
+    bits = with_bit(with_bit(bits, w.x, m), w.y, m);
+    return with_bit(with_bit(bits, w.z, m), w.w, m);
+}
 
 __device__ __forceinline__ uint32_t word_of(const uint4 &w, int i)
 {

@@ -36,8 +36,8 @@ status tile_begin(const args *a, const char *what, tile_call *f)
     f->power = a->p.relumax_power;
     f->b = a->p.relumax_b;
     f->slope = a->p.slope, f->offset = a->p.offset;
-    f->drop = a->p.rate > 0;
     f->masks = philox_masks_of(&a->p);
+    f->drop = f->masks.threshold > 0;
     f->first_row = a->p.first_row;
     f->whole_T = params_whole_T(&a->p, a->d.T);
     return OK;
@@ -90,12 +90,6 @@ __device__ static uint64_t weight_place(const tile_call &a, int64_t group, int t
     return (uint64_t)((((a.first_row + b) * a.whole_T + t % a.mask_T) * a.H + group) * a.M);
 }
 
-/* Shifts the bit of the next weight, kept or not, into `bits` from the top. */
-__device__ static __forceinline__ uint32_t with_bit(uint32_t bits, uint32_t word, uint32_t least)
-{
-    return __funnelshift_r(bits, word >= least, 1);
-}
-
 /* One thread draws the bits of 128 weights of a row, in words of 32 up to the last it sees. */
 enum { DRAWN = 128 };
 
@@ -109,24 +103,21 @@ static __global__ void __launch_bounds__(TILE_THREADS) bits_kernel(const tile_ca
     const int seen = seen_by(a, t) - key;
     if (seen <= 0) return;
     const uint64_t place = weight_place(a, a.first_group + group, t) + (uint64_t)key;
-    const uint32_t least = a.masks.threshold;
-    const bool run = a.quads && (uint32_t)(place / 4) <= UINT32_MAX - DRAWN / 4;
-    uint32_t *to = a.bits + at * (DRAWN / 32);
-    philox_run words(a.masks, place / 4);
+    const uint32_t low = (uint32_t)(place / 4);
+    const bool run = a.quads && low <= UINT32_MAX - DRAWN / 4;
+    philox_run words(a.masks, (uint32_t)(place / 4 >> 32));
+    words.seek(low);
 #pragma unroll 1
     for (int n = 0; n < DRAWN / 32 && n * 32 < seen; n++) {
         uint32_t bits = 0;
 #pragma unroll 2
-        for (int g = 0; run && g < 32; g += 4) {
-            const uint4 w = words.next(a.masks);
-            bits = with_bit(with_bit(bits, w.x, least), w.y, least);
-            bits = with_bit(with_bit(bits, w.z, least), w.w, least);
-        }
+        for (int g = 0; run && g < 32; g += 4)
+            bits = with_bits(bits, words.next(a.masks), a.masks);
         for (int g = 0; !run && g < 32; g++) {
             const uint64_t own = place + (uint64_t)(n * 32 + g);
-            bits = with_bit(bits, word_of(philox(a.masks, own / 4), (int)(own % 4)), least);
+            bits = with_bit(bits, word_of(philox(a.masks, own / 4), (int)(own % 4)), a.masks);
         }
-        to[n] = bits;
+        a.bits[at * (DRAWN / 32) + n] = __brev(bits);
     }
 }
 

@@ -21,18 +21,11 @@
 
 /* Warpgroups of a block, blocks of a multiprocessor, keys of a tile, tiles in shared memory. */
 template <int D> struct forward_shape {
-    enum {
-        groups = D > 64 ? 2 : 3,
-        blocks = 1,
-        keys = 128,
-        ring = D > 64 ? 4 : 6,
-        exact = 1,
-        turns = 0
-    };
+    enum { groups = 1, blocks = 3, keys = D > 64 ? 64 : 128, ring = D > 64 ? 3 : 4 };
 };
 
 struct note_shape {
-    enum { groups = 1, blocks = 1, keys = 64, ring = 3, exact = 1, turns = 0 };
+    enum { groups = 1, blocks = 1, keys = 64, ring = 3 };
 };
 
 template <int D, class Shape> struct forward_room {
@@ -112,12 +105,10 @@ template <typename T, int D, bool SOFT, class Shape> struct forward_rows {
                 const float base = m[r] == -INFINITY ? 0 : m[r];
                 scale[r] = power_of_two(head.kappa * (before - base));
                 moved |= far;
-                const float shift = head.kappa * base;
 #pragma unroll
                 for (int i = 0; i < SUMS / 2; i++) {
                     float &x = s[i / 2 * 4 + r * 2 + i % 2];
-                    x = Shape::exact ? power_of_two(head.kappa * (x - base))
-                                     : power_of_two(fmaf(head.kappa, x, -shift));
+                    x = power_of_two(head.kappa * (x - base));
                     total[i % 2] += x;
                 }
                 sum[r] = fmaf(sum[r], scale[r], total[0] + total[1]);
@@ -173,17 +164,6 @@ template <typename T, int D, bool SOFT, class Shape> struct forward_rows {
     }
 };
 
-__device__ __forceinline__ void turn_wait(int group, int groups)
-{
-    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "r"(2 * WARPGROUP) : "memory");
-}
-__device__ __forceinline__ void turn_pass(int group, int groups, bool last)
-{
-    const int next = group + 1 == groups ? 0 : group + 1;
-    if (!(last && next == 0))
-        asm volatile("bar.arrive %0, %1;" ::"r"(1 + next), "r"(2 * WARPGROUP) : "memory");
-}
-
 /* Which tile an item of the ring is: keys 0, then keys j and values j - 1 in turn. */
 struct ring_item {
     int tile;
@@ -220,13 +200,13 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
     const int sample = (int)(at.group / a.H), h = (int)at.head;
     const int key_h = a.mask_T ? 0 : h, key_b = a.mask_T ? h : sample;
 
-    const auto load = [&](int i, int n) { /* item n, as the i-th */
-                                          const ring_item item(n, tiles);
-                                          const uint32_t barrier = full + 8 * (i % RING);
-                                          barrier_expect(barrier, room::tile);
-                                          tile_load_rows<D>(ring + i % RING * room::tile,
-                                                            item.values ? &v_map : &k_map, barrier,
-                                                            KEYS, key_h, item.tile * KEYS, key_b);
+    /* item n, as the i-th */
+    const auto load = [&](int i, int n) {
+        const ring_item item(n, tiles);
+        const uint32_t barrier = full + 8 * (i % RING);
+        barrier_expect(barrier, room::tile);
+        tile_load_rows<D>(ring + i % RING * room::tile, item.values ? &v_map : &k_map, barrier,
+                          KEYS, key_h, item.tile * KEYS, key_b);
     };
     if (threadIdx.x == 0) {
         for (int i = 0; i < RING; i++) {
@@ -267,8 +247,10 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
             barrier_wait(full + 8 * (i % RING), i / RING % 2);
             return i % RING * (room::tile >> 4);
         };
-        const auto weights = [&](int j, float(&scale)[2], uint32_t(&w)[2][KEYS / 32]) {
+        const auto bits = [&](int j, uint32_t(&w)[2][KEYS / 32]) {
             if (a.drop) rows.load_bits(w, j * KEYS);
+        };
+        const auto weights = [&](int j, float(&scale)[2]) {
             if (j >= whole) rows.hide(s, j * KEYS);
             return rows.weigh(s, scale);
         };
@@ -290,23 +272,21 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
         uint32_t w[2][KEYS / 32];
         if (tiles > 0) {
             multiply_rows<T, D>(s, q, room::rows, k + arrived(0), KEYS);
+            bits(0, w);
             products_wait<0>();
             multiplied(s);
             release(0);
-            weights(0, scale, w);
+            weights(0, scale);
             left_operand(w);
-            if (Shape::turns && warp / 4 == Shape::groups - 1 && tiles > 1)
-                turn_pass(Shape::groups - 1, Shape::groups, false);
 #pragma unroll 1
             for (int j = 1; j < tiles; j++) {
-                if (Shape::turns) turn_wait(warp / 4, Shape::groups);
                 multiply_rows<T, D>(s, q, room::rows, k + arrived(2 * j - 1), KEYS);
                 multiply_add_down<T, D>(o, p, v + arrived(2 * j));
-                if (Shape::turns) turn_pass(warp / 4, Shape::groups, j + 1 == tiles);
+                bits(j, w);
                 products_wait<1>();
                 multiplied(s);
                 release(2 * j - 1);
-                const bool moved = weights(j, scale, w);
+                const bool moved = weights(j, scale);
                 products_wait<0>();
                 multiplied(o);
                 multiplied(p);
@@ -347,16 +327,20 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
         if (SOFT) {
             f.m = f.m == -INFINITY ? 0 : f.m;
             f.tau = sum == 0 ? 0 : log2f(sum);
-            if (!Shape::exact) f.tau -= fmaf(f.kappa, f.m, -(f.kappa * f.m));
         } else if (sum == 0 || done > 0 && f.kappa == 0x1p-100f) {
             f.m = rows.head.fixed_m, f.kappa = 0, f.tau = -1, f.slope = 0;
         }
         const float by = a.drop ? f.w * a.masks.kept : f.w;
+        const int64_t own = at.group * a.N + rows.row[r];
+        T *to = out + rows.row[r] * a.rows.row, *rest = (T *)a.rest + own * D;
 #pragma unroll
-        for (int i = 0; i < D / 8; i++)
-            store_two(out + rows.row[r] * a.rows.row, i * 8 + lane % 4 * 2, D,
-                      o[i * 4 + r * 2] * by, o[i * 4 + r * 2 + 1] * by, true);
-        if (lane % 4 == 0) a.facts[at.group * a.N + rows.row[r]] = f;
+        for (int i = 0; i < D / 8; i++) {
+            const int d = i * 8 + lane % 4 * 2;
+            const float x = o[i * 4 + r * 2] * by, y = o[i * 4 + r * 2 + 1] * by;
+            store_two(to, d, D, x, y, true);
+            if (SOFT && a.rest) store_two(rest, d, D, rest_of<T>(x), rest_of<T>(y), true);
+        }
+        if (lane % 4 == 0) a.facts[own] = f;
     }
 }
 
