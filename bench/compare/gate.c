@@ -24,8 +24,10 @@ status gate_relative(const behind *each, int64_t rows, behind **relative)
         to[i].x = malloc((size_t)each[i].count * sizeof *to[i].x);
         if (!(good = to[i].x != NULL)) break;
         to[i].count = each[i].count;
+        summary yard = {.median = 1};
+        if (each[i].weight && summarize(each[i].weight, each[i].count, &yard) != OK) good = 0;
         for (int64_t k = 0; k < to[i].count; k++)
-            to[i].x[k] = each[i].x[k] / (each[i].weight ? each[i].weight[k] : 1);
+            to[i].x[k] = each[i].x[k] / yard.median;
     }
     if (!good) gate_relative_free(to, rows);
     *relative = good ? to : NULL;

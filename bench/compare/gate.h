@@ -13,8 +13,9 @@
 
 #include "compare.h"
 
-/* Every sample divided by the yardstick beside it, where there is one: a copy, which the caller
- * frees. ERR_MEMORY. */
+/* Every sample divided by the median of the yardsticks beside its launch, where there are some: a
+ * copy, which the caller frees. (Not by the one beside it: whichever of the two is interrupted
+ * would make an outlier.) ERR_MEMORY. */
 status gate_relative(const behind *each, int64_t rows, behind **relative);
 void gate_relative_free(behind *relative, int64_t rows);
 /* The spread of a ratio of two sets of launches of one thing: of `base` launches as they are, and

@@ -171,3 +171,10 @@ void selftest_gate_gpu(selftest *t)
     judge_gate(t, "rows-h200.h5", 125, 1);
     judge_gate(t, "rows-h100.h5", 26, 1);
 }
+
+/* 16 launches of the points of ci/baselines/cpu.points, beside their yardstick, while other work
+ * kept the machine busy. */
+void selftest_gate_cpu(selftest *t)
+{
+    judge_gate(t, "gate-cpu.h5", 26, 0);
+}
