@@ -306,7 +306,7 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
 #pragma unroll
         for (int r = 0; r < 2; r++)
             rows.sum[r] = quad_sum(rows.sum[r]);
-        if (SOFT || done > 0 || a.empty == EMPTY_ZERO) break;
+        if (SOFT || tiles == 0 || done > 0 || a.empty == EMPTY_ZERO) break;
         const bool lost =
             (rows.sum[0] == 0 && rows.row[0] < a.N) || (rows.sum[1] == 0 && rows.row[1] < a.N);
         if (!__syncthreads_or(lost)) break;
