@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "marks.h"
 #include "op/op.h"
 #include "tabular.h"
 #include "verb.h"
@@ -18,9 +19,9 @@ static const char *const ops[][8] = {
 #undef OP
 };
 
-static const char *const methods[][6] = {
-#define METHOD(name, label, op, colour, shown, ...)                                                \
-    {#name, label, #op, #__VA_ARGS__, colour, #shown},
+static const char *const methods[][8] = {
+#define METHOD(name, label, op, colour, dash, mark, shown, ...)                                    \
+    {#name, label, #op, #__VA_ARGS__, colour, dash, #mark, #shown},
 #include "methods.def"
 #undef METHOD
 };
@@ -31,8 +32,8 @@ static const char *const tasks[][2] = {
 #undef TASK
 };
 
-static const char *const baselines[][3] = {
-#define BASELINE(name, order, label, colour) {#name, label, colour},
+static const char *const baselines[][4] = {
+#define BASELINE(name, order, label, colour, dash) {#name, label, colour, dash},
 #include "baselines.def"
 #undef BASELINE
 };
@@ -237,7 +238,10 @@ static const struct list {
      choices_row,
      0,
      {"op", "impl", "transforms", "alpha", "types", "card", "keys", "source"}},
-    {"methods", methods_row, 0, {"method", "label", "op", "set", "colour", "shown"}},
+    {"methods",
+     methods_row,
+     0,
+     {"method", "label", "op", "set", "colour", "dash", "mark", "shown"}},
     {"tasks", tasks_row, 0, {"task", "title"}},
     {"verbs", verbs_row, 0, {"verb", "key", "default", "bound", "help"}},
     {"columns", columns_row, 1, {"table", "column", "role", "unit", "meaning"}},
@@ -248,7 +252,7 @@ static const struct list {
     {"transforms", transforms_row, 0, {"transform", "title"}},
     {"laws", laws_row, 0, {"law", "of", "tolerance", "says"}},
     {"claims", claims_row, 0, {"claim", "tolerance", "theorem"}},
-    {"baselines", baselines_row, 0, {"baseline", "label", "colour"}},
+    {"baselines", baselines_row, 0, {"baseline", "label", "colour", "dash"}},
 };
 enum { LISTS = sizeof lists / sizeof *lists };
 
@@ -285,9 +289,10 @@ static void print_list(const struct list *l, int named)
 static void print_line_styles(void)
 {
     int style = 1;
-#define METHOD(name, label, op, colour, ...)                                                       \
-    printf("style_%s = %d; set linetype %d lc rgb '%s' lw 2 pt %d\n", #name, style, style, colour, \
-           style);                                                                                 \
+#define METHOD(name, label, op, colour, dash, mark, ...)                                           \
+    printf("style_%s = %d; set linetype %d lc rgb '%s' lw 2 dt %s%s%s pt %d\n", #name, style,      \
+           style, colour, *dash ? "(" : "", *dash ? dash : "solid", *dash ? ")" : "",              \
+           MARK_##mark);                                                                           \
     printf("label_%s = '%s'\n", #name, label);                                                     \
     style++;
 #include "methods.def"

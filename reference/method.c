@@ -16,7 +16,7 @@ typedef struct entry {
     void (*set)(params *p); /* NULL for the families with a number in the name */
 } entry;
 
-#define METHOD(name, label, op, colour, shown, ...)                                                \
+#define METHOD(name, label, op, colour, dash, mark, shown, ...)                                    \
     static void set_##name(params *p)                                                              \
     {                                                                                              \
         __VA_ARGS__;                                                                               \
@@ -25,16 +25,17 @@ typedef struct entry {
 #undef METHOD
 
 static const entry table[] = {
-#define METHOD(name, label, op, colour, shown, ...) {#name, label, colour, OP_##op, set_##name},
+#define METHOD(name, label, op, colour, dash, mark, shown, ...)                                    \
+    {#name, label, colour, OP_##op, set_##name},
 #include "methods.def"
 #undef METHOD
 };
 enum { METHODS = sizeof table / sizeof *table };
 
 /* The families with a number in the name. */
-static const entry family_entmax = {"", "", "#1f78b4", OP_entmax, NULL};
-static const entry family_softmax = {"", "", "#a6761d", OP_topk_softmax, NULL};
-static const entry family_uniform = {"", "", "#666666", OP_topk_uniform, NULL};
+static const entry family_entmax = {"", "", "#7a5230", OP_entmax, NULL};
+static const entry family_softmax = {"", "", "#7a5230", OP_topk_softmax, NULL};
+static const entry family_uniform = {"", "", "#7a5230", OP_topk_uniform, NULL};
 
 const char *method_name(int i)
 {

@@ -4,12 +4,12 @@
  *
  *   words: pairs of letters 3..258; per split 10000 distinct keys and 10000 distinct values
  *   src:   n = floor(2L/15) slots of w = floor(L/n) tokens  0^l k1 k2 1 v1 v2 0 0^(w-6-l),
- *          then q = 4 queries  2 k1 k2
+ *          then q queries  2 k1 k2   (option `queries`, 4 in the published task)
  *   trg:   2 v1 v2  for each query
  *
  * The l of a slot is hypergeometric: w-6 spaces, a uniform subset of w-1 places on the left and w-3
  * on the right. Pairs are drawn anew for every sample; queries with replacement.
- * Scores: assoc, the share of queries with both letters right; exact, of samples with all four;
+ * Scores: assoc, the share of queries with both letters right; exact, of samples with all q;
  * letter_acc; token_acc over trg (markers too). Source: the generator of ASEntmax.
  */
 #include <stdlib.h>
@@ -23,7 +23,7 @@ enum {
     LETTER = 3,
     ALPHABET = 256,
     WORDS = 10000,
-    QUERIES = 4,
+    MOST_QUERIES = 1000,
     GROUP = 3, /* marker and the two letters of a word */
     SLOT_LEAST = 6
 };
@@ -62,8 +62,7 @@ static status prepare_words(const data_options *o, void **own)
 
 static void room_mqmtar(const data_options *o, int64_t L, int64_t *S, int64_t *R)
 {
-    (void)o;
-    *R = GROUP * QUERIES;
+    *R = GROUP * o->queries;
     *S = pairs_of(L) * (L / pairs_of(L)) + *R;
 }
 
@@ -95,13 +94,13 @@ static void generate_mqmtar(const dataset *d, const void *own, rng *r, int64_t L
     const word_lists *lists = own;
     uint32_t key[WORDS], value[WORDS];
     int64_t n = pairs_of(L), w = L / n;
+    const int64_t queries = d->options.queries;
     int32_t *at = src;
-    (void)d;
     rng_distinct(r, WORDS, (uint32_t)n, key, seen);
     rng_distinct(r, WORDS, (uint32_t)n, value, seen);
     for (int64_t j = 0; j < n; j++)
         at = put_slot(r, w, lists->key[key[j]], lists->value[value[j]], at);
-    for (int64_t i = 0; i < QUERIES; i++) {
+    for (int64_t i = 0; i < queries; i++) {
         uint64_t j = rng_below(r, (uint64_t)n);
         at[0] = trg[GROUP * i] = QUERY;
         put_word(at + 1, lists->key[key[j]]);
@@ -109,7 +108,7 @@ static void generate_mqmtar(const dataset *d, const void *own, rng *r, int64_t L
         at += GROUP;
     }
     *S = at - src;
-    *R = GROUP * QUERIES;
+    *R = GROUP * queries;
 }
 
 /* Look every query's key up where a separator follows it. */
@@ -180,14 +179,17 @@ static const sequence_rule mqmtar_rule = {
 
 static status open_mqmtar(const struct task *t, const data_options *o, dataset **out)
 {
+    *out = NULL;
+    if (!(o->queries >= 1 && o->queries <= MOST_QUERIES))
+        return fail(ERR_ARG, "mqmtar: queries %lld: expected 1..%d", (long long)o->queries,
+                    (int)MOST_QUERIES);
     return sequence_open(t, o, &mqmtar_rule, out);
 }
 
 const struct task mqmtar_task = {
     .name = "mqmtar",
     .title = "MQMTAR",
-    .source =
-        "multi-query multi-token associative recall of ASEntmax; 4 queries, words of 2 letters",
+    .source = "multi-query multi-token associative recall of ASEntmax; words of 2 letters",
     .id = 1,
     .metrics = "assoc exact letter_acc token_acc ce",
     .greedy = 1,

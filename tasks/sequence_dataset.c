@@ -215,6 +215,8 @@ static status generate_pairs(dataset *d, sequence_state *q)
     int n = snprintf(facts, sizeof facts, "%s seed=%llu split=%d length=%lld flip=%.17g nback=%lld",
                      d->task->name, (unsigned long long)o->seed, o->split, (long long)q->center,
                      o->flip_p, (long long)o->nback);
+    if (o->queries != data_options_default().queries)
+        n += snprintf(facts + n, sizeof facts - (size_t)n, " queries=%lld", (long long)o->queries);
     d->hash = fnv1a(FNV_OFFSET, facts, (size_t)n);
     return r->prepare ? r->prepare(o, &q->own) : OK;
 }

@@ -12,7 +12,8 @@
  *         top-k            Gaussian or box up to R_k    R_k, the k-th nearest distance
  *
  * shape=1: K on a grid of distances and the weights of one row, sorted by distance.
- * shape=0: support size and bandwidth, averaged over rows. A transform of none of these rules
+ * shape=0: support size and bandwidth, averaged over rows; of normalised ReLU also the share of rows
+ * whose kernel reaches no key, which have uniform weights. A transform of none of these rules
  * (OTHER_RULE) has weights and a support only. Source: model 1.3-1.7, 1.11.
  */
 #include <math.h>
@@ -166,17 +167,20 @@ static status one_row(emitter *e, const method *m, sphere *s, uint64_t seed, dou
 static status mean_rows(emitter *e, const method *m, sphere *s, uint64_t seed, double beta,
                         int64_t rows)
 {
-    double support = 0, bandwidth = 0, stat[STATS];
+    double support = 0, bandwidth = 0, empty = 0, stat[STATS];
+    const int may_be_empty = op_at(m->op)->kind == NORMRELU;
     int known = 1;
     for (int64_t i = 0; i < rows; i++) {
         draw_cosines(s, seed, i);
         TRY(row_weights(op_at(m->op)->ref, &m->p, beta, s->c, s->n, s->p, stat));
         support += stat[STAT_COUNT];
+        empty += may_be_empty && stat[STAT_NORM] == 0;
         const shape k = shape_of(m, s, stat, beta);
         bandwidth += k.h;
         known &= k.known;
     }
     TRY(emit_value(e, "support", NAN, support / (double)rows));
+    if (may_be_empty) TRY(emit_value(e, "empty", NAN, empty / (double)rows));
     return known ? emit_value(e, "bandwidth", NAN, bandwidth / (double)rows) : OK;
 }
 

@@ -241,6 +241,8 @@ status paper_read(paper **out, const char *path, const char *profile)
     for (int i = 0; i < r.variables; i++) {
         if (strcmp(r.name[i], "scale") == 0 && !r.p->scale)
             r.p->scale = r.value[i];
+        else if (strcmp(r.name[i], "card") == 0 && !r.p->card)
+            r.p->card = r.value[i];
         else
             free(r.value[i]);
         free(r.name[i]);
@@ -267,6 +269,7 @@ void paper_free(paper *p)
     }
     free(p->experiments);
     free(p->scale);
+    free(p->card);
     free(p->path);
     free(p);
 }

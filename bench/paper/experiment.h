@@ -18,7 +18,7 @@
  *     table ID words                  see show.h
  *     figure ID words
  *     story ID words
- *   claim "text" words                a number of the paper beside ours, see show.h
+ *   claim "text" words                a number of the paper beside ours, or theorems; see show.h
  *
  * A line may begin with @NAME[,NAME]: it then exists in those profiles only; with @!NAME[,NAME] in
  * all others.
@@ -58,6 +58,7 @@ typedef struct paper {
     char *path;
     const char *profile;
     char *scale;        /* of the profile; NULL if it has none */
+    char *card;         /* the same */
     char profiles[400]; /* all that the file has */
     experiment *experiments;
     int count;

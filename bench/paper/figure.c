@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * figure.c — a figure is a TSV with one block a series, a gnuplot script that draws it, and what
- * gnuplot made of it: SVG and PNG. Style lives in plots/style.gp, of which a script holds a copy.
- * gnuplot works inside the folder of the report and without the start-up files of its user, so
- * that no path is ever read as a command and a picture depends on nothing but its script and data.
+ * figure.c — a figure is a TSV with one block a curve, a gnuplot script that draws it (script.c),
+ * and what gnuplot made of it (picture.c). Here: from the pivot to curves, their data, and the
+ * words that belong to them.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "buffer.h"
-#include "bytes.h"
-#include "output.h"
-#include "show.h"
+#include "drawing.h"
+#include "verb.h"
 
-enum { SERIES = 64, POINTS = 4096 };
+enum { MOST_PLACES = 4096 };
+
+/* --- curves ----------------------------------------------------------------------------------- */
+
+static int asked(const line *l, const char *name)
+{
+    return strcmp(line_value(l, name, "0"), "1") == 0;
+}
 
 /* The one value of a series that is known at one x only, NULL if it has more. */
 static const point *only_point(const pivot *p, const key *series, const key *const *xs, int n)
@@ -32,199 +33,320 @@ static const point *only_point(const pivot *p, const key *series, const key *con
     return only;
 }
 
-/* levels: a series of one point (a baseline) is drawn across, at every x. */
-static void add_blocks(buffer *b, const pivot *p, const key *const *series, int count, int levels)
+static drawn drawn_of(const drawing *d, const key *series, const key *x, const point *at)
 {
-    const key *xs[POINTS];
-    int n = pivot_keys(p, 0, xs, POINTS);
-    char name[200];
-    for (int i = 0; i < count; i++) {
-        const point *level = levels ? only_point(p, series[i], xs, n) : NULL;
-        key_text(series[i], name, sizeof name);
-        buffer_add(b, "%s# %s\n", i ? "\n\n" : "", name);
-        for (int j = 0; j < n; j++) {
-            const double x = xs[j]->count ? xs[j]->part[0].number : NAN;
-            const point *at = level ? level : pivot_find(p, series[i], xs[j]);
-            if (!at || !isfinite(at->value)) continue;
-            buffer_add(b, "%.9g\t%.9g\t%.9g", x, at->value, level || isnan(at->sd) ? 0 : at->sd);
-            if (at->n > 1 && !isnan(at->sd)) buffer_add(b, "\t%lld", (long long)at->n);
-            buffer_add(b, "\n");
-        }
-    }
-    buffer_add(b, "\n");
+    const point *mark = pivot_find(&d->hollow, series, x);
+    const int wide = at->spread > WIDE_QUARTILES;
+    return (drawn){.x = x->count ? x->part[0].number : NAN,
+                   .y = at->value,
+                   .sd = isnan(at->sd) ? 0 : at->sd,
+                   .low = at->high > at->low ? at->low : NAN,
+                   .high = at->high > at->low ? at->high : NAN,
+                   .n = at->n,
+                   .trials = at->trials,
+                   .hollow = wide || (mark && !(mark->value == 0))};
 }
 
-/* The largest `floor` at each x, a block behind the series. */
-static void add_floor(buffer *b, const pivot *floor)
+/* The places x at which a curve that is no level has a point. */
+static void keep_places(const drawing *d, const key **xs, int *n)
 {
-    const key *xs[POINTS];
-    const int n = pivot_keys(floor, 0, xs, POINTS);
-    buffer_add(b, "\n# floor\n");
+    int kept = 0;
+    for (int j = 0; j < *n; j++) {
+        int used = 0;
+        for (int i = 0; i < d->curves && !used; i++)
+            used = !d->curve[i].level && pivot_find(&d->p, d->curve[i].of, xs[j]);
+        if (used) xs[kept++] = xs[j];
+    }
+    if (kept) *n = kept; /* levels alone keep the places that they have */
+}
+
+static status fill_curve(const drawing *d, curve *c, const key *const *xs, int n,
+                         const point *level)
+{
+    c->at = calloc((size_t)n + 1, sizeof *c->at);
+    if (!c->at) return fail(ERR_MEMORY, "show: out of memory");
     for (int j = 0; j < n; j++) {
-        const point *at = pivot_find(floor, &floor->points[0].row, xs[j]);
-        if (at && isfinite(at->value) && xs[j]->count)
-            buffer_add(b, "%.9g\t%.9g\t0\n", xs[j]->part[0].number, at->value);
+        const point *at = level ? level : pivot_find(&d->p, c->of, xs[j]);
+        if (!at || !isfinite(at->value)) continue;
+        c->at[c->count] = drawn_of(d, c->of, xs[j], at);
+        if (level) c->at[c->count].sd = 0, c->at[c->count].low = c->at[c->count].high = NAN;
+        if (level) c->at[c->count].n = 1, c->at[c->count].hollow = 0;
+        c->count++;
     }
-    buffer_add(b, "\n");
-}
-
-/* gnuplot reads '' as one quote inside single quotes, in which nothing else has a meaning but the
- * end of the line. */
-static void quote(char *out, size_t size, const char *in)
-{
-    size_t n = 0;
-    for (; *in && n + 3 < size; in++) {
-        if (*in == '\'') out[n++] = '\'';
-        out[n++] = (unsigned char)*in < ' ' ? ' ' : *in;
-    }
-    out[n] = '\0';
-}
-
-/* What all figures share. */
-static status add_style(buffer *b, const show *s)
-{
-    char path[4096];
-    bytes style = {0};
-    snprintf(path, sizeof path, "%s/plots/style.gp", s->root);
-    TRY(file_read(path, 0, &style));
-    buffer_add(b, "%.*s", (int)style.count, style.v);
-    free(style.v);
     return OK;
 }
 
-static void add_script(buffer *b, const show *s, const experiment *e, const line *l,
-                       const key *const *series, int count)
+/* Running means of `width` points about each, fewer at the ends. */
+static status smooth_curve(curve *c, int width)
 {
-    const char *id = l->word[0], *style = line_value(l, "style", "linespoints");
-    const char *log = line_value(l, "log", "");
-    char text[400], label[200];
-    buffer_add(b, "if (!exists('to')) to = '%s'\n", id);
-    quote(text, sizeof text, line_value(l, "title", e->title));
-    buffer_add(b, "set title '%s'\n", text);
-    quote(text, sizeof text, line_value(l, "xlabel", line_value(l, "x", "")));
-    buffer_add(b, "set xlabel '%s'\n", text);
-    quote(text, sizeof text, line_value(l, "ylabel", line_value(l, "y", "")));
-    buffer_add(b, "set ylabel '%s'\n", text);
-    quote(text, sizeof text, s->scale);
-    buffer_add(b, "set label '%s' @NOTE\n", text); /* a picture is passed on without its page */
-    if (*log) buffer_add(b, "set logscale %s\n", log);
-    if (strchr(log, 'x') && strcmp(line_value(l, "x", ""), "n") == 0)
-        buffer_add(b, "set logscale x 2\n");
-    if (*line_value(l, "yrange", ""))
-        buffer_add(b, "set yrange [%s]\n", line_value(l, "yrange", ""));
-    if (*line_value(l, "xrange", ""))
-        buffer_add(b, "set xrange [%s]\n", line_value(l, "xrange", ""));
-    if (strcmp(line_value(l, "x", ""), "layers") == 0) buffer_add(b, "set xtics 1\n");
-    buffer_add(b, "set key %s\n", line_value(l, "key", "outside right top"));
-    static const int marks[] = {7,  5, 9, 13,
-                                11, 6, 4}; /* shapes of gnuplot, the first five filled */
-    for (int format = 0; format < 2; format++) {
-        buffer_add(b, "%s\nset output to.'.%s'\nplot", format ? "@PNG" : "@SVG",
-                   format ? "png" : "svg");
-        for (int i = 0; i < count; i++) {
-            line_label(l, series[i], label, sizeof label);
-            quote(text, sizeof text, label);
-            buffer_add(b, "%s '%s.tsv' index %d using 1:2 with %s lc rgb '%s' lw 2",
-                       i ? ", \\\n " : "", id, i, style, key_colour(series[i], i));
-            if (strcmp(style, "lines") != 0)
-                buffer_add(b, " pt %d ps 0.6", marks[i % (int)(sizeof marks / sizeof *marks)]);
-            buffer_add(b, " title '%s'", text);
+    c->smooth = calloc((size_t)c->count + 1, sizeof *c->smooth);
+    if (!c->smooth) return fail(ERR_MEMORY, "show: out of memory");
+    for (int i = 0; i < c->count; i++) {
+        const int half = width / 2;
+        const int from = i < half ? 0 : i - half,
+                  to = i + half < c->count ? i + half : c->count - 1;
+        for (int j = from; j <= to; j++)
+            c->smooth[i] += c->at[j].y / (to - from + 1);
+    }
+    return OK;
+}
+
+static void widen(double range[2], double x)
+{
+    if (!isfinite(x)) return;
+    if (!(range[0] <= x)) range[0] = x;
+    if (!(range[1] >= x)) range[1] = x;
+}
+
+static void measure_drawing(drawing *d)
+{
+    d->x[0] = d->x[1] = d->y[0] = d->y[1] = NAN;
+    for (int i = 0; i < d->curves; i++)
+        for (int j = 0; j < d->curve[i].count; j++) {
+            const drawn *at = &d->curve[i].at[j];
+            widen(d->x, at->x);
+            widen(d->y, at->y);
+            widen(d->y, at->low);
+            widen(d->y, at->high);
+            d->wide |= at->n > 1 || !isnan(at->low) || at->hollow;
         }
-        if (*line_value(l, "floor", ""))
-            buffer_add(
-                b,
-                ", \\\n  '%s/%s.tsv' index %d using 1:2 with lines lc rgb '#999999' lw 1 dt 2 "
-                "title 'floor'",
-                s->out, id, count);
-        buffer_add(b, "\nunset output\n");
+}
+
+/* By the lists, and what is in none of them as it came. */
+static void order_curves(drawing *d)
+{
+    for (int i = 0; i < d->curves; i++) {
+        int at = i;
+        for (; at > 0 && key_rank(d->curve[d->order[at - 1]].of) > key_rank(d->curve[i].of); at--)
+            d->order[at] = d->order[at - 1];
+        d->order[at] = i;
     }
 }
 
-/* Does a file end so, but for white space? gnuplot's exit code says nothing of a full disk. */
-static int ends_with(const char *path, const char *end)
+status drawing_make(drawing *d, const show *s, const line *l)
 {
-    char tail[64];
-    size_t n = 0, size = strlen(end);
-    FILE *f = fopen(path, "rb");
-    if (f && fseek(f, -(long)sizeof tail, SEEK_END) == 0) n = fread(tail, 1, sizeof tail, f);
-    if (f) fclose(f);
-    while (n > 0 && (tail[n - 1] == '\n' || tail[n - 1] == ' '))
-        n--;
-    return n >= size && memcmp(tail + n - size, end, size) == 0;
+    const char *x = line_value(l, "x", ""), *y = line_value(l, "y", "");
+    const char *keep = line_value(l, "keep", ""), *hollow = line_value(l, "hollow", "");
+    const char *floor = line_value(l, "floor", ""), *series = line_value(l, "series", "");
+    const key *curves[MOST_CURVES], *xs[MOST_PLACES];
+    double width = 0;
+    *d = (drawing){.l = l, .of = table_find(line_value(l, "from", ""))};
+    TRY(line_pivot(s, l, series, x, y, keep, &d->p));
+    if (*hollow) TRY(line_pivot(s, l, series, x, y, hollow, &d->hollow));
+    if (*floor) TRY(line_pivot(s, l, "", x, floor, keep, &d->floor));
+    int n = pivot_keys(&d->p, 0, xs, MOST_PLACES);
+    d->curves = pivot_keys(&d->p, 1, curves, MOST_CURVES);
+    for (int i = 0; i < d->curves; i++)
+        d->curve[i] = (curve){.of = curves[i],
+                              .level = asked(l, "levels") && only_point(&d->p, curves[i], xs, n)};
+    const key *all[MOST_PLACES];
+    memcpy(all, xs, sizeof all);
+    const int places = n;
+    keep_places(d, xs, &n);
+    for (int i = 0; i < d->curves; i++) {
+        const point *level = d->curve[i].level ? only_point(&d->p, curves[i], all, places) : NULL;
+        TRY(fill_curve(d, &d->curve[i], xs, n, level));
+        if (parse_real(line_value(l, "smooth", ""), &width) && width > 1)
+            TRY(smooth_curve(&d->curve[i], (int)width));
+    }
+    measure_drawing(d);
+    order_curves(d);
+    return OK;
 }
 
-/* Run the script of a folder with its pictures going to TO.svg and TO.png there; what it says goes
- * nowhere. */
-static status run_gnuplot(const char *folder, const char *script, const char *to)
+void drawing_free(drawing *d)
 {
-    char where[4300];
-    snprintf(where, sizeof where, "to = '%s'", to);
-    pid_t pid = fork();
-    if (pid == 0) {
-        int null = open("/dev/null", O_WRONLY);
-        if (null >= 0) dup2(null, STDERR_FILENO);
-        if (chdir(folder) == 0)
-            execlp("gnuplot", "gnuplot", "-d", "-e", where, script, (char *)NULL);
-        _exit(errno == ENOENT ? 126 : 127);
+    for (int i = 0; i < d->curves; i++) {
+        free(d->curve[i].at);
+        free(d->curve[i].smooth);
     }
-    int how = 0;
-    if (pid < 0 || waitpid(pid, &how, 0) < 0) return fail(ERR_MEMORY, "gnuplot: cannot be started");
-    if (WIFEXITED(how) && WEXITSTATUS(how) == 0) return OK;
-    if (WIFEXITED(how) && WEXITSTATUS(how) == 126)
-        return fail(ERR_FILE, "gnuplot: not found: expected gnuplot on PATH (run ci/setup)");
-    return fail(ERR_DATA, "%s/%s: gnuplot failed: `gnuplot -d %s` in that folder says why", folder,
-                script, script);
+    pivot_free(&d->p);
+    pivot_free(&d->hollow);
+    pivot_free(&d->floor);
 }
 
-/* The pictures of a figure appear whole or not at all. */
-static status draw_pictures(const show *s, const char *id)
+/* --- data ------------------------------------------------------------------------------------- */
+
+static void add_points(const drawing *d, const curve *c, buffer *b)
 {
-    static const struct picture {
-        const char *extension, *end;
-    } pictures[] = {{"svg", "</svg>"}, {"png", "IEND\xae\x42\x60\x82"}};
-    char script[1024], to[1024], partial[8192], path[8192], file[OUTPUT_PATH];
-    snprintf(script, sizeof script, "%.900s.gp", id);
-    snprintf(to, sizeof to, "%.900s.tmp.%ld", id, (long)getpid());
-    status done = run_gnuplot(s->out, script, to);
-    for (int i = 0; i < 2; i++) {
-        const struct picture *p = &pictures[i];
-        snprintf(partial, sizeof partial, "%s/%s.%s", s->out, to, p->extension);
-        snprintf(path, sizeof path, "%s/%s.%s", s->out, id, p->extension);
-        if (done == OK) done = output_file(path, "picture", file);
-        if (done == OK && !(ends_with(partial, p->end) && rename(partial, file) == 0))
-            done = fail(ERR_FILE, "%s: cannot be written: expected room on the disk", path);
-        if (done != OK) unlink(partial);
+    for (int j = 0; j < c->count; j++) {
+        const drawn *at = &c->at[j];
+        buffer_add(b, "%.9g\t%.9g\t%.9g", at->x, at->y, at->sd);
+        if (d->wide)
+            buffer_add(b, "\t%lld\t%.9g\t%.9g\t%d", (long long)at->n, at->low, at->high,
+                       at->hollow);
+        buffer_add(b, "\n");
     }
-    return done;
+}
+
+/* The largest `floor` at each x. */
+static void add_floor(const drawing *d, buffer *b)
+{
+    const key *xs[MOST_PLACES];
+    const int n = pivot_keys(&d->floor, 0, xs, MOST_PLACES);
+    buffer_add(b, "\n\n# floor\n");
+    for (int j = 0; j < n; j++) {
+        const point *at = pivot_find(&d->floor, &d->floor.points[0].row, xs[j]);
+        if (at && isfinite(at->value) && xs[j]->count)
+            buffer_add(b, "%.9g\t%.9g\t0\n", xs[j]->part[0].number, at->value);
+    }
+}
+
+void drawing_data(const drawing *d, buffer *b)
+{
+    char name[200];
+    if (d->wide) buffer_add(b, "# x value sd n low high hollow\n");
+    for (int i = 0; i < d->curves; i++) {
+        key_text(d->curve[i].of, name, sizeof name);
+        buffer_add(b, "%s# %s\n", i ? "\n\n" : "", name);
+        add_points(d, &d->curve[i], b);
+    }
+    for (int i = 0; i < d->curves && d->curve[0].smooth; i++) {
+        const curve *c = &d->curve[i];
+        key_text(c->of, name, sizeof name);
+        buffer_add(b, "\n\n# %s, running mean\n", name);
+        for (int j = 0; j < c->count; j++)
+            buffer_add(b, "%.9g\t%.9g\t0\n", c->at[j].x, c->smooth[j]);
+    }
+    if (d->floor.count) add_floor(d, b);
+    buffer_add(b, "\n");
+}
+
+/* --- words ------------------------------------------------------------------------------------ */
+
+static double as_drawn(const drawing *d, const curve *c, int j)
+{
+    const double y = c->smooth ? c->smooth[j] : c->at[j].y;
+    return strchr(line_value(d->l, "log", ""), 'y') ? log(y) : y;
+}
+
+/* Does every point of a lie within a line's width of a point of b at the same x? */
+static int lies_under(const drawing *d, const curve *a, const curve *b)
+{
+    const int log_y = strchr(line_value(d->l, "log", ""), 'y') != NULL;
+    const double height = log_y ? log(d->y[1]) - log(d->y[0]) : d->y[1] - d->y[0];
+    int found = 0;
+    for (int j = 0; j < a->count; j++) {
+        int k = 0;
+        while (k < b->count && b->at[k].x != a->at[j].x)
+            k++;
+        if (k == b->count || !(fabs(as_drawn(d, a, j) - as_drawn(d, b, k)) <= 0.006 * height))
+            return 0;
+        found++;
+    }
+    return found > 0;
+}
+
+static void say(buffer *b, const char *text)
+{
+    buffer_add(b, "%s%s", b->used ? "; " : "", text);
+}
+
+static void say_hidden(const drawing *d, buffer *b)
+{
+    char text[500], under[200], over[200];
+    for (int i = 0; i < d->curves; i++)
+        for (int j = i + 1; j < d->curves; j++) {
+            const curve *a = &d->curve[d->order[i]], *c = &d->curve[d->order[j]];
+            if (!lies_under(d, a, c)) continue;
+            line_label(d->l, a->of, under, sizeof under);
+            line_label(d->l, c->of, over, sizeof over);
+            snprintf(text, sizeof text, "%s lies under %s", under, over);
+            say(b, text);
+            break;
+        }
+}
+
+static void range_text(int64_t least, int64_t most, char *text, size_t size)
+{
+    if (least == most)
+        snprintf(text, size, "%lld", (long long)most);
+    else
+        snprintf(text, size, "%lld to %lld", (long long)least, (long long)most);
+}
+
+/* What bars are: of means their deviation, of one proportion or time what it says itself. */
+static void say_bars(const drawing *d, buffer *b)
+{
+    int64_t seeds[2] = {INT64_MAX, 0}, trials[2] = {INT64_MAX, 0};
+    int times = 0;
+    char text[200], many[80];
+    for (int i = 0; i < d->curves; i++)
+        for (int j = 0; j < d->curve[i].count; j++) {
+            const drawn *at = &d->curve[i].at[j];
+            const int64_t n = at->n > 1 ? at->n : at->trials;
+            int64_t *range = at->n > 1 ? seeds : trials;
+            times |= !isnan(at->low) && n == 0;
+            if (isnan(at->low) || n == 0) continue;
+            range[0] = n < range[0] ? n : range[0];
+            range[1] = n > range[1] ? n : range[1];
+        }
+    if (seeds[1]) {
+        range_text(seeds[0], seeds[1], many, sizeof many);
+        snprintf(text, sizeof text, "bars: mean ± standard deviation of n = %s seeds", many);
+        say(b, text);
+    }
+    if (trials[1]) {
+        range_text(trials[0], trials[1], many, sizeof many);
+        snprintf(text, sizeof text, "bars%s: 95 %% Wilson intervals of n = %s trials",
+                 seeds[1] ? " of one seed" : "", many);
+        say(b, text);
+    }
+    if (times) say(b, "bars: quartiles");
+}
+
+void drawing_words(const drawing *d, buffer *b)
+{
+    char text[300];
+    int wide = 0, marked = 0;
+    buffer_add(b, "%s", "");
+    say_bars(d, b);
+    if (d->curves && d->curve[0].smooth) {
+        snprintf(text, sizeof text, "running means of %s points, pale behind them the points",
+                 line_value(d->l, "smooth", ""));
+        say(b, text);
+    }
+    for (int i = 0; i < d->p.count; i++)
+        wide |= d->p.points[i].spread > WIDE_QUARTILES;
+    for (int i = 0; i < d->hollow.count; i++)
+        marked |= !(d->hollow.points[i].value == 0);
+    if (wide) {
+        snprintf(text, sizeof text,
+                 "hollow and off the line: quartiles more than %.0f %% of the median apart, no "
+                 "measurement",
+                 100 * WIDE_QUARTILES);
+        say(b, text);
+    }
+    if (marked) {
+        snprintf(text, sizeof text, "hollow: %s", line_value(d->l, "hollow_note", "marked"));
+        say(b, text);
+    }
+    say_hidden(d, b);
 }
 
 status show_figure(const show *s, const experiment *e, const line *l)
 {
-    pivot p = {0}, floor = {0};
-    const char *below = line_value(l, "floor", "");
-    const key *series[SERIES];
-    buffer data = {0}, script = {0};
-    status done = line_pivot(s, l, line_value(l, "series", ""), line_value(l, "x", ""),
-                             line_value(l, "y", ""), line_value(l, "keep", ""), &p);
-    if (done == OK && *below)
-        done =
-            line_pivot(s, l, "", line_value(l, "x", ""), below, line_value(l, "keep", ""), &floor);
-    int n = done == OK ? pivot_keys(&p, 1, series, SERIES) : 0;
-    if (done == OK && n > 0) {
-        add_blocks(&data, &p, series, n, strcmp(line_value(l, "levels", "0"), "1") == 0);
-        done = add_style(&script, s);
-        if (*below) add_floor(&data, &floor);
-        if (done == OK) add_script(&script, s, e, l, series, n);
-        if (done == OK) done = show_write(s, l->word[0], "tsv", data.text);
-        if (done == OK) done = show_write(s, l->word[0], "gp", script.text);
-        if (done == OK) done = draw_pictures(s, l->word[0]);
-        if (done == OK) page_figure(s->page, s, l->word[0], line_value(l, "title", e->title));
+    const char *id = l->word[0], *title = line_value(l, "title", e->title);
+    drawing *d = malloc(sizeof *d);
+    buffer data = {0}, script = {0}, said = {0};
+    if (!d) return fail(ERR_MEMORY, "show: out of memory");
+    status done = drawing_make(d, s, l);
+    if (done == OK && d->curves > 0) {
+        drawing_data(d, &data);
+        drawing_words(d, &said);
+        done = buffer_failed(&said) ? fail(ERR_MEMORY, "show: out of memory") : OK;
+        if (done == OK) done = drawing_script(d, s, title, buffer_text(&said), &script);
+        if (done == OK) done = show_write(s, id, "tsv", data.text);
+        if (done == OK) done = show_write(s, id, "gp", script.text);
+        if (done == OK) done = picture_draw(s, id);
+        if (done == OK) page_figure(s->page, s, id, title, buffer_text(&said));
     } else if (done == OK) {
         page_note(s->page, "A figure has no data yet: its cells were not run.");
     }
     free(data.text);
     free(script.text);
-    pivot_free(&p);
-    pivot_free(&floor);
+    free(said.text);
+    drawing_free(d);
+    free(d);
     return done;
 }

@@ -6,24 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "marks.h"
 #include "mosaic.h"
 #include "pivot.h"
 
 static const struct op_name {
     const char *name, *title, *grad;
+    uint64_t reads;
 } op_names[] = {
-#define OP(name, title, signature, grad, ...) {#name, title, #grad},
+#define OP(name, title, signature, grad, kind, reads, ...) {#name, title, #grad, reads},
 #include "ops.def"
 #undef OP
 };
 
 static const struct predictor_name {
-    const char *name, *label, *colour;
+    const char *name, *label, *op; /* op "": a baseline */
+    look look;
 } predictor_names[] = {
-#define METHOD(name, label, op, colour, ...) {#name, label, colour},
+#define METHOD(name, label, op, colour, dash, mark, ...)                                           \
+    {#name, label, #op, {colour, dash, MARK_##mark}},
 #include "methods.def"
 #undef METHOD
-#define BASELINE(name, order, label, colour) {#name, label, colour},
+#define BASELINE(name, order, label, colour, dash) {#name, label, "", {colour, dash, 0}},
 #include "baselines.def"
 #undef BASELINE
 };
@@ -148,31 +152,69 @@ void key_label(const key *k, int plain, char *label, size_t size)
     }
 }
 
-static int is_taken(const char *colour)
+static const datum *part_called(const key *k, const char *name)
 {
-    for (int i = 0; i < PREDICTOR_NAMES; i++)
-        if (strcmp(predictor_names[i].colour, colour) == 0) return 1;
-    return 0;
+    for (int i = 0; i < k->count; i++)
+        if (strcmp(k->part[i].column, name) == 0) return &k->part[i];
+    return NULL;
 }
 
-const char *key_colour(const key *k, int index)
+/* The operation of a key, of a gradient that it is one of; NULL if it has none. */
+static const struct op_name *op_of(const key *k)
 {
-    static const char *const palette[] = {"#1b1b1b", "#d95f02", "#1b9e77", "#7570b3", "#e7298a",
-                                          "#1f78b4", "#e6ab02", "#00b4d8", "#b15928", "#6a3d9a",
-                                          "#33a02c", "#fb9a99", "#666666", "#9ccb3b"};
-    enum { COLOURS = sizeof palette / sizeof *palette };
-    const datum *who = NULL;
+    const datum *d = part_called(k, "op"), *of = part_called(k, "transform");
+    if (of && of->is_name && *of->name) d = of;
+    for (int i = 0; d && d->is_name && i < OP_NAMES; i++)
+        if (strcmp(op_names[i].name, d->name) == 0 || strcmp(op_names[i].grad, d->name) == 0)
+            return &op_names[i];
+    return NULL;
+}
+
+/* The first method of an operation, at the alpha of the key where the operation reads one. */
+static const struct predictor_name *method_of_op(const key *k)
+{
+    const struct op_name *o = op_of(k);
+    const datum *alpha = part_called(k, "alpha");
+    method m;
+    for (int i = 0; o && i < PREDICTOR_NAMES; i++) {
+        const struct predictor_name *p = &predictor_names[i];
+        if (strcmp(p->op, o->name) != 0 || method_find(p->name, &m) != OK) continue;
+        if (!(o->reads & P_alpha)) return p;
+        if (alpha && fabs(alpha->number - m.p.alpha) < 1e-6) return p;
+    }
+    return NULL;
+}
+
+static const struct predictor_name *predictor_of(const key *k)
+{
+    const datum *who = part_called(k, "method");
     char text[200];
-    for (int i = 0; i < k->count; i++)
-        if (k->part[i].is_name && strcmp(k->part[i].column, "method") == 0) who = &k->part[i];
+    if (who && who->is_name) return find_predictor(who->name);
     key_text(k, text, sizeof text);
-    const struct predictor_name *known = find_predictor(who ? who->name : text);
-    if (known) return known->colour;
-    if (!who) return palette[index % COLOURS];
-    /* one of the families: never in the colour of a method */
-    const char *own[COLOURS];
-    int count = 0;
-    for (int i = 0; i < COLOURS; i++)
-        if (!is_taken(palette[i])) own[count++] = palette[i];
-    return count ? own[index % count] : palette[index % COLOURS];
+    const struct predictor_name *named = find_predictor(text);
+    return named ? named : method_of_op(k);
+}
+
+look key_look(const key *k, int index)
+{
+    /* of everything that is no method: an ordered ramp of a hue that no method has */
+    static const look ramp[] = {
+        {"#3f2a14", "", MARK_circle},      {"#94694a", "10,4", MARK_square},
+        {"#c79a6b", "4,3", MARK_triangle}, {"#5c4a3a", "10,4,3,4", MARK_diamond},
+        {"#a0764a", "2,4", MARK_wedge},    {"#d8b48c", "16,4", MARK_pentagon},
+        {"#4d3319", "6,3,2,3", MARK_plus}, {"#7a5230", "6,3,2,3,2,3", MARK_cross}};
+    const struct predictor_name *known = predictor_of(k);
+    return known ? known->look : ramp[index % (int)(sizeof ramp / sizeof *ramp)];
+}
+
+int key_rank(const key *k)
+{
+    const struct predictor_name *known = predictor_of(k);
+    return known ? (int)(known - predictor_names) : PREDICTOR_NAMES;
+}
+
+int key_untrained(const key *k)
+{
+    const struct predictor_name *known = predictor_of(k);
+    return known && !*known->op;
 }

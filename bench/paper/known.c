@@ -68,7 +68,7 @@ static void column_values(table of, const char *name, names *n)
         {"type", "f64|f32|tf32|bf16|f16|tokens|bytes"},
         {"what", "law|match|grad|golden|claim"},
         {"verdict", "PASS|MARGINAL|FAIL"},
-        {"quantity", "weight|kernel|support|bandwidth"},
+        {"quantity", "weight|kernel|support|bandwidth|empty"},
     };
     n->count = 0;
     n->used = 0;
@@ -143,7 +143,11 @@ static const struct line_word {
     {"style", IN_FIGURE, WORD, "lines|points|linespoints"},
     {"log", IN_FIGURE, WORD, "x|y|xy"},
     {"key", IN_FIGURE, WORD, "right|left|outside"},
-    {"levels", IN_FIGURE, WORD, "0|1"},
+    {"levels", IN_TABLE | IN_FIGURE, WORD, "0|1"},
+    {"smooth", IN_FIGURE, NUMBER, ""},
+    {"split", IN_FIGURE, NUMBER, ""},
+    {"hollow", IN_FIGURE, KEEP, ""},
+    {"hollow_note", IN_FIGURE, FREE, ""},
     {"xlabel", IN_FIGURE, FREE, ""},
     {"ylabel", IN_FIGURE, FREE, ""},
     {"xrange", IN_FIGURE, RANGE, ""},
@@ -152,6 +156,7 @@ static const struct line_word {
     {"tol", IN_CLAIM, NUMBER, ""},
     {"at", IN_CLAIM, FREE, ""},
     {"versus", IN_CLAIM, KEEP, ""},
+    {"each", IN_CLAIM, WORD, "theorem"},
     {"sign", IN_CLAIM, WORD, "-|+"},
 };
 enum { LINE_KEYS = sizeof line_words / sizeof *line_words };

@@ -32,7 +32,7 @@ static const struct method_row {
     const char *name;
     enum shown shown;
 } method_rows[] = {
-#define METHOD(name, label, op, colour, shown, ...) {#name, shown},
+#define METHOD(name, label, op, colour, dash, mark, shown, ...) {#name, shown},
 #include "methods.def"
 #undef METHOD
 };

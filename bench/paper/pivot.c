@@ -103,6 +103,37 @@ static void add_value(point *at, double x)
     at->squares += away * (x - at->centre);
 }
 
+/* Of a time in whatever unit: its value at both quartiles. */
+static void note_quartiles(point *at, const field *value, const char *row)
+{
+    time_row one;
+    memcpy(&one, row, sizeof one);
+    const double median = one.median, q1 = one.q1, q3 = one.q3;
+    const double as_it_is = field_read(TIME, value, row).number;
+    one.median = q1;
+    const double fast = field_read(TIME, value, (const char *)&one).number;
+    one.median = q3;
+    const double slow = field_read(TIME, value, (const char *)&one).number;
+    if (fast == as_it_is && slow == as_it_is) return; /* no time */
+    at->low = fmin(fast, slow);
+    at->high = fmax(fast, slow);
+    at->spread = (q3 - q1) / median;
+}
+
+/* What a row says of how certain its value is. */
+static void note_interval(point *at, table of, const field *value, const char *row)
+{
+    at->low = at->high = at->spread = NAN;
+    if (of == TIME) note_quartiles(at, value, row);
+    if (of == EVAL && value->stored && strcmp(value->stored->name, "value") == 0) {
+        eval_row one;
+        memcpy(&one, row, sizeof one);
+        at->low = one.low;
+        at->high = one.high;
+        if (!isnan(one.low)) at->trials = one.count;
+    }
+}
+
 /* --- what may be averaged --------------------------------------------------------------------- */
 
 /* May row i join the rows of a group? before: of every row, the one before it in its group. */
@@ -139,6 +170,7 @@ static status add_rows(pivot *p, const source *s, const filter *f, const groupin
         done = may_join(s, i, to->last, before, mean);
         before[i] = to->last;
         to->last = i;
+        note_interval(to, s->of, value, at);
         add_value(to, field_read(s->of, value, at).number);
     }
     free(before);
@@ -199,6 +231,10 @@ status pivot_make(pivot *p, const source *s, const char *keep, const char *rows,
         const double n = (double)at->n;
         at->value = sum ? at->sum : most ? at->most : at->sum / n;
         at->sd = at->n > 1 && !*how ? sqrt(at->squares / (n - 1)) : NAN;
+        if (at->n == 1 && !*how) continue;
+        at->low = at->value - at->sd;
+        at->high = at->value + at->sd;
+        at->spread = NAN;
     }
     return done;
 }

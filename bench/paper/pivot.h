@@ -31,6 +31,11 @@ typedef struct point {
     double sum, most;
     double centre, squares; /* mean of the n values, and sum of squares about it (Welford 1962) */
     double value, sd;       /* what was asked for; NaN unless it is a mean */
+    /* What the value may be: mean -+ sd of several seeds, else the Wilson bounds of a proportion or
+     * the quartiles of a time; NaN if nothing is known. */
+    double low, high;
+    double spread;  /* of one time: q3 - q1 by the median; else NaN */
+    int64_t trials; /* that a proportion is of; else 0              */
 } point;
 
 typedef struct pivot {
@@ -61,8 +66,19 @@ void key_text(const key *k, char *text, size_t size);
 /* What a reader calls it, by the lists: the label of a method or operation, "α = 4/3", "N = 256".
  * plain: a gradient has the label of its operation, without ", backward". */
 void key_label(const key *k, int plain, char *label, size_t size);
-/* "#rrggbb": of a key with a method or baseline that of its list, whatever else it names; of a
- * method without a row one that no row has, else one of the palette, by index. */
-const char *key_colour(const key *k, int index);
+
+/* How a series is drawn. */
+typedef struct look {
+    const char *colour, *dash; /* "#rrggbb"; lengths on and off, "" is solid                    */
+    int mark;                  /* of gnuplot; 0: none, a thin line                              */
+} look;
+
+/* That of its method or baseline in every figure, whatever else the key names; an operation has
+ * that of its first method (of its alpha). What is neither: the index-th of a ramp of its own. */
+look key_look(const key *k, int index);
+/* The place of its method or baseline among all, for an order that is one everywhere. */
+int key_rank(const key *k);
+/* 1: a predictor that is not trained, whose numbers belong to no step and no depth. */
+int key_untrained(const key *k);
 
 #endif

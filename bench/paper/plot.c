@@ -119,7 +119,7 @@ static void add_plot(buffer *b, const words *w, const key *const *curve, int cur
     for (int i = 0; i < curves; i++) {
         key_label(curve[i], 0, label, sizeof label);
         buffer_add(b, "%s $curve%d using 1:2 with linespoints lc rgb '%s' title ", i ? "," : "plot",
-                   i, key_colour(curve[i], i));
+                   i, key_look(curve[i], i).colour);
         gnuplot_quote(b, *label ? label : word_text(w, "y"));
     }
     buffer_add(b, "\nunset output\n");

@@ -23,6 +23,7 @@ struct page {
     const paper *p;
     bytes old; /* the page that is there; empty if all of it is renewed */
     int claims;
+    char device[200]; /* of a report of a card: what measured the first file of it */
     buffer part[PARTS];
 };
 
@@ -40,8 +41,6 @@ static void page_of(char text[400], const paper *p)
 }
 
 static const char *const head =
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<title>mosaic "
-    "report</title>\n"
     "<style>\n"
     "body{font:16px/1.5 Georgia,serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}\n"
     "h1,h2,th{font-family:Helvetica,Arial,sans-serif;font-weight:600}\n"
@@ -51,6 +50,7 @@ static const char *const head =
     "td:first-child,th:first-child{text-align:left}\n"
     "tr:first-child td{font-weight:600;border-bottom:1px solid #888}\n"
     ".scale{color:#8a4b00;font-size:14px}.small{font-size:12px;color:#555}\n"
+    ".contents{columns:2;font-size:14px}\n"
     ".agrees{color:#1a7a3c}.differs{color:#b02020}\n"
     "figure{margin:1.5em 0}figcaption{font-size:14px}svg{max-width:100%;height:auto}\n"
     "</style></head><body>\n";
@@ -139,7 +139,7 @@ void page_note(page *pg, const char *text)
 }
 
 void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html,
-                int folded)
+                const char *under, int folded)
 {
     buffer_add(&pg->part[BODY], "%s<b>", folded ? "<details><summary>" : "<p>");
     add_escaped(&pg->part[BODY], title);
@@ -148,8 +148,13 @@ void page_table(page *pg, const char *id, const char *title, const char *scale, 
                "<a href=\"%s.tex\">tex</a></span>%s<span class=\"scale\">",
                id, id, id, folded ? "</summary>" : "<br>");
     add_escaped(&pg->part[BODY], scale);
-    buffer_add(&pg->part[BODY], "</span>%s\n<table>\n%s</table>%s\n", folded ? "" : "</p>", html,
-               folded ? "</details>" : "");
+    buffer_add(&pg->part[BODY], "</span>%s\n<table>\n%s</table>", folded ? "" : "</p>", html);
+    if (*under) {
+        buffer_add(&pg->part[BODY], "<p class=\"small\">");
+        add_escaped(&pg->part[BODY], under);
+        buffer_add(&pg->part[BODY], "</p>");
+    }
+    buffer_add(&pg->part[BODY], "%s\n", folded ? "</details>" : "");
 }
 
 void page_story(page *pg, const char *id, const char *title, const char *scale, const char *html)
@@ -164,7 +169,7 @@ void page_story(page *pg, const char *id, const char *title, const char *scale, 
     buffer_add(&pg->part[BODY], "</span></p>\n%s", html);
 }
 
-void page_figure(page *pg, const show *s, const char *id, const char *title)
+void page_figure(page *pg, const show *s, const char *id, const char *title, const char *said)
 {
     char path[4096], text[4096];
     snprintf(path, sizeof path, "%s/%s.svg", s->out, id);
@@ -181,32 +186,42 @@ void page_figure(page *pg, const show *s, const char *id, const char *title)
     if (f) fclose(f);
     buffer_add(&pg->part[BODY], "<figcaption>");
     add_escaped(&pg->part[BODY], title);
+    if (*said) buffer_add(&pg->part[BODY], " (");
+    add_escaped(&pg->part[BODY], said);
     buffer_add(&pg->part[BODY],
-               " <span class=\"small\"><a href=\"%s.svg\">svg</a> <a href=\"%s.png\">png</a> "
-               "<a href=\"%s.tsv\">data</a></span></figcaption></figure>\n",
-               id, id, id);
+               "%s <span class=\"small\"><a href=\"%s.svg\">svg</a> <a href=\"%s.png\">png</a> "
+               "<a href=\"%s.pdf\">pdf</a> <a href=\"%s.tsv\">data</a></span></figcaption>"
+               "</figure>\n",
+               *said ? ")" : "", id, id, id, id);
 }
 
-/* A number, and of how many seeds it is the mean. */
-static void add_number(buffer *b, double x, int64_t n)
+/* A number, of how many seeds it is the mean, and between what it may lie. */
+static void add_number(buffer *b, double x, int64_t n, double low, double high)
 {
+    buffer_add(b, "<td>");
     if (isnan(x))
-        buffer_add(b, "<td>–</td>");
-    else if (n > 1)
-        buffer_add(b, "<td>%.4g (n = %lld)</td>", x, (long long)n);
+        buffer_add(b, "–");
     else
-        buffer_add(b, "<td>%.4g</td>", x);
+        buffer_add(b, "%.4g", x);
+    if (!isnan(x) && !isnan(low) && !isnan(high)) buffer_add(b, " [%.4g, %.4g]", low, high);
+    if (!isnan(x) && n > 1) buffer_add(b, " (n = %lld)", (long long)n);
+    buffer_add(b, "</td>");
 }
 
-void page_claim(page *pg, const claim_result *c)
+void page_claim(page *pg, const show *s, const claim_result *c)
 {
+    buffer *b = &pg->part[CLAIMS];
     pg->claims++;
-    buffer_add(&pg->part[CLAIMS], "<tr><td>");
-    add_escaped(&pg->part[CLAIMS], c->text);
-    buffer_add(&pg->part[CLAIMS], "</td>");
-    add_number(&pg->part[CLAIMS], c->paper, 1);
-    add_number(&pg->part[CLAIMS], c->ours, c->n);
-    buffer_add(&pg->part[CLAIMS], "<td class=\"%s\">%s</td></tr>\n", c->verdict, c->verdict);
+    buffer_add(b, "<tr><td>");
+    add_escaped(b, c->text);
+    buffer_add(b, "</td>");
+    add_number(b, c->paper, 1, NAN, NAN);
+    add_number(b, c->ours, c->n, c->low, c->high);
+    add_number(b, c->tol, 1, NAN, NAN);
+    buffer_add(b, "<td>%s</td><td class=\"%s\">%s</td><td class=\"small\"><code>",
+               isnan(c->ours) ? "–" : s->p->profile, c->verdict, c->verdict);
+    add_escaped(b, c->command);
+    buffer_add(b, "</code></td></tr>\n");
 }
 
 /* A cell of the provenance table: what the first file says, and whether others say something else.
@@ -227,6 +242,8 @@ void page_provenance(page *pg, const experiment *e, const evidence *v)
     static const size_t columns[] = {offsetof(origin, commit), offsetof(origin, compiler),
                                      offsetof(origin, cpu), offsetof(origin, device),
                                      offsetof(origin, driver)};
+    if (v->all.origins && !*pg->device)
+        snprintf(pg->device, sizeof pg->device, "%s", origin_device(&v->all.origin[0]));
     buffer_add(&pg->part[PROVENANCE], "<tr><td><a href=\"#%s\">%s</a></td><td>%d of %d</td>", e->id,
                e->id, v->found, v->files);
     for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
@@ -256,26 +273,73 @@ static void add_beside(buffer *b, const char *out)
     if (links) buffer_add(b, "</p>\n");
 }
 
+/* What is on the page, with links. */
+static void add_contents(buffer *all, const page *pg)
+{
+    char mark[400];
+    int links = 0;
+    for (int i = 0; i < pg->p->count; i++) {
+        const experiment *e = &pg->p->experiments[i];
+        block_begin(mark, BODY, e);
+        if (!strstr(buffer_text(&pg->part[BODY]), mark)) continue;
+        buffer_add(all, "%s<li><a href=\"#%s\">", links++ ? "" : "<ul class=\"contents\">\n",
+                   e->id);
+        add_escaped(all, e->title);
+        buffer_add(all, "</a></li>\n");
+    }
+    if (links) buffer_add(all, "<li><a href=\"#provenance\">Provenance</a></li>\n</ul>\n");
+}
+
+/* What the page is of: the paper, or a card. A card that was shown before keeps its name. */
+static void add_title(buffer *all, const page *pg)
+{
+    static const char before[] = "<h1>";
+    const char *old = pg->old.v ? strstr(pg->old.v, before) : NULL;
+    if (pg->p->card && !*pg->device && old) {
+        buffer_add(all, "%.*s", (int)strcspn(old + strlen(before), "<"), old + strlen(before));
+        return;
+    }
+    if (!pg->p->card) {
+        buffer_add(all, "mosaic: sparse attention as compact kernel regression");
+        return;
+    }
+    buffer_add(all, "mosaic on ");
+    add_escaped(all, *pg->device ? pg->device : pg->p->card);
+}
+
 /* The parts behind one another. */
 static void add_page(buffer *all, const page *pg, const show *s)
 {
     char mine[400];
     page_of(mine, pg->p);
-    buffer_add(all, "%s%s<h1>mosaic: sparse attention as compact kernel regression</h1>\n", head,
-               mine);
+    buffer_add(all, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<title>");
+    add_title(all, pg);
+    buffer_add(all, "</title>\n%s%s<h1>", head, mine);
+    add_title(all, pg);
+    buffer_add(all, "</h1>\n");
+    if (pg->p->card) /* a folder of the report of the paper, as `make figures` writes it */
+        buffer_add(all, "<p><a href=\"../index.html\">back to the report of the paper</a></p>\n");
     if (pg->p->scale) {
         buffer_add(all, "<p class=\"scale\">");
         add_escaped(all, pg->p->scale);
         buffer_add(all, "</p>\n");
     }
+    add_contents(all, pg);
     add_beside(all, s->out);
     if (pg->claims)
-        buffer_add(all, "<h2>Claims</h2>\n<table>\n<tr><td>claim of the paper</td><td>paper</td>"
-                        "<td>ours</td><td>verdict</td></tr>\n");
+        buffer_add(all,
+                   "<h2>Claims</h2>\n<p class=\"small\">Ours is what ran at the scale that the "
+                   "row names, with ± one deviation of several seeds, or the 95 %% Wilson "
+                   "interval of one, in brackets. It is judged where the claim is about that "
+                   "scale: within the tolerance, or of the sign that is claimed. A theorem is "
+                   "judged by its error.</p>\n<table>\n<tr><td>claim of the paper</td><td>paper"
+                   "</td><td>ours</td><td>tolerance</td><td>scale</td><td>verdict</td>"
+                   "<td>command</td></tr>\n");
     buffer_add(all, "%s%s%s", buffer_text(&pg->part[CLAIMS]), pg->claims ? "</table>\n" : "",
                buffer_text(&pg->part[BODY]));
     buffer_add(all,
-               "<h2>Provenance</h2>\n<table class=\"small\">\n<tr><td>experiment</td><td>cells</td>"
+               "<h2 id=\"provenance\">Provenance</h2>\n<table class=\"small\">\n<tr><td>experiment"
+               "</td><td>cells</td>"
                "<td>commit</td><td>compiler</td><td>cpu</td><td>device</td><td>driver</td></tr>\n"
                "%s</table>\n<p class=\"small\">Each result file holds the whole of it: "
                "<code>mosaic print FILE.h5</code>.</p>\n</body></html>\n",

@@ -21,33 +21,90 @@ static status same_origin(const show *s, const line *l, const pivot *a, const pi
     return fail(ERR_DATA, "%s:%d: versus=: %s", s->p->path, l->number, last_error());
 }
 
-status show_claim(const show *s, const line *l, claim_result *c)
+/* ours -= other, and the interval of a difference of independent numbers with intervals of their
+ * own (Newcombe 1998, method 10). */
+static void subtract(claim_result *c, const point *a, const point *b)
+{
+    const double d = a->value - b->value;
+    c->ours = d;
+    c->low = d - hypot(a->value - a->low, b->high - b->value);
+    c->high = d + hypot(a->high - a->value, b->value - b->low);
+    c->n = a->n < b->n ? a->n : b->n;
+}
+
+status show_claim(const show *s, const experiment *e, const line *l, claim_result *c)
 {
     const char *at = line_value(l, "at", ""), *sign = line_value(l, "sign", "");
     const char *cell_name = line_value(l, "cell", "value");
     pivot p = {0}, other = {0};
-    double tol = NAN;
-    *c = (claim_result){
-        .text = l->word[0], .paper = NAN, .ours = NAN, .verdict = "not run at this scale"};
+    *c = (claim_result){.text = l->word[0],
+                        .paper = NAN,
+                        .ours = NAN,
+                        .tol = NAN,
+                        .low = NAN,
+                        .high = NAN,
+                        .verdict = "not run at this scale"};
+    snprintf(c->command, sizeof c->command, "mosaic run %.120s %.60s profile=%.60s", s->p->path,
+             e->id, s->p->profile);
     parse_real(line_value(l, "paper", ""), &c->paper);
-    parse_real(line_value(l, "tol", ""), &tol);
-    if (*at && strcmp(at, s->p->profile) != 0) return OK;
+    parse_real(line_value(l, "tol", ""), &c->tol);
     status done = line_pivot(s, l, "", "", cell_name, line_value(l, "keep", ""), &p);
     int there = done == OK && p.count;
-    if (there) c->ours = p.points[0].value, c->n = p.points[0].n;
+    if (there) {
+        const point *ours = &p.points[0];
+        c->ours = ours->value, c->n = ours->n, c->low = ours->low, c->high = ours->high;
+    }
     if (done == OK && *line_value(l, "versus", "")) {
         done = line_pivot(s, l, "", "", cell_name, line_value(l, "versus", ""), &other);
         there &= done == OK && other.count;
-        c->ours -= there ? other.points[0].value : NAN;
+        c->ours = c->low = c->high = NAN;
+        if (there) subtract(c, &p.points[0], &other.points[0]);
         if (there) done = same_origin(s, l, &p, &other);
     }
     if (there) {
-        int agrees =
-            *sign ? (*sign == '-' ? c->ours < 0 : c->ours > 0) : fabs(c->ours - c->paper) <= tol;
-        c->verdict = agrees ? "agrees" : "differs";
+        const int agrees =
+            *sign ? (*sign == '-' ? c->ours < 0 : c->ours > 0) : fabs(c->ours - c->paper) <= c->tol;
+        const int judged = !*at || strcmp(at, s->p->profile) == 0;
+        c->verdict = !judged ? "another scale" : agrees ? "agrees" : "differs";
     }
     pivot_free(&p);
     pivot_free(&other);
+    return done;
+}
+
+/* The theorems that were checked, a line of the claims table each. */
+static status show_theorems(const show *s, const line *l)
+{
+    static const struct theorem {
+        const char *name, *about;
+    } theorems[] = {
+#define CLAIM(name, tol, about) {#name, about},
+#include "check/claims.def"
+#undef CLAIM
+    };
+    pivot error = {0}, tol = {0}, failed = {0};
+    const char *keep = line_value(l, "keep", "");
+    char text[400];
+    status done = line_pivot(s, l, "subject", "", "error:max", keep, &error);
+    if (done == OK) done = line_pivot(s, l, "subject", "", "tol:max", keep, &tol);
+    if (done == OK) done = line_pivot(s, l, "subject", "", "failed:sum", keep, &failed);
+    for (size_t i = 0; done == OK && i < sizeof theorems / sizeof *theorems; i++) {
+        claim_result c = {.text = text, .paper = NAN, .low = NAN, .high = NAN, .n = 1};
+        snprintf(text, sizeof text, "%s: %s", theorems[i].name, theorems[i].about);
+        snprintf(c.command, sizeof c.command, "mosaic check what=claim claim=%s", theorems[i].name);
+        c.ours = c.tol = NAN;
+        c.verdict = "not run at this scale";
+        for (int j = 0; j < error.count; j++) {
+            if (strcmp(error.points[j].row.part[0].name, theorems[i].name) != 0) continue;
+            c.ours = error.points[j].value;
+            c.tol = tol.points[j].value;
+            c.verdict = failed.points[j].value == 0 ? "agrees" : "differs";
+        }
+        page_claim(s->page, s, &c);
+    }
+    pivot_free(&error);
+    pivot_free(&tol);
+    pivot_free(&failed);
     return done;
 }
 
@@ -81,13 +138,24 @@ static status find_scale(show *s, const experiment *e)
     return OK;
 }
 
+static void confess(show *s, const char *text)
+{
+    const size_t used = strlen(s->scale);
+    snprintf(s->scale + used, sizeof s->scale - used, "%s%s", used ? "; " : "", text);
+}
+
 /* ... and that some of their rows are still to come. */
 static void confess_unfinished(show *s)
 {
-    const size_t used = strlen(s->scale);
-    if (s->of->all.unfinished == 0) return;
-    snprintf(s->scale + used, sizeof s->scale - used, "%s%d of %d files unfinished",
-             used ? "; " : "", s->of->all.unfinished, s->of->found);
+    const evidence *v = s->of;
+    char text[100];
+    if (v->found > 0 && v->found < v->files) {
+        snprintf(text, sizeof text, "partial: %d of %d files are there", v->found, v->files);
+        confess(s, text);
+    }
+    if (v->all.unfinished == 0) return;
+    snprintf(text, sizeof text, "%d of %d files unfinished", v->all.unfinished, v->found);
+    confess(s, text);
 }
 
 static status show_line(const show *s, const experiment *e, const line *l)
@@ -104,8 +172,9 @@ static status show_line(const show *s, const experiment *e, const line *l)
     case LINE_STORY:
         return show_story(s, e, l);
     case LINE_CLAIM:
-        TRY(show_claim(s, l, &c));
-        page_claim(s->page, &c);
+        if (*line_value(l, "each", "")) return show_theorems(s, l);
+        TRY(show_claim(s, e, l, &c));
+        page_claim(s->page, s, &c);
         return OK;
     default:
         return OK;

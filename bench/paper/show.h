@@ -6,18 +6,29 @@
  *       [folded=1: the page shows it on demand] [labels=plain: a gradient has the name of its
  *       operation]
  *       ID.tsv ID.md ID.tex; a cell is the mean, and mean ± sd (n = seeds) of several seeds.
+ *       [levels=1: a baseline known in one column stands in every column]
+ *       A proportion of one seed has its Wilson bounds behind it, a line below says of how many.
  *       cell=COL:sum,COL:max,... heads=TEXT,TEXT,... instead of cols: a column for each
  *   figure ID title="..." from=T keep=... x=COL y=COL series=COL[+COL]
  *       [style=lines|points|linespoints] [log=x|y|xy] [xlabel=...] [ylabel=...]
  *       [key=right|left|outside] [labels=plain]
  *       [floor=COL:max: a dashed line of the largest at each x, such as floor_ms:max]
  *       [levels=1: a series known at one x only, such as a baseline, is drawn across]
- *       ID.tsv (one block a series: x, mean, sd and, of several seeds, n), ID.gp, ID.svg, ID.png
+ *       [smooth=N: running means of N points, the points behind them]
+ *       [split=Y: two panels, above and below Y]
+ *       [hollow=KEEP hollow_note=TEXT: points whose value under this keep is not 0 are hollow]
+ *       ID.tsv (one block a series: x, mean, sd; where there are intervals or hollow points also n,
+ *       low, high, hollow), ID.gp, ID.svg, ID.png, ID.pdf
+ *       Bars are mean ± sd of several seeds, else Wilson bounds or quartiles. A figure says what
+ *       its bars are and which series lies under which
  *   story ID title="..." from=sample
  *       ID.md; what models said, their prompts in bold
  *   claim "text" paper=NUMBER [at=PROFILE] from=T keep=... cell=COL [versus=KEEP] [tol=NUMBER]
  *       ours is the mean of cell; with versus= the difference to the mean under the other keep,
- *       and the claim is that it is negative (sign=-) or positive (sign=+); both of one origin
+ *       and the claim is that it is negative (sign=-) or positive (sign=+); both of one origin.
+ *       At another profile than at= it is shown and not judged
+ *   claim "text" each=theorem from=check keep=what:claim
+ *       a row for each theorem of claims.def that was checked: its error, tolerance and verdict
  *
  * Every word of these lines is known before anything runs, or an error with a guess (known.c).
  * Everything is a function of the result files: showing twice writes the same bytes.
@@ -53,17 +64,22 @@ status show_write(const show *s, const char *name, const char *extension, const 
 
 status show_table(const show *s, const experiment *e, const line *l);
 status show_figure(const show *s, const experiment *e, const line *l);
+/* Draw OUT/ID.gp: ID.svg, ID.png and ID.pdf appear there, whole or not at all. ERR_FILE: no
+ * gnuplot, or no room; ERR_DATA: it failed. */
+status picture_draw(const show *s, const char *id);
 status show_story(const show *s, const experiment *e, const line *l);
 
 /* One line of the claims table. verdict: "agrees", "differs" (also from a number that is none),
- * "not run at this scale". */
+ * "another scale" (than the claim is about), "not run at this scale". */
 typedef struct claim_result {
     const char *text;
-    double paper, ours;
-    int64_t n; /* seeds that ours is the mean of */
+    double paper, ours, tol; /* NaN: none                                    */
+    double low, high;        /* of ours: an interval (pivot.h), or NaN       */
+    int64_t n;               /* seeds that ours is the mean of               */
     const char *verdict;
+    char command[300]; /* that makes ours */
 } claim_result;
-status show_claim(const show *s, const line *l, claim_result *c);
+status show_claim(const show *s, const experiment *e, const line *l, claim_result *c);
 
 /* --- report.c --------------------------------------------------------------------------------- */
 
@@ -77,10 +93,11 @@ void page_section_end(page *pg);
 void page_keep(page *pg, const experiment *e);
 void page_note(page *pg, const char *text);
 void page_table(page *pg, const char *id, const char *title, const char *scale, const char *html,
-                int folded);
-void page_figure(page *pg, const show *s, const char *id, const char *title);
+                const char *under, int folded);
+/* said: what must be said of it; "" is nothing. */
+void page_figure(page *pg, const show *s, const char *id, const char *title, const char *said);
 void page_story(page *pg, const char *id, const char *title, const char *scale, const char *html);
-void page_claim(page *pg, const claim_result *c);
+void page_claim(page *pg, const show *s, const claim_result *c);
 /* A row of the provenance table for the files of an experiment. */
 void page_provenance(page *pg, const experiment *e, const evidence *v);
 /* Write OUT/index.html, which leads to OUT/FOLDER/index.html, and free; with keep = 0 only free. */

@@ -9,6 +9,7 @@
 
 #include "buffer.h"
 #include "show.h"
+#include "statistics.h"
 #include "tabular.h"
 
 enum { MAX_KEYS = 256 };
@@ -58,6 +59,8 @@ static status table_pivot(const show *s, const line *l, pivot *p)
     return done;
 }
 
+/* A value and how certain it is: of several seeds ± their deviation, of one proportion its bounds,
+ * of a time a mark if its quartiles are far apart. */
 static void format_point(char *text, size_t size, const char *format, const point *at)
 {
     double v = at ? at->value : NAN;
@@ -70,12 +73,56 @@ static void format_point(char *text, size_t size, const char *format, const poin
     sscanf(format, "%%.%d%c", &digits, &kind);
     int used = kind == 'g' ? snprintf(text, size, "%.*g", digits, v)
                            : snprintf(text, size, "%.*f", digits, v);
-    if (isnan(at->sd) || used < 0 || (size_t)used >= size) return;
+    if (used < 0 || (size_t)used >= size) return;
+    if (at->n == 1 && at->trials)
+        snprintf(text + used, size - (size_t)used, kind == 'g' ? " [%.*g, %.*g]" : " [%.*f, %.*f]",
+                 digits, at->low, digits, at->high);
+    if (at->n == 1 && at->spread > NOISY_SHARE) snprintf(text + used, size - (size_t)used, "~");
+    if (isnan(at->sd)) return;
     if (at->sd > 0)
         used += snprintf(text + used, size - (size_t)used, kind == 'g' ? " ± %.*g" : " ± %.*f",
                          digits, at->sd);
     if ((size_t)used < size)
         snprintf(text + used, size - (size_t)used, " (n = %lld)", (long long)at->n);
+}
+
+/* What stands below a table: what its brackets and marks are. */
+static void under_table(const pivot *p, char *text, size_t size)
+{
+    int64_t least = INT64_MAX, most = 0;
+    int noisy = 0, used = 0;
+    *text = '\0';
+    for (int i = 0; i < p->count; i++) {
+        const point *at = &p->points[i];
+        if (at->n != 1) continue;
+        noisy |= at->spread > NOISY_SHARE;
+        if (!at->trials || isnan(at->low)) continue;
+        least = at->trials < least ? at->trials : least;
+        most = at->trials > most ? at->trials : most;
+    }
+    if (most && least == most)
+        used = snprintf(text, size, "In brackets: 95 %% Wilson intervals of n = %lld trials.",
+                        (long long)most);
+    else if (most)
+        used =
+            snprintf(text, size, "In brackets: 95 %% Wilson intervals of n = %lld to %lld trials.",
+                     (long long)least, (long long)most);
+    if (noisy)
+        snprintf(text + used, size - (size_t)used,
+                 "%s~ quartiles further apart than %.0f %% of the median.", used ? " " : "",
+                 100 * NOISY_SHARE);
+}
+
+/* The one point of a row, NULL if it has more. */
+static const point *only_in_row(const pivot *p, const key *row, const key *const *cols, int count)
+{
+    const point *only = NULL;
+    for (int j = 0; j < count; j++) {
+        const point *at = pivot_find(p, row, cols[j]);
+        if (at && only) return NULL;
+        if (at) only = at;
+    }
+    return only;
 }
 
 /* The four forms of one table differ in what stands around cells. */
@@ -135,12 +182,15 @@ static void add_body(buffer *b, const form *f, const pivot *p, const line *l, co
                 buffer_add(b, j ? " ---: |" : "| --- |");
         buffer_add(b, "%s", f->rule);
     }
+    const int levels = strcmp(line_value(l, "levels", "0"), "1") == 0;
     for (int i = 0; i < nr; i++) {
+        const point *level =
+            levels && key_untrained(rows[i]) ? only_in_row(p, rows[i], cols, nc) : NULL;
         line_label(l, rows[i], text, sizeof text);
         add_text(b, f, text, 1);
         for (int j = 0; j < nc; j++) {
             format_point(text, sizeof text, line_value(l, "format", "%.3f"),
-                         pivot_find(p, rows[i], cols[j]));
+                         level ? level : pivot_find(p, rows[i], cols[j]));
             add_text(b, f, text, 0);
         }
         buffer_add(b, "%s", f->end);
@@ -158,7 +208,8 @@ static status write_form(const show *s, const form *f, const pivot *p, const exp
                          const line *l)
 {
     buffer b = {0};
-    char corner[200], title[300], caption[800];
+    char corner[200], title[300], caption[800], under[200];
+    under_table(p, under, sizeof under);
     snprintf(corner, sizeof corner, "%s", line_value(l, "corner", line_value(l, "rows", "")));
     table_title(e, l, title, sizeof title);
     snprintf(caption, sizeof caption, "%s (%s)", title, s->scale);
@@ -167,14 +218,17 @@ static status write_form(const show *s, const form *f, const pivot *p, const exp
         add_cell(&b, f, caption);
         buffer_add(&b, "\n\\begin{tabular}{l*{20}{r}}\n\\toprule\n");
         add_body(&b, f, p, l, corner);
-        buffer_add(&b, "\\bottomrule\n\\end{tabular}\n");
+        buffer_add(&b, "\\bottomrule\n\\end{tabular}\n%s", *under ? "% " : "");
     } else {
         const int md = strcmp(f->extension, "md") == 0;
         buffer_add(&b, md ? "*" : "# ");
         add_cell(&b, f, caption);
         buffer_add(&b, md ? "*\n\n" : "\n");
         add_body(&b, f, p, l, corner);
+        if (*under) buffer_add(&b, md ? "\n" : "# ");
     }
+    if (*under) add_cell(&b, f, under);
+    if (*under) buffer_add(&b, "\n");
     status done = show_write(s, l->word[0], f->extension, b.text);
     free(b.text);
     return done;
@@ -188,7 +242,7 @@ status show_table(const show *s, const experiment *e, const line *l)
     static const form html = {"html", "<tr><td>", "</td><td>", "</td></tr>\n", ""};
     pivot p = {0};
     buffer b = {0};
-    char title[300];
+    char title[300], under[200];
     status done = table_pivot(s, l, &p);
     for (int i = 0; done == OK && p.count > 0 && i < 3; i++)
         done = write_form(s, &forms[i], &p, e, l);
@@ -197,7 +251,8 @@ status show_table(const show *s, const experiment *e, const line *l)
     } else if (done == OK) {
         add_body(&b, &html, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
         table_title(e, l, title, sizeof title);
-        page_table(s->page, l->word[0], title, s->scale, buffer_text(&b),
+        under_table(&p, under, sizeof under);
+        page_table(s->page, l->word[0], title, s->scale, buffer_text(&b), under,
                    strcmp(line_value(l, "folded", "0"), "1") == 0);
         if (buffer_failed(&b)) done = fail(ERR_MEMORY, "show: out of memory");
     }

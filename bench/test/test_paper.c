@@ -281,28 +281,119 @@ void selftest_key_labels(selftest *t)
     const key head = key_head("oracle");
     char text[64];
     key_label(&head, 0, text, sizeof text);
-    EXPECT(strcmp(text, "oracle") == 0 && strcmp(key_colour(&head, 0), "#e5c100") == 0);
+    EXPECT(strcmp(text, "oracle") == 0 && strcmp(key_look(&head, 0).colour, "#505050") == 0);
 }
 
-/* A method has its colour whatever else a series is told apart by, and nobody else has it. */
-void selftest_key_colours(selftest *t)
+static int same_look(look a, look b)
+{
+    return strcmp(a.colour, b.colour) == 0 && strcmp(a.dash, b.dash) == 0 && a.mark == b.mark;
+}
+
+/* A method has its look whatever else a series is told apart by, an operation that of its method,
+ * and nobody else has it. */
+void selftest_key_looks(selftest *t)
 {
     const datum of_seed = {.column = "seed", .number = 2};
+    const key family = {.count = 1, .part[0] = {"method", "entmax:1.3", 1, NAN}};
+    const key beta = {.count = 1, .part[0] = {.column = "beta", .number = 1}};
     for (int i = 0; method_name(i); i++) {
         method m;
         EXPECT(method_find(method_name(i), &m) == OK);
         key k = {.count = 1, .part[0] = {.column = "method", .is_name = 1}};
         snprintf(k.part[0].name, sizeof k.part[0].name, "%s", m.name);
+        const look own = key_look(&k, 0);
+        EXPECT(strcmp(own.colour, m.colour) == 0 && own.mark > 0);
         for (int index = 0; index < 20; index++) {
             const key seeded = {.count = 2, .part = {k.part[0], of_seed}};
             const key before = {.count = 2, .part = {of_seed, k.part[0]}};
-            const key family = {.count = 1, .part[0] = {"method", "entmax:1.3", 1, NAN}};
-            EXPECT(strcmp(key_colour(&k, index), m.colour) == 0);
-            EXPECT(strcmp(key_colour(&seeded, index), m.colour) == 0);
-            EXPECT(strcmp(key_colour(&before, index), m.colour) == 0);
-            EXPECT(strcmp(key_colour(&family, index), m.colour) != 0);
+            EXPECT(same_look(key_look(&k, index), own));
+            EXPECT(same_look(key_look(&seeded, index), own));
+            EXPECT(same_look(key_look(&before, index), own));
+            EXPECT(strcmp(key_look(&family, index).colour, m.colour) != 0);
+            EXPECT(strcmp(key_look(&beta, index).colour, m.colour) != 0);
         }
     }
+    const struct {
+        const char *op, *method;
+        double alpha;
+    } rows[] = {{"softmax", "softmax", NAN},
+                {"sparsemax_grad", "epanechnikov", NAN},
+                {"entmax", "biweight", 1.5},
+                {"entmax_grad", "triweight", 4.0 / 3},
+                {"topk_softmax", "top16_softmax", NAN}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        key op = {.count = 2, .part = {{"op", "", 1, NAN}, {"alpha", "", 0, rows[i].alpha}}};
+        key of = {.count = 1, .part[0] = {"method", "", 1, NAN}};
+        snprintf(op.part[0].name, sizeof op.part[0].name, "%s", rows[i].op);
+        snprintf(of.part[0].name, sizeof of.part[0].name, "%s", rows[i].method);
+        EXPECT(same_look(key_look(&op, 3), key_look(&of, 0)) && key_rank(&op) == key_rank(&of));
+    }
+    const key none = {.count = 2, .part = {{"op", "entmax", 1, NAN}, {"alpha", "", 0, 1.7}}};
+    EXPECT(strcmp(key_look(&none, 0).colour, key_look(&beta, 0).colour) == 0);
+}
+
+/* CIE L*a*b* (D65) of "#rrggbb" as seen through a matrix on linear RGB. */
+static void lab_of(const char *colour, const double seen[3][3], double lab[3])
+{
+    static const double to_xyz[3][3] = {{0.4124 / 0.9505, 0.3576 / 0.9505, 0.1805 / 0.9505},
+                                        {0.2126, 0.7152, 0.0722},
+                                        {0.0193 / 1.089, 0.1192 / 1.089, 0.9505 / 1.089}};
+    double rgb[3], f[3];
+    for (int i = 0; i < 3; i++) {
+        const char digits[] = {colour[1 + 2 * i], colour[2 + 2 * i], '\0'};
+        const double v = (double)strtol(digits, NULL, 16) / 255;
+        rgb[i] = v <= 0.04045 ? v / 12.92 : pow((v + 0.055) / 1.055, 2.4);
+    }
+    for (int i = 0; i < 3; i++) {
+        double x = 0;
+        for (int j = 0; j < 3; j++) {
+            double c = 0;
+            for (int k = 0; k < 3; k++)
+                c += seen[j][k] * rgb[k];
+            x += to_xyz[i][j] * fmin(1, fmax(0, c));
+        }
+        f[i] = x > 0.008856 ? cbrt(x) : 7.787 * x + 16.0 / 116;
+    }
+    lab[0] = 116 * f[1] - 16;
+    lab[1] = 500 * (f[0] - f[1]);
+    lab[2] = 200 * (f[1] - f[2]);
+}
+
+/* The methods of the paper are told apart by lightness alone (grey print), by the colour-blind
+ * (Machado et al. 2009, full protanopia and deuteranopia) and, all rows, by dashes alone. */
+void selftest_looks_apart(selftest *t)
+{
+    static const double plain[3][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
+    static const double blind[2][3][3] = {{{0.152286, 1.052583, -0.204868},
+                                           {0.114503, 0.786281, 0.099216},
+                                           {-0.003882, -0.048116, 1.051998}},
+                                          {{0.367322, 0.860646, -0.227968},
+                                           {0.280085, 0.672501, 0.047413},
+                                           {-0.011820, 0.042940, 0.968881}}};
+    static const struct row {
+        const char *name, *colour, *dash, *shown;
+    } rows[] = {
+#define METHOD(name, label, op, colour, dash, mark, shown, ...) {#name, colour, dash, #shown},
+#include "methods.def"
+#undef METHOD
+    };
+    enum { ROWS = sizeof rows / sizeof *rows };
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < i; j++) {
+            const struct row *a = &rows[i], *b = &rows[j];
+            double x[3], y[3];
+            selftest_expect(t, strcmp(a->dash, b->dash) != 0, a->name, j, "a dash of its own");
+            if (strcmp(a->shown, "VARIANT") == 0 || strcmp(b->shown, "VARIANT") == 0) continue;
+            lab_of(a->colour, plain, x);
+            lab_of(b->colour, plain, y);
+            selftest_expect(t, fabs(x[0] - y[0]) > 5, a->name, j, "a lightness of its own");
+            for (int k = 0; k < 2; k++) {
+                lab_of(a->colour, blind[k], x);
+                lab_of(b->colour, blind[k], y);
+                const double apart = hypot(hypot(x[0] - y[0], x[1] - y[1]), x[2] - y[2]);
+                selftest_expect(t, apart > 12, a->name, j, "a colour for the colour-blind");
+            }
+        }
 }
 
 /* Every kind of verdict, on rows whose means are known. */
@@ -327,7 +418,8 @@ void selftest_verdicts(selftest *t)
         {"sign=- keep=method:softmax versus=method:relumax", "differs", NAN},
         {"paper=3 tol=9 keep=method:triweight", "not run at this scale", NAN},
         {"sign=+ keep=method:softmax versus=method:triweight", "not run at this scale", NAN},
-        {"paper=3.5 tol=1 at=paper keep=method:softmax", "not run at this scale", NAN},
+        {"paper=3.5 tol=1 at=paper keep=method:softmax", "another scale", 3.5},
+        {"paper=3.5 tol=1 at=paper keep=method:triweight", "not run at this scale", NAN},
         {"paper=3.5 tol=1 at=smoke keep=method:softmax", "agrees", 3.5},
     };
     enum { COUNT = sizeof claims / sizeof *claims };
@@ -348,7 +440,7 @@ void selftest_verdicts(selftest *t)
     EXPECT(e && e->count == COUNT);
     for (int i = 0; e && e->count == COUNT && i < COUNT; i++) {
         claim_result c;
-        EXPECT(show_claim(&s, &e->lines[i], &c) == OK);
+        EXPECT(show_claim(&s, e, &e->lines[i], &c) == OK);
         selftest_expect(t, strcmp(c.verdict, claims[i].verdict) == 0, claims[i].words, i,
                         claims[i].verdict);
         if (!isnan(claims[i].ours)) EXPECT_NEAR(c.ours, claims[i].ours, 1e-15);

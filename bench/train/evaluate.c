@@ -27,7 +27,7 @@ status baseline_find(const char *name, int64_t data_seed, predictor *p)
         const char *name;
         int order;
     } rows[] = {
-#define BASELINE(name, order, label, colour) {#name, order},
+#define BASELINE(name, order, label, colour, dash) {#name, order},
 #include "baselines.def"
 #undef BASELINE
     };
