@@ -256,6 +256,17 @@ static const struct list {
 };
 enum { LISTS = sizeof lists / sizeof *lists };
 
+const char *list_cell(const char *list, int i, const char *head)
+{
+    for (int j = 0; j < LISTS; j++) {
+        if (strcmp(lists[j].name, list) != 0) continue;
+        const char *const *row = lists[j].row(i);
+        for (int k = 0; row && lists[j].head[k]; k++)
+            if (strcmp(lists[j].head[k], head) == 0) return row[k];
+    }
+    return NULL;
+}
+
 const char *list_name(const char *list, int i)
 {
     if (strcmp(list, "lists") == 0) return i < LISTS ? lists[i].name : NULL;

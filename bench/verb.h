@@ -115,6 +115,8 @@ char *words_key(const words *w);
 /* The i-th name of a list that `mosaic list` prints ("ops", "methods", ...; "lists": of those
  * lists), with repetitions where several rows share a name; NULL past the end. */
 const char *list_name(const char *list, int i);
+/* What stands in its i-th row under a head ("theorem" of "claims"); NULL if there is none. */
+const char *list_cell(const char *list, int i, const char *head);
 
 /* What verbs.def says (help.c), on standard output: the program, a verb, all of it as a manual
  * page, and completion for bash; "mosaic VERSION (COMMIT)". */

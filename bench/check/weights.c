@@ -12,8 +12,8 @@
  *         top-k            Gaussian or box up to R_k    R_k, the k-th nearest distance
  *
  * shape=1: K on a grid of distances and the weights of one row, sorted by distance.
- * shape=0: support size and bandwidth, averaged over rows; of normalised ReLU also the share of rows
- * whose kernel reaches no key, which have uniform weights. A transform of none of these rules
+ * shape=0: support size and bandwidth, averaged over rows; of normalised ReLU also the share of
+ * rows whose kernel reaches no key, which have uniform weights. A transform of none of these rules
  * (OTHER_RULE) has weights and a support only. Source: model 1.3-1.7, 1.11.
  */
 #include <math.h>

@@ -167,7 +167,7 @@ void drawing_free(drawing *d)
 
 /* --- data ------------------------------------------------------------------------------------- */
 
-static void add_points(const drawing *d, const curve *c, buffer *b)
+static void add_drawn(const drawing *d, const curve *c, buffer *b)
 {
     for (int j = 0; j < c->count; j++) {
         const drawn *at = &c->at[j];
@@ -199,7 +199,7 @@ void drawing_data(const drawing *d, buffer *b)
     for (int i = 0; i < d->curves; i++) {
         key_text(d->curve[i].of, name, sizeof name);
         buffer_add(b, "%s# %s\n", i ? "\n\n" : "", name);
-        add_points(d, &d->curve[i], b);
+        add_drawn(d, &d->curve[i], b);
     }
     for (int i = 0; i < d->curves && d->curve[0].smooth; i++) {
         const curve *c = &d->curve[i];
@@ -237,12 +237,12 @@ static int lies_under(const drawing *d, const curve *a, const curve *b)
     return found > 0;
 }
 
-static void say(buffer *b, const char *text)
+static void add_sentence(buffer *b, const char *text)
 {
     buffer_add(b, "%s%s", b->used ? "; " : "", text);
 }
 
-static void say_hidden(const drawing *d, buffer *b)
+static void add_hidden(const drawing *d, buffer *b)
 {
     char text[500], under[200], over[200];
     for (int i = 0; i < d->curves; i++)
@@ -252,7 +252,7 @@ static void say_hidden(const drawing *d, buffer *b)
             line_label(d->l, a->of, under, sizeof under);
             line_label(d->l, c->of, over, sizeof over);
             snprintf(text, sizeof text, "%s lies under %s", under, over);
-            say(b, text);
+            add_sentence(b, text);
             break;
         }
 }
@@ -266,7 +266,7 @@ static void range_text(int64_t least, int64_t most, char *text, size_t size)
 }
 
 /* What bars are: of means their deviation, of one proportion or time what it says itself. */
-static void say_bars(const drawing *d, buffer *b)
+static void add_bars(const drawing *d, buffer *b)
 {
     int64_t seeds[2] = {INT64_MAX, 0}, trials[2] = {INT64_MAX, 0};
     int times = 0;
@@ -284,15 +284,15 @@ static void say_bars(const drawing *d, buffer *b)
     if (seeds[1]) {
         range_text(seeds[0], seeds[1], many, sizeof many);
         snprintf(text, sizeof text, "bars: mean ± standard deviation of n = %s seeds", many);
-        say(b, text);
+        add_sentence(b, text);
     }
     if (trials[1]) {
         range_text(trials[0], trials[1], many, sizeof many);
         snprintf(text, sizeof text, "bars%s: 95 %% Wilson intervals of n = %s trials",
                  seeds[1] ? " of one seed" : "", many);
-        say(b, text);
+        add_sentence(b, text);
     }
-    if (times) say(b, "bars: quartiles");
+    if (times) add_sentence(b, "bars: quartiles");
 }
 
 void drawing_words(const drawing *d, buffer *b)
@@ -300,11 +300,11 @@ void drawing_words(const drawing *d, buffer *b)
     char text[300];
     int wide = 0, marked = 0;
     buffer_add(b, "%s", "");
-    say_bars(d, b);
+    add_bars(d, b);
     if (d->curves && d->curve[0].smooth) {
         snprintf(text, sizeof text, "running means of %s points, pale behind them the points",
                  line_value(d->l, "smooth", ""));
-        say(b, text);
+        add_sentence(b, text);
     }
     for (int i = 0; i < d->p.count; i++)
         wide |= d->p.points[i].spread > WIDE_QUARTILES;
@@ -315,13 +315,13 @@ void drawing_words(const drawing *d, buffer *b)
                  "hollow and off the line: quartiles more than %.0f %% of the median apart, no "
                  "measurement",
                  100 * WIDE_QUARTILES);
-        say(b, text);
+        add_sentence(b, text);
     }
     if (marked) {
         snprintf(text, sizeof text, "hollow: %s", line_value(d->l, "hollow_note", "marked"));
-        say(b, text);
+        add_sentence(b, text);
     }
-    say_hidden(d, b);
+    add_hidden(d, b);
 }
 
 status show_figure(const show *s, const experiment *e, const line *l)

@@ -185,7 +185,7 @@ static const struct predictor_name *method_of_op(const key *k)
     return NULL;
 }
 
-static const struct predictor_name *predictor_of(const key *k)
+static const struct predictor_name *predictor_of_key(const key *k)
 {
     const datum *who = part_called(k, "method");
     char text[200];
@@ -203,18 +203,18 @@ look key_look(const key *k, int index)
         {"#c79a6b", "4,3", MARK_triangle}, {"#5c4a3a", "10,4,3,4", MARK_diamond},
         {"#a0764a", "2,4", MARK_wedge},    {"#d8b48c", "16,4", MARK_pentagon},
         {"#4d3319", "6,3,2,3", MARK_plus}, {"#7a5230", "6,3,2,3,2,3", MARK_cross}};
-    const struct predictor_name *known = predictor_of(k);
+    const struct predictor_name *known = predictor_of_key(k);
     return known ? known->look : ramp[index % (int)(sizeof ramp / sizeof *ramp)];
 }
 
 int key_rank(const key *k)
 {
-    const struct predictor_name *known = predictor_of(k);
+    const struct predictor_name *known = predictor_of_key(k);
     return known ? (int)(known - predictor_names) : PREDICTOR_NAMES;
 }
 
 int key_untrained(const key *k)
 {
-    const struct predictor_name *known = predictor_of(k);
+    const struct predictor_name *known = predictor_of_key(k);
     return known && !*known->op;
 }

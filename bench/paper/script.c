@@ -13,20 +13,11 @@
 
 #include "bytes.h"
 #include "drawing.h"
+#include "gnuplot.h"
 #include "marks.h"
 #include "verb.h"
 
 enum { WORDS_WIDTH = 125 }; /* characters of a line below a picture */
-
-/* gnuplot reads '' as one quote inside single quotes, in which nothing else has a meaning but the
- * end of the line. */
-static void add_quoted(buffer *b, const char *text)
-{
-    buffer_add(b, "'");
-    for (; *text; text++)
-        buffer_add(b, *text == '\'' ? "''" : "%c", (unsigned char)*text < ' ' ? ' ' : *text);
-    buffer_add(b, "'");
-}
 
 /* What all figures share. */
 static status add_style(buffer *b, const show *s)
@@ -41,7 +32,7 @@ static status add_style(buffer *b, const show *s)
 }
 
 /* Words below the picture, in lines from the bottom up. Returns how many lines. */
-static int add_words(buffer *b, const char *said, int lines)
+static int add_small_print(buffer *b, const char *said, int lines)
 {
     size_t n = strlen(said);
     if (n > WORDS_WIDTH) {
@@ -49,13 +40,13 @@ static int add_words(buffer *b, const char *said, int lines)
         while (n > 0 && said[n] != ' ')
             n--;
         if (n == 0) n = WORDS_WIDTH;
-        lines = add_words(b, said + n + 1, lines);
+        lines = add_small_print(b, said + n + 1, lines);
     }
     if (n == 0) return lines;
     char row[WORDS_WIDTH + 1];
     snprintf(row, sizeof row, "%.*s", (int)n, said);
     buffer_add(b, "set label ");
-    add_quoted(b, row);
+    gnuplot_quote(b, row);
     buffer_add(b, " at screen 0.01, screen %.3f @NOTE\n", 0.022 + 0.03 * lines);
     return lines + 1;
 }
@@ -162,7 +153,7 @@ static int has_hollow(const curve *c)
 static void add_file(buffer *b, const drawing *d, int index)
 {
     buffer_add(b, "%s", b->used ? ", \\\n  " : "");
-    add_quoted(b, d->l->word[0]);
+    gnuplot_quote(b, d->l->word[0]);
     buffer_add(b, ".'.tsv' index %d using ", index);
 }
 
@@ -197,7 +188,7 @@ static void add_curve(buffer *b, const drawing *d, int i, int place, int places)
     add_dash(b, &k);
     if (marks) buffer_add(b, " pt %d ps 0.8", k.mark);
     buffer_add(b, " title ");
-    add_quoted(b, label);
+    gnuplot_quote(b, label);
     if (!hollow) return;
     add_file(b, d, i);
     add_x(b, d, place, places);
@@ -264,20 +255,20 @@ status drawing_script(const drawing *d, const show *s, const char *title, const 
     const int panels = split > d->y[0] && split < d->y[1];
     TRY(add_style(b, s));
     add_curves(&curves, d);
-    const int lines = add_words(&below, said, *s->scale != 0);
-    add_words(&below, s->scale, 0);
+    const int lines = add_small_print(&below, said, *s->scale != 0);
+    add_small_print(&below, s->scale, 0);
     buffer_add(b, "if (!exists('to')) to = ");
-    add_quoted(b, l->word[0]);
+    gnuplot_quote(b, l->word[0]);
     buffer_add(b, "\nXLABEL = ");
-    add_quoted(b, line_value(l, "xlabel", line_value(l, "x", "")));
+    gnuplot_quote(b, line_value(l, "xlabel", line_value(l, "x", "")));
     buffer_add(b, "\n");
     add_axes(b, d);
     for (int i = 0; i < 6; i += 2) {
         buffer_add(b, "@%s\nset output to.'.%s'\n%sset title ", formats[i + 1], formats[i],
                    buffer_text(&below)); /* a picture is passed on without its page */
-        add_quoted(b, title);
+        gnuplot_quote(b, title);
         buffer_add(b, "\nset ylabel ");
-        add_quoted(b, line_value(l, "ylabel", line_value(l, "y", "")));
+        gnuplot_quote(b, line_value(l, "ylabel", line_value(l, "y", "")));
         buffer_add(b, "\nset xlabel XLABEL\nset key %s\n",
                    line_value(l, "key", "outside right top"));
         if (panels)

@@ -75,27 +75,21 @@ status show_claim(const show *s, const experiment *e, const line *l, claim_resul
 /* The theorems that were checked, a line of the claims table each. */
 static status show_theorems(const show *s, const line *l)
 {
-    static const struct theorem {
-        const char *name, *about;
-    } theorems[] = {
-#define CLAIM(name, tol, about) {#name, about},
-#include "check/claims.def"
-#undef CLAIM
-    };
     pivot error = {0}, tol = {0}, failed = {0};
     const char *keep = line_value(l, "keep", "");
+    const char *name;
     char text[400];
     status done = line_pivot(s, l, "subject", "", "error:max", keep, &error);
     if (done == OK) done = line_pivot(s, l, "subject", "", "tol:max", keep, &tol);
     if (done == OK) done = line_pivot(s, l, "subject", "", "failed:sum", keep, &failed);
-    for (size_t i = 0; done == OK && i < sizeof theorems / sizeof *theorems; i++) {
+    for (int i = 0; done == OK && (name = list_name("claims", i)); i++) {
         claim_result c = {.text = text, .paper = NAN, .low = NAN, .high = NAN, .n = 1};
-        snprintf(text, sizeof text, "%s: %s", theorems[i].name, theorems[i].about);
-        snprintf(c.command, sizeof c.command, "mosaic check what=claim claim=%s", theorems[i].name);
+        snprintf(text, sizeof text, "%s: %s", name, list_cell("claims", i, "theorem"));
+        snprintf(c.command, sizeof c.command, "mosaic check what=claim claim=%s", name);
         c.ours = c.tol = NAN;
         c.verdict = "not run at this scale";
         for (int j = 0; j < error.count; j++) {
-            if (strcmp(error.points[j].row.part[0].name, theorems[i].name) != 0) continue;
+            if (strcmp(error.points[j].row.part[0].name, name) != 0) continue;
             c.ours = error.points[j].value;
             c.tol = tol.points[j].value;
             c.verdict = failed.points[j].value == 0 ? "agrees" : "differs";

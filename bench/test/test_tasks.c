@@ -263,6 +263,30 @@ static double score_of(selftest *t, probe *p, int64_t samples, int order, const 
     return probe_mean(&all, name);
 }
 
+/* The same keys and values, however many are asked for; the data say how many. */
+void selftest_task_queries(selftest *t)
+{
+    static const int64_t queries[] = {4, 1, 9};
+    uint64_t hash[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        data_options o = data_options_default();
+        probe p;
+        o.split = SPLIT_TEST;
+        o.queries = queries[i];
+        if (!probe_open(t, &p, "mqmtar", &o)) continue;
+        hash[i] = p.d->hash;
+        EXPECT(probe_sample(t, &p, 5) && p.R == 3 * queries[i] && p.s.T == 64 + 6 * queries[i] + 2);
+        EXPECT_NEAR(score_of(t, &p, 20, -1, "assoc"), 1, 0);
+        EXPECT_NEAR(score_of(t, &p, 20, -1, "exact"), 1, 0);
+        probe_close(&p);
+    }
+    EXPECT(hash[0] != hash[1] && hash[1] != hash[2] && hash[0] != hash[2]);
+    data_options none = data_options_default();
+    dataset *d = NULL;
+    none.queries = 0;
+    EXPECT(dataset_open("mqmtar", &none, &d) == ERR_ARG && !d);
+}
+
 void selftest_task_oracles(selftest *t)
 {
     for (int k = 0; k < SEQUENCE_TASKS; k++)
