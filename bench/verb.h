@@ -147,11 +147,14 @@ typedef struct progress {
     const char *what;
     int64_t total, done;
     int64_t first; /* done before, by another program: counted, but not timed */
+    double part;   /* of the work, where its pieces are not alike; 0: done / total       */
     double start, last;
     int terminal;
 } progress;
 void progress_start(progress *p, const char *what, int64_t total);
 void progress_step(progress *p, int64_t done, const char *note); /* note may be NULL */
+/* The same; part: 0..1, of the work. */
+void progress_part(progress *p, int64_t done, double part, const char *note);
 void progress_end(progress *p);
 
 double seconds_now(void); /* CLOCK_MONOTONIC */

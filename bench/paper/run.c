@@ -14,8 +14,10 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "cost.h"
 #include "experiment.h"
 #include "stop.h"
 #include "output.h"
@@ -50,6 +52,7 @@ typedef struct runner {
     cells all;
     int *state;
     pid_t *child;
+    cost *cost;
     int jobs, again; /* again: force=1 */
     int finished, failed;
 } runner;
@@ -71,6 +74,7 @@ int make_folders(const char *path)
 typedef struct identity {
     char *key; /* the caller's to free */
     char inputs[FILES_DIGEST];
+    cost cost; /* which decides nothing */
 } identity;
 
 static status cell_identity(const cells *all, const cell *c, identity *id)
@@ -88,6 +92,7 @@ static status cell_identity(const cells *all, const cell *c, identity *id)
     }
     TRY(words_parse(c->verb, count, text, &w));
     files_digest(w, id->inputs);
+    id->cost = cost_of(w, (c->checkpoint != NULL) + (c->best != NULL));
     id->key = words_key(w);
     words_free(w);
     return id->key ? OK : fail(ERR_MEMORY, "run: out of memory");
@@ -163,6 +168,8 @@ static void become(const cells *all, const cell *c, int alone, pid_t parent)
     if (output_file(log, "log", file) == OK) fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd >= 0) dup2(fd, STDERR_FILENO);
     if (null >= 0) dup2(null, STDOUT_FILENO);
+    setenv("MOSAIC_PROGRESS", "5", 1); /* which told_part reads */
+    unsetenv("MOSAIC_QUIET");
     if (!alone) setenv("OMP_NUM_THREADS", "1", 1);
     setenv("OPENBLAS_NUM_THREADS", alone ? "" : "1", 1);
     if (alone) unsetenv("OPENBLAS_NUM_THREADS");
@@ -223,11 +230,83 @@ static status start(runner *r, int i, int alone)
     return OK;
 }
 
-/* Wait for one child and book its end. */
-static void reap(runner *r)
+/* Does it run alone? */
+static int is_timing(const cell *c)
 {
+    return strcmp(c->verb, "time") == 0;
+}
+
+/* What a cell counts among all: the time that it holds up a run. */
+static double weight_of(const runner *r, int i)
+{
+    return r->cost[i].seconds / (is_timing(&r->all.cell[i]) ? 1 : r->jobs);
+}
+
+/* How much of a running cell is done, by the last line of its log ("...: 3 of 10, ..."); 0 if it
+ * does not say. */
+static double told_part(const cell *c)
+{
+    char log[4200], end[600];
+    long long done = 0, all = 0;
+    size_t n = 0;
+    snprintf(log, sizeof log, "%s.log", c->result);
+    FILE *f = fopen(log, "r");
+    if (f && fseek(f, 0, SEEK_END) == 0) {
+        const long size = ftell(f), from = size > 500 ? size - 500 : 0;
+        if (fseek(f, from, SEEK_SET) == 0) n = fread(end, 1, sizeof end - 1, f);
+    }
+    if (f) fclose(f);
+    end[n] = '\0';
+    if (n && end[n - 1] == '\n') end[n - 1] = '\0';
+    const char *last = strrchr(end, '\n');
+    const char *colon = strstr(last ? last : end, ": ");
+    if (!colon || sscanf(colon, ": %lld of %lld, ", &done, &all) != 2 || all <= 0) return 0;
+    return (double)done / (double)all;
+}
+
+/* What tells a cell from the others of its experiment, for a reader: "lm softmax 2". */
+static void short_name(const cell *c, char *text, size_t size)
+{
+    static const char *const telling[] = {"method=", "layers=", "seed=", "model="};
+    size_t used = (size_t)snprintf(text, size, "%.20s", c->of->id);
+    for (int i = 0; i < c->count; i++)
+        for (int k = 0; k < 4; k++)
+            if (strncmp(c->word[i], telling[k], strlen(telling[k])) == 0 && used < size)
+                used += (size_t)snprintf(text + used, size - used, " %.14s",
+                                         c->word[i] + strlen(telling[k]));
+}
+
+/* Show what is done, by weight, and the cells that run with the share that is done of each. */
+static void show_running(const runner *r, progress *p, int before)
+{
+    double done = 0, all = 0;
+    char note[400] = "", name[80];
+    size_t used = 0;
+    for (int i = 0; i < r->all.count; i++) {
+        const double weight = weight_of(r, i);
+        if (r->state[i] == WAITING || (r->child[i] && r->state[i] != SKIPPED)) all += weight;
+        if (r->child[i] && r->state[i] != RUNNING && r->state[i] != SKIPPED) done += weight;
+        if (r->state[i] != RUNNING) continue;
+        const double part = told_part(&r->all.cell[i]);
+        done += part * weight;
+        short_name(&r->all.cell[i], name, sizeof name);
+        if (used < sizeof note)
+            used += (size_t)snprintf(note + used, sizeof note - used, "%s%s %.0f %%",
+                                     used ? "; " : "", name, 100 * part);
+    }
+    progress_part(p, r->finished - before, all > 0 ? done / all : 0, *note ? note : NULL);
+}
+
+/* Wait for one child and book its end; meanwhile show what runs. */
+static void reap(runner *r, progress *p, int before)
+{
+    const struct timespec pause = {.tv_nsec = 50000000};
     int how;
-    pid_t pid = waitpid(-1, &how, 0);
+    pid_t pid;
+    while ((pid = waitpid(-1, &how, WNOHANG)) == 0) {
+        show_running(r, p, before);
+        nanosleep(&pause, NULL);
+    }
     for (int i = 0; i < r->all.count; i++) {
         if (r->state[i] != RUNNING || r->child[i] != pid) continue;
         int code = WIFEXITED(how) ? WEXITSTATUS(how) : 128;
@@ -247,6 +326,7 @@ static status execute(runner *r)
     progress p;
     progress_start(&p, "run", r->all.count - r->finished);
     int before = r->finished;
+    p.first = before;
     for (int pass = 0; pass < 3; pass++) {
         const int alone = pass != 1;
         int begun = 0, jobs = alone ? 1 : r->jobs;
@@ -254,8 +334,7 @@ static status execute(runner *r)
             int next = -1;
             drop_orphans(r);
             for (int i = 0; next < 0 && i < r->all.count; i++) {
-                int timing = strcmp(r->all.cell[i].verb, "time") == 0;
-                if (timing == alone && ready(r, i)) next = i;
+                if (is_timing(&r->all.cell[i]) == alone && ready(r, i)) next = i;
             }
             if (stop_signal()) next = -1;
             if (next < 0 && begun == 0) break;
@@ -264,24 +343,43 @@ static status execute(runner *r)
                 begun++;
                 continue;
             }
-            reap(r);
+            reap(r, &p, before);
             begun--;
-            progress_step(&p, r->finished - before, NULL);
+            show_running(r, &p, before);
         }
     }
     progress_end(&p);
     return stop_check();
 }
 
+/* The cells with what they may take; in words, what is to do. */
 static int print_plan(const runner *r)
 {
+    cost all = {0};
+    int to_do = 0;
+    char time[40], bytes[40];
     for (int i = 0; i < r->all.count; i++) {
         const cell *c = &r->all.cell[i];
-        printf("%s\t%s\tmosaic %s", c->of->id, r->state[i] == DONE ? "done" : "to do", c->verb);
+        const int waits = r->state[i] == WAITING;
+        cost_time(r->cost[i].seconds, time, sizeof time);
+        cost_size(r->cost[i].bytes, bytes, sizeof bytes);
+        printf("%s\t%s\t%s\t%s\tmosaic %s", c->of->id,
+               r->state[i] == DONE ? "done"
+               : waits             ? "to do"
+                                   : "elsewhere",
+               time, bytes, c->verb);
         for (int j = 0; j < c->count; j++)
             printf(" %s", c->word[j]);
         printf("\n");
+        if (!waits) continue;
+        to_do++;
+        all.seconds += weight_of(r, i);
+        all.bytes += r->cost[i].bytes;
     }
+    cost_time(all.seconds, time, sizeof time);
+    cost_size(all.bytes, bytes, sizeof bytes);
+    fprintf(stderr, "run: %d cells, %d to do: about %s with %d at a time, %s of files\n",
+            r->all.count, to_do, time, r->jobs, bytes);
     return EXIT_GOOD;
 }
 
@@ -314,13 +412,15 @@ int verb_run(const words *w)
     if (s == OK) {
         r.state = calloc((size_t)r.all.count + 1, sizeof *r.state);
         r.child = calloc((size_t)r.all.count + 1, sizeof *r.child);
-        if (!r.state || !r.child) s = fail(ERR_MEMORY, "run: out of memory");
+        r.cost = calloc((size_t)r.all.count + 1, sizeof *r.cost);
+        if (!r.state || !r.child || !r.cost) s = fail(ERR_MEMORY, "run: out of memory");
     }
     for (int i = 0; s == OK && i < r.all.count; i++) {
         const cell *c = &r.all.cell[i];
         identity id;
         s = cell_identity(&r.all, c, &id);
         if (s != OK) s = fail(s, "%s: experiment %s: %s", p->path, c->of->id, last_error());
+        r.cost[i] = id.cost;
         const int begun = c->after >= 0 && r.state[c->after] != DONE; /* its model comes anew */
         if (s == OK && !word_int(w, "force") && !begun && is_finished(c, &id)) {
             r.state[i] = DONE;
@@ -329,11 +429,11 @@ int verb_run(const words *w)
         free(id.key);
     }
     if (s == OK) s = take_shard(&r, word_text(w, "shard"));
+    const int64_t jobs = word_int(w, "jobs") > 0 ? word_int(w, "jobs") : threads_cores();
+    r.jobs = jobs < MOST_JOBS ? (int)jobs : MOST_JOBS;
     if (s == OK && word_int(w, "dry")) {
         code = print_plan(&r);
     } else if (s == OK) {
-        const int64_t jobs = word_int(w, "jobs") > 0 ? word_int(w, "jobs") : threads_cores();
-        r.jobs = jobs < MOST_JOBS ? (int)jobs : MOST_JOBS;
         int done = r.finished;
         stop_watch(end_cells);
         s = execute(&r);
@@ -345,6 +445,7 @@ int verb_run(const words *w)
     cells_free(&r.all);
     free(r.state);
     free(r.child);
+    free(r.cost);
     paper_free(p);
     stop_end("run", "; the same line goes on in ", word_text(w, "results"));
     return s != OK ? status_exit(s) : code;

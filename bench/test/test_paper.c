@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "mosaic.h"
+#include "paper/cost.h"
 #include "paper/experiment.h"
 #include "paper/pivot.h"
 #include "paper/show.h"
@@ -334,6 +335,38 @@ void selftest_verdicts(selftest *t)
         if (!isnan(claims[i].ours)) EXPECT_NEAR(c.ours, claims[i].ours, 1e-15);
     }
     paper_free(p);
+}
+
+/* A plan: what is longer costs more, in proportion; spans and sizes as a reader says them. */
+void selftest_cell_cost(selftest *t)
+{
+    static const struct said {
+        double seconds;
+        const char *text;
+    } spans[] = {{12, "12 s"},    {89, "89 s"},        {150, "2.5 min"},   {2700, "45 min"},
+                 {9000, "2.5 h"}, {864000, "10 days"}, {3.2e8, "10 years"}};
+    char *words_of[3][5] = {
+        {"task=reverse", "steps=1000", "", "", ""},
+        {"task=reverse", "steps=4000", "", "", ""},
+        {"task=reverse", "steps=1000", "seed=1,2", "method=softmax,relumax", ""}};
+    static const int counts[] = {2, 2, 4};
+    cost c[3];
+    char text[40];
+    for (size_t i = 0; i < sizeof spans / sizeof *spans; i++) {
+        cost_time(spans[i].seconds, text, sizeof text);
+        selftest_expect(t, strcmp(text, spans[i].text) == 0, text, (int)i, spans[i].text);
+    }
+    cost_size(1.25e6, text, sizeof text);
+    EXPECT(strcmp(text, "1.2 MB") == 0);
+    for (int i = 0; i < 3; i++) {
+        words *w = NULL;
+        EXPECT(words_parse("train", counts[i], words_of[i], &w) == OK);
+        c[i] = w ? cost_of(w, i) : (cost){NAN, NAN};
+        words_free(w);
+    }
+    EXPECT(c[1].seconds > 3 * c[0].seconds && c[1].seconds < 4 * c[0].seconds);
+    EXPECT(c[2].seconds > 3 * c[0].seconds && c[2].seconds < 4 * c[0].seconds);
+    EXPECT(c[1].bytes > 3 * c[0].bytes && c[2].bytes > 3 * c[0].bytes);
 }
 
 /* How often the file was opened while `verb` ran; -1 if the system does not say. */
