@@ -88,6 +88,13 @@ char *provenance_text(void)
     return t.text;
 }
 
+int runs_on_card(const char *name)
+{
+    const model *m;
+    if (strcmp(name, "auto") != 0) return strcmp(name, "cuda") == 0;
+    return model_find(name, &m) == OK && strcmp(m->name, "ref") != 0;
+}
+
 int verb_info(const words *w)
 {
     (void)w;

@@ -118,6 +118,9 @@ const char *list_name(const char *list, int i);
 /* What stands in its i-th row under a head ("theorem" of "claims"); NULL if there is none. */
 const char *list_cell(const char *list, int i, const char *head);
 
+/* Does backend= mean a device, here (auto) or anywhere? (info.c) */
+int runs_on_card(const char *name);
+
 /* What verbs.def says (help.c), on standard output: the program, a verb, all of it as a manual
  * page, and completion for bash; "mosaic VERSION (COMMIT)". */
 void help_program(void);

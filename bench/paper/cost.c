@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backends.h"
 #include "store/columns.h"
 
 static const double core_rate = 1e10, card_rate = 3e13; /* operations a second */
@@ -41,14 +40,6 @@ static double operations_of_token(double T, double V, double d, double L, double
     return 6 * (V * d + L * (8 * d * d + 2 * M * d)) + 6 * L * T * d;
 }
 
-static int on_card(const words *w)
-{
-    const model *m;
-    const char *place = word_text(w, "backend");
-    if (strcmp(place, "auto") != 0) return strcmp(place, "cuda") == 0;
-    return model_find(place, &m) == OK && strcmp(m->name, "ref") != 0;
-}
-
 /* One training of these layers. */
 static void add_training(const words *w, double L, int models, cost *c)
 {
@@ -66,12 +57,13 @@ static void add_training(const words *w, double L, int models, cost *c)
     const double each = T * operations_of_token(T, V, d, L, M);
     const double validated =
         (1 + (every > 0 ? steps / every : 0)) * (samples > 0 ? samples : 500) * each / 3;
-    c->seconds += (steps * size * each + validated + tested) / (on_card(w) ? card_rate : core_rate);
+    c->seconds += (steps * size * each + validated + tested) /
+                  (runs_on_card(word_text(w, "backend")) ? card_rate : core_rate);
     c->bytes += steps / (double)word_int(w, "log_every") * (double)table_row_size(TRAIN);
     c->bytes += models * 24 * (V * d + L * (8 * d * d + 2 * M * d));
 }
 
-static double count_of(const words *w, const char *name)
+static double choices_of(const words *w, const char *name)
 {
     const double n = (double)word_count(w, name);
     return n > 1 ? n : 1;
@@ -81,13 +73,13 @@ cost cost_of(const words *w, int models)
 {
     cost c = {.seconds = 2, .bytes = 1e5};
     if (strcmp(words_verb(w), "time") == 0)
-        c.seconds += word_real(w, "seconds") * count_of(w, "op") * count_of(w, "n") *
-                     count_of(w, "alpha") * count_of(w, "type");
+        c.seconds += word_real(w, "seconds") * choices_of(w, "op") * choices_of(w, "n") *
+                     choices_of(w, "alpha") * choices_of(w, "type");
     if (strcmp(words_verb(w), "train") != 0) return c;
     for (int64_t i = 0; i < word_count(w, "layers"); i++) {
         cost one = {0};
         add_training(w, (double)word_int_at(w, "layers", i), models, &one);
-        const double runs = count_of(w, "method") * count_of(w, "seed");
+        const double runs = choices_of(w, "method") * choices_of(w, "seed");
         c.seconds += runs * one.seconds;
         c.bytes += runs * one.bytes;
     }

@@ -59,7 +59,7 @@ void selftest_key_looks(selftest *t)
     EXPECT(strcmp(key_look(&none, 0).colour, key_look(&beta, 0).colour) == 0);
 }
 
-/* CIE L*a*b* (D65) of "#rrggbb" as seen through a matrix on linear RGB. */
+/* CIE L*a*b* (of daylight) of "#rrggbb" as seen through a matrix on linear RGB. */
 static void lab_of(const char *colour, const double seen[3][3], double lab[3])
 {
     static const double to_xyz[3][3] = {{0.4124 / 0.9505, 0.3576 / 0.9505, 0.1805 / 0.9505},
@@ -113,12 +113,12 @@ void selftest_looks_apart(selftest *t)
             if (strcmp(a->shown, "VARIANT") == 0 || strcmp(b->shown, "VARIANT") == 0) continue;
             lab_of(a->colour, plain, x);
             lab_of(b->colour, plain, y);
-            selftest_expect(t, fabs(x[0] - y[0]) > 5, a->name, j, "a lightness of its own");
+            selftest_expect(t, !(fabs(x[0] - y[0]) <= 5), a->name, j, "a lightness of its own");
             for (int k = 0; k < 2; k++) {
                 lab_of(a->colour, blind[k], x);
                 lab_of(b->colour, blind[k], y);
                 const double apart = hypot(hypot(x[0] - y[0], x[1] - y[1]), x[2] - y[2]);
-                selftest_expect(t, apart > 12, a->name, j, "a colour for the colour-blind");
+                selftest_expect(t, !(apart <= 12), a->name, j, "a colour for the colour-blind");
             }
         }
 }
@@ -128,7 +128,7 @@ typedef struct figure_said {
     char words[2000], data[8000];
 } figure_said;
 
-static void draw(selftest *t, const char *line_words, const evidence *v, figure_said *said)
+static void draw_line(selftest *t, const char *line_words, const evidence *v, figure_said *said)
 {
     char text[2000];
     paper *p = NULL;
@@ -167,18 +167,18 @@ void selftest_figure_bars(selftest *t)
     evidence v = {.all.rows[EVAL] = {.of = EVAL, .rows = (char *)rows, .count = 2}};
     const char *line_words = "from=eval x=length y=value series=method";
     figure_said said;
-    draw(t, line_words, &v, &said);
+    draw_line(t, line_words, &v, &said);
     EXPECT(strcmp(said.words, "bars: 95 % Wilson intervals of n = 99 trials") == 0);
     EXPECT(says_of(said.data, "\n1\t0.5\t0\t1\t0.4\t0.6\t0\n2\t0.25\t0\t1\t0.2\t0.4\t0\n"));
     v.all.rows[EVAL].count = 4;
-    draw(t, line_words, &v, &said);
+    draw_line(t, line_words, &v, &said);
     EXPECT(says_of(said.words,
                    "bars: mean ± standard deviation of n = 2 seeds; bars of one seed: 95 % "
                    "Wilson intervals of n = 99 trials"));
     EXPECT(says_of(said.data, "# relumax\n1\t0.2\t0.141421356\t2\t0.0585786438\t0.341421356\t0\n"));
     rows[0].low = rows[0].high = rows[1].low = rows[1].high = NAN;
     v.all.rows[EVAL].count = 2;
-    draw(t, line_words, &v, &said);
+    draw_line(t, line_words, &v, &said);
     EXPECT(*said.words == '\0' && strcmp(said.data, "# softmax\n1\t0.5\t0\n2\t0.25\t0\n\n") == 0);
 }
 
@@ -201,11 +201,11 @@ void selftest_figure_times(selftest *t)
                         .q3 = 13e-6}};
     evidence v = {.all.rows[TIME] = {.of = TIME, .rows = (char *)rows, .count = 2}};
     figure_said said;
-    draw(t, "from=time x=n y=ns_per_element series=op", &v, &said);
+    draw_line(t, "from=time x=n y=ns_per_element series=op", &v, &said);
     EXPECT(says_of(said.words, "bars: quartiles; hollow and off the line"));
     EXPECT(says_of(said.data, "64\t1\t0\t1\t0.984375\t1.03125\t0\n"));
     EXPECT(says_of(said.data, "128\t100\t0\t1\t7.8125\t101.5625\t1\n"));
-    draw(t, "from=time x=n y=rows series=op", &v, &said); /* no time, no quartiles */
+    draw_line(t, "from=time x=n y=rows series=op", &v, &said); /* no time, no quartiles */
     EXPECT(strcmp(said.data, "# softmax\n64\t1\t0\n128\t1\t0\n\n") == 0);
 }
 
@@ -226,21 +226,21 @@ void selftest_figure_hidden(selftest *t)
     evidence v = {.all.rows[ROW] = {.of = ROW, .rows = (char *)rows, .count = 8},
                   .all.rows[EVAL] = {.of = EVAL, .rows = (char *)(uintptr_t)depth, .count = 3}};
     figure_said said;
-    draw(t, "from=row keep=quantity:kernel x=x y=value series=method", &v, &said);
+    draw_line(t, "from=row keep=quantity:kernel x=x y=value series=method", &v, &said);
     EXPECT(strcmp(said.words, "softmax lies under top-16 softmax") == 0);
     rows[5].value = 0.51;
-    draw(t, "from=row keep=quantity:kernel x=x y=value series=method", &v, &said);
+    draw_line(t, "from=row keep=quantity:kernel x=x y=value series=method", &v, &said);
     EXPECT(*said.words == '\0');
-    draw(t, "from=row keep=quantity:kernel x=x y=value series=method smooth=3", &v, &said);
+    draw_line(t, "from=row keep=quantity:kernel x=x y=value series=method smooth=3", &v, &said);
     EXPECT(says_of(said.words, "running means of 3"));
     EXPECT(says_of(said.data, "# relumax, running mean\n0\t0.5\t0\n1\t0.5\t0\n"));
-    draw(t,
-         "from=row keep=quantity:kernel x=x y=value series=method hollow=quantity:empty "
-         "hollow_note=\"none in reach\"",
-         &v, &said);
+    draw_line(t,
+              "from=row keep=quantity:kernel x=x y=value series=method hollow=quantity:empty "
+              "hollow_note=\"none in reach\"",
+              &v, &said);
     EXPECT(strcmp(said.words, "hollow: none in reach") == 0);
     EXPECT(says_of(said.data, "# relumax\n0\t1\t0\t1\tnan\tnan\t0\n1\t0\t0\t1\tnan\tnan\t1\n"));
-    draw(t, "from=eval x=layers y=value series=method levels=1", &v, &said);
+    draw_line(t, "from=eval x=layers y=value series=method levels=1", &v, &said);
     EXPECT(strcmp(said.data,
                   "# softmax\n1\t2\t0\n2\t1\t0\n\n\n# 2gram\n1\t1.5\t0\n2\t1.5\t0\n\n") == 0);
 }
