@@ -166,16 +166,16 @@ extern "C" status attention_warpgroup(const args *a)
     return attention_by(a, warpgroup_run);
 }
 
-extern "C" status attention_grad_tile(const args *a)
+static status attention_grad_by(const args *a, tile_runner *run, tile_gradient_runner *run_grad)
 {
     tile_call f = {};
-    TRY(taken(OP_attention_grad, "tile", a));
     TRY(tile_plan(a, "attention_grad", &f));
     const size_t facts = tile_facts_bytes(f.groups, f.N), scratch = tile_bits_scratch(&f);
     const size_t slopes = padded(sizeof(float) * (size_t)(f.groups * f.N));
     const size_t again = padded((size_t)(f.groups * f.N * f.D) * dtype_size(a->type));
+    const size_t queries = warpgroup_query_bytes(&f);
     if (a->need) {
-        *a->need = facts + scratch + slopes + again + tile_rest_bytes(&f, a->type);
+        *a->need = facts + scratch + slopes + queries + again + tile_rest_bytes(&f, a->type);
         return OK;
     }
     char *work = (char *)a->work;
@@ -183,17 +183,30 @@ extern "C" status attention_grad_tile(const args *a)
     f.facts = (row_fact *)(a->keep ? a->keep : work);
     f.bits = (uint32_t *)((char *)(drawn ? a->keep : work) + facts);
     f.dbeta = a->out[3] ? (float *)(work + facts + scratch) : NULL;
+    f.queries = work + facts + scratch + slopes;
     f.wide = wide_rows(a, 7, 3);
     f.o = a->in[4], f.g = a->in[6];
     f.rest = kept_rest(a, &f);
     if (!a->keep) {
-        f.o = f.out = work + facts + scratch + slopes;
+        f.o = f.out = work + facts + scratch + slopes + queries;
         f.rest = tile_rest_bytes(&f, a->type) ? (char *)f.out + again : NULL;
-        TRY(tile_run(&f, a->type, stream_of(a), "attention_grad"));
+        TRY(run(&f, a->type, stream_of(a), "attention_grad"));
     }
     f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];
     f.add = f.dk == f.out;
-    TRY(tile_run_grad(&f, a->type, drawn, stream_of(a), "attention_grad"));
+    TRY(run_grad(&f, a->type, drawn, stream_of(a), "attention_grad"));
     if (a->out[3]) sum_heads(OUT(float, 3), f.dbeta, a->d.B, a->d.H, a->d.T, NULL, 1, stream_of(a));
     return launched("attention_grad");
+}
+
+extern "C" status attention_grad_tile(const args *a)
+{
+    TRY(taken(OP_attention_grad, "tile", a));
+    return attention_grad_by(a, tile_run, tile_run_grad);
+}
+extern "C" status attention_grad_warpgroup(const args *a)
+{
+    TRY(taken(OP_attention_grad, "warpgroup", a));
+    const bool compact = a->transform == OP_entmax || a->transform == OP_sparsemax;
+    return attention_grad_by(a, compact ? tile_run : warpgroup_run, warpgroup_run_grad);
 }

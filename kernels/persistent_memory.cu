@@ -110,7 +110,7 @@ extern "C" status persistent_memory_grad_dense(const args *a)
 /* --- tile --------------------------------------------------------------------------------------
  */
 
-enum { KEYS_OF_BLOCK = 128 }; /* about, of the widths that are common */
+enum { KEYS_OF_BLOCK = 128, BLOCKS_AT_ONCE = 2 }; /* about, of the widths that are common */
 
 /* Groups are heads: all positions of all samples are their queries, the slots their keys. */
 static status tile_plan(const args *a, const char *what, tile_call *f, bool gradient)
@@ -132,10 +132,8 @@ static status tile_plan(const args *a, const char *what, tile_call *f, bool grad
     f->wide = a->d.D * (int64_t)dtype_size(a->type) % 16 == 0;
     for (int i = 0; i < 3; i++)
         f->wide = f->wide && aligned16(a->in[i]) && (i == 1 || aligned16(a->out[i]));
-    if (gradient) {
-        f->wide = f->wide && aligned16(a->in[5]) && aligned16(a->out[1]);
-        tile_split(f, KEYS_OF_BLOCK);
-    }
+    if (gradient) f->wide = f->wide && aligned16(a->in[5]) && aligned16(a->out[1]);
+    f->splits = 1;
     return OK;
 }
 
@@ -189,25 +187,42 @@ extern "C" status persistent_memory_warpgroup(const args *a)
     return memory_by(a, warpgroup_run);
 }
 
+static status memory_grad_by(const args *a, tile_call *f, tile_runner *run,
+                             tile_gradient_runner *run_grad)
+{
+    const size_t until = until_bits(a, f), scratch = until + tile_bits_scratch(f);
+    const size_t queries = warpgroup_query_bytes(f);
+    if (a->need) {
+        *a->need = scratch + queries + tile_parts_bytes(f);
+        return OK;
+    }
+    const bool drawn = a->keep && tile_bits_kept(f) > 0;
+    char *work = (char *)a->work, *kept = a->keep ? (char *)a->keep : work;
+    f->facts = (row_fact *)kept;
+    f->o = f->out = kept + tile_facts_bytes(f->groups, f->N);
+    f->rest = rest_in(kept, a, f);
+    f->bits = (uint32_t *)((drawn ? kept : work) + until);
+    f->queries = work + scratch;
+    f->parts = (float *)(work + scratch + queries);
+    if (!a->keep) TRY(run(f, a->type, stream_of(a), "persistent_memory_grad"));
+    f->g = a->in[5];
+    f->out = a->out[0], f->dk = a->out[1], f->dv = a->out[2];
+    return run_grad(f, a->type, drawn, stream_of(a), "persistent_memory_grad");
+}
+
 extern "C" status persistent_memory_grad_tile(const args *a)
 {
     tile_call f = {};
     TRY(taken(OP_persistent_memory_grad, "tile", a));
     TRY(tile_plan(a, "persistent_memory_grad", &f, true));
-    const size_t until = until_bits(a, &f);
-    if (a->need) {
-        *a->need = until + tile_bits_scratch(&f) + tile_parts_bytes(&f);
-        return OK;
-    }
-    const bool drawn = a->keep && tile_bits_kept(&f) > 0;
-    char *kept = (char *)(a->keep ? a->keep : a->work);
-    f.facts = (row_fact *)kept;
-    f.o = f.out = kept + tile_facts_bytes(f.groups, f.N);
-    f.rest = rest_in(kept, a, &f);
-    f.bits = (uint32_t *)((drawn ? kept : (char *)a->work) + until);
-    f.parts = (float *)((char *)a->work + until + tile_bits_scratch(&f));
-    if (!a->keep) TRY(tile_run(&f, a->type, stream_of(a), "persistent_memory_grad"));
-    f.g = a->in[5];
-    f.out = a->out[0], f.dk = a->out[1], f.dv = a->out[2];
-    return tile_run_grad(&f, a->type, drawn, stream_of(a), "persistent_memory_grad");
+    tile_split(&f, KEYS_OF_BLOCK, BLOCKS_AT_ONCE);
+    return memory_grad_by(a, &f, tile_run, tile_run_grad);
+}
+extern "C" status persistent_memory_grad_warpgroup(const args *a)
+{
+    tile_call f = {};
+    TRY(taken(OP_persistent_memory_grad, "warpgroup", a));
+    TRY(tile_plan(a, "persistent_memory_grad", &f, true));
+    warpgroup_split(&f);
+    return memory_grad_by(a, &f, warpgroup_run, warpgroup_run_grad);
 }

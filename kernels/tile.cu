@@ -165,7 +165,7 @@ status tile_slices(const tile_call *f, dtype type, bool drawn, cudaStream_t stre
 /* --- splits ------------------------------------------------------------------------------------
  */
 
-enum { BLOCKS_AT_ONCE = 2, MOST_SPLITS = 16, LEAST_TILES = 8 };
+enum { MOST_SPLITS = 16, LEAST_TILES = 8 };
 
 static int multiprocessors(void)
 {
@@ -176,10 +176,10 @@ static int multiprocessors(void)
     return count;
 }
 
-void tile_split(tile_call *f, int64_t keys_of_block)
+void tile_split(tile_call *f, int64_t keys_of_block, int64_t at_once)
 {
     const int64_t blocks = f->groups * ceil_div(f->M, keys_of_block);
-    const int64_t room = BLOCKS_AT_ONCE * multiprocessors();
+    const int64_t room = at_once * multiprocessors();
     double best = 0;
     f->splits = 1;
     for (int n = 1; n <= MOST_SPLITS && n * LEAST_TILES * TILE_KEYS <= f->N; n++) {
@@ -196,7 +196,7 @@ size_t tile_parts_bytes(const tile_call *f)
     return padded(sizeof(float) * 2 * (size_t)(f->splits * f->groups * f->M * f->D));
 }
 
-/* dk and dv are the sums of the parts of all splits, in order. */
+/* In order. */
 template <typename T>
 static __global__ void __launch_bounds__(TILE_THREADS) join_kernel(const tile_call a)
 {
@@ -213,6 +213,17 @@ static __global__ void __launch_bounds__(TILE_THREADS) join_kernel(const tile_ca
             sum += a.parts[(which * a.splits + n) * all + at];
         if (outs[which]) outs[which][to] = narrow<T>(sum);
     }
+}
+
+template <typename T> static status join(const tile_call *f, cudaStream_t stream, const char *what)
+{
+    const int64_t threads = f->groups * f->M * f->D;
+    join_kernel<T><<<(unsigned)ceil_div(threads, TILE_THREADS), TILE_THREADS, 0, stream>>>(*f);
+    return launched(what);
+}
+status tile_join(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+{
+    return BY_TYPE(type, what, join, f, stream, what);
 }
 
 /* --- launches ----------------------------------------------------------------------------------
@@ -244,11 +255,7 @@ static status row_and_key_gradients(const tile_call *f, cudaStream_t stream, con
     const status rows = BY_RULE(rows, f, stream, what);
     if (rows != OK || (!f->dk && !f->dv)) return rows;
     const status keys = BY_RULE(keys, f, stream, what);
-    if (keys != OK || f->splits == 1) return keys;
-    join_kernel<T>
-        <<<(unsigned)ceil_div(f->groups * f->M * f->D, TILE_THREADS), TILE_THREADS, 0, stream>>>(
-            *f);
-    return launched(what);
+    return keys != OK || f->splits == 1 ? keys : join<T>(f, stream, what);
 }
 
 static status gradients_of(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
@@ -265,6 +272,11 @@ static status deltas(const tile_call *f, cudaStream_t stream, const char *what)
     return launched(what);
 }
 
+status tile_deltas(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
+{
+    return BY_TYPE(type, what, deltas, f, stream, what);
+}
+
 status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
 {
     return tile_slices(f, type, false, stream, what, forward_of);
@@ -273,7 +285,7 @@ status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char 
 status tile_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
                      const char *what)
 {
-    TRY(BY_TYPE(type, what, deltas, f, stream, what));
+    TRY(tile_deltas(f, type, stream, what));
     if (f->groups * f->N == 0) return OK;
     return tile_slices(f, type, drawn, stream, what, gradients_of);
 }

@@ -83,8 +83,9 @@ typedef struct tile_call {
     int64_t first_group; /* of this launch */
     uint32_t *bits;      /* (groups of the launch, N, words): weights that are kept     */
     int words;
-    int splits;   /* of the queries, where keys are too few to fill the device */
-    float *parts; /* (2, splits, groups, M, D): dk and dv of each               */
+    int splits;    /* of the queries, where keys are too few to fill the device */
+    float *parts;  /* (2, splits, groups, M, D): dk and dv of each               */
+    void *queries; /* (groups of the launch, N): for the gradient by keys of warpgroup_grad.cuh */
 } tile_call;
 
 /* The constants of a head. */
@@ -436,8 +437,9 @@ typedef status tile_runner(const tile_call *f, dtype type, cudaStream_t stream, 
 status tile_slices(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
                    const char *what, tile_runner *body);
 
-/* Splits of the queries of tile_keys, and the room for what they find. */
-void tile_split(tile_call *f, int64_t keys_of_block);
+/* Splits of the queries where a block owns keys and a multiprocessor has so many blocks, and the
+ * room for what they find. */
+void tile_split(tile_call *f, int64_t keys_of_block, int64_t at_once);
 size_t tile_parts_bytes(const tile_call *f);
 
 /* Launch a kernel over blocks of `own` rows of every group. */
@@ -467,7 +469,11 @@ status tile_keys(const tile_call *a, cudaStream_t stream, const char *what);
 
 /* Forward; and delta, rows and keys in turn. For a call of any storage type; drawn as above. */
 tile_runner tile_run;
-status tile_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
-                     const char *what);
+typedef status tile_gradient_runner(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
+                                    const char *what);
+tile_gradient_runner tile_run_grad;
+/* Its first and its last step: delta of every row into the facts; dk and dv as the sums of the
+ * parts of all splits. */
+tile_runner tile_deltas, tile_join;
 
 #endif

@@ -12,5 +12,34 @@
 
 /* Does as tile_run. Storage of 16 bits, heads of width 16, 32, 64 or 128. */
 tile_runner warpgroup_run;
+/* Does as tile_run_grad, of alpha 1.5 and 2 too, with room at `queries`. */
+tile_gradient_runner warpgroup_run_grad;
+size_t warpgroup_query_bytes(const tile_call *f);
+/* Splits of the queries by its blocks. */
+void warpgroup_split(tile_call *f);
+
+/* The tensors of a call as TMA sees them: the rows, and the keys. */
+static inline dims dims_of_rows(const tile_call *f)
+{
+    dims d = {};
+    d.B = f->mask_T ? 1 : ceil_div(f->first_group + f->groups, f->H);
+    d.T = f->N, d.H = f->H, d.D = f->D;
+    return d;
+}
+static inline dims dims_of_keys(const tile_call *f)
+{
+    dims d = dims_of_rows(f);
+    if (f->mask_T) d.B = f->H, d.H = 1;
+    d.T = f->M;
+    return d;
+}
+
+template <typename T> struct dtype_of;
+template <> struct dtype_of<bf16> {
+    enum { value = BF16 };
+};
+template <> struct dtype_of<fp16> {
+    enum { value = F16 };
+};
 
 #endif

@@ -4,30 +4,6 @@
  */
 #include "warpgroup_forward.cuh"
 
-/* The tensors of a call as TMA sees them: the rows, and the keys. */
-static dims dims_of_rows(const tile_call *f)
-{
-    dims d = {};
-    d.B = f->mask_T ? 1 : ceil_div(f->first_group + f->groups, f->H);
-    d.T = f->N, d.H = f->H, d.D = f->D;
-    return d;
-}
-static dims dims_of_keys(const tile_call *f)
-{
-    dims d = dims_of_rows(f);
-    if (f->mask_T) d.B = f->H, d.H = 1;
-    d.T = f->M;
-    return d;
-}
-
-template <typename T> struct dtype_of;
-template <> struct dtype_of<bf16> {
-    enum { value = BF16 };
-};
-template <> struct dtype_of<fp16> {
-    enum { value = F16 };
-};
-
 template <typename T, int D, bool SOFT>
 static status note(const tile_call *f, cudaStream_t stream, const char *what)
 {

@@ -96,6 +96,16 @@ __device__ __forceinline__ void tile_load_rows(uint32_t shared, const CUtensorMa
         tile_load(shared + i * rows * tile_line<D>::bytes, map, barrier, i * LINE_COLUMNS, h, t, b);
 }
 
+/* `bytes` bytes, a multiple of 16 as both addresses are. One thread. */
+__device__ __forceinline__ void bytes_load(uint32_t shared, const void *from, uint32_t bytes,
+                                           uint32_t barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];" ::"r"(shared),
+                 "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+
 /* --- products -------------------------------------------------------------------------------- */
 
 /* How a product reads a tile whose rows are lines, from a shared address on: the address, 8 lines
@@ -235,6 +245,22 @@ __device__ __forceinline__ void multiply_rows(float (&s)[R], uint32_t q, int row
     products_commit();
 }
 
+/* The same of 64 rows that registers hold: 16 columns in each of q. */
+template <typename T, int D, int R>
+__device__ __forceinline__ void multiply_held_rows(float (&s)[R], const uint32_t (&q)[D / 16][4],
+                                                   uint32_t k, int rows_k)
+{
+    enum { STEP = 32, PER_LINE = tile_line<D>::bytes / STEP };
+    products_begin();
+#pragma unroll
+    for (int i = 0; i < D / 16; i++)
+        multiply_held(s, q[i],
+                      tile_descriptor<D>(k, i % PER_LINE * STEP +
+                                                i / PER_LINE * tile_line<D>::bytes * rows_k),
+                      i > 0, T());
+    products_commit();
+}
+
 /* Start o += p v of 64 rows of p, rounded and held in registers, and the 16 STEPS rows of D columns
  * of the tile v that starts at `v` (tile_start_down). Ends with a commit. */
 template <typename T, int D, int STEPS>
@@ -250,9 +276,10 @@ __device__ __forceinline__ void multiply_add_down(float (&o)[D / 2], const uint3
 
 /* --- host ------------------------------------------------------------------------------------ */
 
-/* Describes x (B,T,H,D), 16-bit, as tiles of `rows` rows of one head: lines of up to 64 columns. */
-static inline status tile_map(CUtensorMap *map, const char *what, const void *x, dtype type,
-                              const dims *d, int rows)
+/* A tensor as boxes of its two outer and its inner dimensions; sizes from the inner one on. */
+static inline status box_map(CUtensorMap *map, const char *what, const void *x,
+                             CUtensorMapDataType type, int bytes, const cuuint64_t (&sizes)[4],
+                             const cuuint32_t (&box)[4], CUtensorMapSwizzle swizzle)
 {
     typedef CUresult encode_fn(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
                                const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
@@ -265,19 +292,41 @@ static inline status tile_map(CUtensorMap *map, const char *what, const void *x,
                                                   cudaEnableDefault, &found),
                  what);
     if (!encode) return fail(ERR_DEVICE, "%s: expected a driver with cuTensorMapEncodeTiled", what);
-    const cuuint64_t D = (cuuint64_t)d->D, H = (cuuint64_t)d->H, T = (cuuint64_t)d->T;
-    const cuuint64_t sizes[] = {D, H, T, (cuuint64_t)d->B};
-    const cuuint64_t strides[] = {2 * D, 2 * D * H, 2 * D * H * T};
-    const cuuint32_t columns = D > 64 ? 64 : (cuuint32_t)D;
-    const cuuint32_t box[] = {columns, 1, (cuuint32_t)rows, 1}, steps[] = {1, 1, 1, 1};
-    const CUresult r = encode(
-        map, type == BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4,
-        (void *)(uintptr_t)x, sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-        columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
-        : columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
-                        : CU_TENSOR_MAP_SWIZZLE_32B,
-        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    const cuuint64_t row = (cuuint64_t)bytes * sizes[0];
+    const cuuint64_t strides[] = {row, row * sizes[1], row * sizes[1] * sizes[2]};
+    const cuuint32_t steps[] = {1, 1, 1, 1};
+    const CUresult r =
+        encode(map, type, 4, (void *)(uintptr_t)x, sizes, strides, box, steps,
+               CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return r == CUDA_SUCCESS ? OK : fail(ERR_DEVICE, "%s: tensor map: error %d", what, (int)r);
+}
+
+/* Describes x (B,T,H,D), 16-bit, as tiles of `rows` rows of one head: lines of up to 64 columns. */
+static inline status tile_map(CUtensorMap *map, const char *what, const void *x, dtype type,
+                              const dims *d, int rows)
+{
+    const cuuint64_t sizes[] = {(cuuint64_t)d->D, (cuuint64_t)d->H, (cuuint64_t)d->T,
+                                (cuuint64_t)d->B};
+    const cuuint32_t columns = d->D > 64 ? 64 : (cuuint32_t)d->D;
+    const cuuint32_t box[] = {columns, 1, (cuuint32_t)rows, 1};
+    return box_map(map, what, x,
+                   type == BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                   2, sizes, box,
+                   columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+                   : columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                   : CU_TENSOR_MAP_SWIZZLE_32B);
+}
+
+/* Describes x (groups, rows, words) as boxes of so many words of some rows of a group. */
+static inline status word_map(CUtensorMap *map, const char *what, const uint32_t *x, int64_t groups,
+                              int64_t rows, int64_t words, int box_rows, int box_words)
+{
+    const cuuint64_t sizes[] = {(cuuint64_t)words, 1, (cuuint64_t)rows, (cuuint64_t)groups};
+    const cuuint32_t box[] = {(cuuint32_t)box_words, 1, (cuuint32_t)box_rows, 1};
+    return box_map(map, what, x, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, sizes, box,
+                   CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 
 #endif
