@@ -369,6 +369,7 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
         if (weighed) rows.weigh(s);
         products_wait<LATER>();
         multiplied(G);
+        if (!weighed) multiplied(s);
         if (a.drop) rows.drop(G, w);
     };
     const auto gradients = [&](int j, auto later) {
@@ -391,6 +392,8 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
             scores(j);
             arrived(j, after<0>(), true);
             rows.sum_up(s, G);
+            multiplied(s);
+            multiplied(G);
             ring.release(j);
         }
         rows.centre(a.facts + at.group * a.N);
@@ -541,6 +544,9 @@ __device__ __forceinline__ void store_keys(const tile_call &a, const tile_place 
                                            int split, int which, int first, bool add,
                                            const float (&x)[D / 2], float by)
 {
+    struct alignas(2 * sizeof(T)) two {
+        T left, right;
+    };
     const int column = (int)threadIdx.x % 4 * 2;
     const int64_t part = (which * a.splits + split) * a.groups + at.group - a.first_group;
 #pragma unroll
@@ -556,7 +562,10 @@ __device__ __forceinline__ void store_keys(const tile_call &a, const tile_place 
                 *(float2 *)(sums + i * 8) = make_float2(left, right);
                 continue;
             }
-            if (add) left += widen(row[i * 8]), right += widen(row[i * 8 + 1]);
+            if (add) {
+                const two before = *(const two *)(row + i * 8);
+                left += widen(before.left), right += widen(before.right);
+            }
             store_two(row, i * 8, D, left, right, true);
         }
     }
