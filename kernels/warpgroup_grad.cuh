@@ -275,8 +275,8 @@ template <typename T, int D, int R, class Shape> struct gradient_rows {
             if (!SOFT) s[i] *= slope[r];
         }
     }
-    /* ds from scores and G, and what dbeta wants of them. */
-    __device__ __forceinline__ void note_slopes(float (&s)[SUMS], const float (&G)[SUMS])
+    /* What dbeta wants of scores and G. */
+    __device__ __forceinline__ void note(const float (&s)[SUMS], const float (&G)[SUMS])
     {
 #pragma unroll
         for (int i = 0; i < SUMS; i++) {
@@ -286,7 +286,6 @@ template <typename T, int D, int R, class Shape> struct gradient_rows {
             if (SOFT) moment[r] = fmaf(u, s[i], moment[r]);
             total[r] += ds;
             cross[r] = fmaf(ds, s[i], cross[r]);
-            s[i] = ds;
         }
     }
     /* dbeta of a row. sum p = 1 in softmax, so that an error of delta, which moves all ds alike,
@@ -369,15 +368,15 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
         if (weighed) rows.weigh(s);
         products_wait<LATER>();
         multiplied(G);
-        if (!weighed) multiplied(s);
         if (a.drop) rows.drop(G, w);
     };
     const auto gradients = [&](int j, auto later) {
         arrived(j, later, !BETA);
-        if (BETA)
-            rows.note_slopes(s, G);
-        else
-            rows.slopes(s, G);
+        if (BETA) {
+            rows.note(s, G);
+            rows.weigh(s);
+        }
+        rows.slopes(s, G);
     };
     const auto add = [&](int j) { multiply_add_down<T, D>(dq, ds, k_down + j % RING * STEP); };
     const auto added = [&](int j) {
@@ -392,8 +391,6 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
             scores(j);
             arrived(j, after<0>(), true);
             rows.sum_up(s, G);
-            multiplied(s);
-            multiplied(G);
             ring.release(j);
         }
         rows.centre(a.facts + at.group * a.N);
