@@ -5,6 +5,7 @@
  */
 #include "backends.h"
 
+#include <math.h>
 #include <string.h>
 
 #ifdef WITH_CUDA
@@ -12,11 +13,13 @@
 #define DEVICE &cuda_backend
 #define MODEL &mosaic_cuda
 #define CARD kernels_card()
+#define REDONE attention_gather_redone
 #else
 #define RUN(f) NULL
 #define DEVICE NULL
 #define MODEL NULL
 #define CARD no_card
+#define REDONE NULL
 static const card no_card;
 #endif
 
@@ -66,6 +69,14 @@ status model_find(const char *name, const model **m)
     if (s != OK) return fail(s, "backend=%.40s: %s", name, last_error());
     *m = model_at(1);
     return OK;
+}
+
+status impl_redone(const impl *i, const args *a, double *share)
+{
+    status (*const ask)(const args *, double *) = REDONE;
+    *share = NAN;
+    if (!ask || i->op != OP_attention || strcmp(i->name, "gather") != 0) return OK;
+    return ask(a, share);
 }
 
 card card_present(void)

@@ -37,6 +37,10 @@ typedef struct impl {
 /* In the order of the lists; NULL past the end. */
 const impl *impl_at(int i);
 
+/* Of a finished call of an implementation that does some of its rows again: their share; NaN of
+ * others. */
+status impl_redone(const impl *i, const args *a, double *share);
+
 /* The card that implementations of a device run on; all 0 if there is none. */
 card card_present(void);
 

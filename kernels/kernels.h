@@ -36,6 +36,11 @@ enum { ANY = 0 }; /* width or length without a limit */
  * sizes of the call; NULL if none does. */
 op_fn *kernel_of(op_id op, const args *a);
 
+/* Of a finished call of attention_gather, whose scratch and `keep` nobody has written since: the
+ * share of its rows that had no room in the lists, or saw what is not finite, and were done over
+ * all keys. */
+status attention_gather_redone(const args *a, double *share);
+
 extern const backend cuda_backend;
 /* The Memory Mosaic and the GPT on one device: F32 (strict, or tf32) or BF16 activations, fp32
  * parameters, moments and gradients. */

@@ -489,6 +489,13 @@ status problem_recheck(const problem *p, int *same)
     return recheck_side(&p->main, p->axis, same);
 }
 
+status problem_redone(const problem *p, double *share)
+{
+    const call *c = p->ask.both ? p->before.large : p->main.large;
+    const args a = call_args(c);
+    return impl_redone(c->impl, &a, share);
+}
+
 double problem_bytes(const problem *p)
 {
     return (p->ask.both ? call_bytes(p->before.large) : 0) + call_bytes(p->main.large);

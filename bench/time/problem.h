@@ -71,6 +71,9 @@ status problem_sample(void *user, double *seconds);
 /* After the timing: 1 if the first and the last copy of what was repeated carry the bits of the
  * checked answer. */
 status problem_recheck(const problem *p, int *same);
+/* The share of rows that the forward of the large problem did again (impl_redone), where it has run
+ * in the timed calls; else NaN. */
+status problem_redone(const problem *p, double *share);
 double problem_bytes(const problem *p);
 double problem_work(const problem *p);
 

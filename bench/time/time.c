@@ -136,6 +136,7 @@ static status time_problem(timing *t, problem *p, time_row *row, int64_t *sample
         row->work = problem_work(p);
         TRY(find_floor(t, p, row));
         TRY(sample_problem(t, p, samples));
+        TRY(problem_redone(p, &row->redone));
         TRY(problem_recheck(p, &same));
     }
     if (!same) {
@@ -229,7 +230,7 @@ static time_row row_of(const timing *t, const question *ask, unsigned reads, int
     const int mixes = op_mixes(ask->op);
     time_row row = {.n = n, .alpha = NAN, .seed = word_int(t->w, "seed"), .copy = copy};
     row.rows = d->R > 1 ? d->R : d->B * d->T;
-    row.floor = row.support_mean = row.support_max = row.tiles = NAN;
+    row.floor = row.support_mean = row.support_max = row.tiles = row.redone = NAN;
     if (reads & P_alpha) row.alpha = ask->p.alpha;
     if (reads & P_k) row.k = ask->p.k;
     const args a = problem_args(ask);

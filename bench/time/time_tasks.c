@@ -67,7 +67,7 @@ static status measure_maker(timing *t, maker *m, time_row *row)
 static time_row new_row(const char *what, const char *by)
 {
     time_row row = {.alpha = NAN, .copy = NAN, .bytes = NAN, .floor = NAN};
-    row.support_mean = row.support_max = row.tiles = NAN;
+    row.support_mean = row.support_max = row.tiles = row.redone = NAN;
     snprintf(row.op, sizeof row.op, "%s", what);
     snprintf(row.impl, sizeof row.impl, "%s", by);
     snprintf(row.type, sizeof row.type, "tokens");
