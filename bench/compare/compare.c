@@ -576,6 +576,14 @@ static status no_point(const compare_plan *p, const comparison *c)
                 p->base.name, p->fresh.name, c->apart);
 }
 
+int comparison_possible(const compare_plan *p)
+{
+    int there[2] = {0, 0};
+    for (int64_t i = 0; i < p->rows->count; i++)
+        if (side_of(p, i) >= 0) there[side_of(p, i)] = 1;
+    return there[BASE] && there[FRESH];
+}
+
 status compare_rows(const compare_plan *p, comparison *c)
 {
     places all = {0};

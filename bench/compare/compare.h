@@ -59,6 +59,8 @@ typedef struct comparison {
 /* ERR_DATA: sides that may not be compared, with what differs; rows of a side that are no launches
  * or seeds of one point; no point in common. */
 status compare_rows(const compare_plan *p, comparison *c);
+/* Have both sides a row? */
+int comparison_possible(const compare_plan *p);
 void comparison_free(comparison *c);
 /* The exit code that the verdicts of rows are (verb.h). */
 int comparison_exit(const compare_row *row, int64_t count);

@@ -214,7 +214,7 @@ static status one_launch(gate *g, int side, int line, int number)
 {
     const char *program = side == OWN ? "/proc/self/exe" : word_text(g->w, "against");
     char path[PATH_MAX + 64];
-    int skipped;
+    int skipped = 0;
     snprintf(path, sizeof path, "%s/%d-%04d-%02d.h5", g->folder, side, number, line);
     TRY(launch_line(g, program, g->line[line], path, &skipped));
     return skipped ? OK : note_path(g, side, path);

@@ -24,19 +24,30 @@ static void add_points(buffer *b, const compare_row *row, int64_t count, const c
     buffer_add(b, "END\n");
 }
 
+/* By the end of the name; PDF in inches. */
+static void add_terminal(buffer *b, const char *out, int64_t height)
+{
+    const size_t n = strlen(out);
+    const char *end = n > 4 ? out + n - 4 : "";
+    if (strcmp(end, ".svg") == 0)
+        buffer_add(b, "set terminal svg dynamic background rgb 'white' size 900,%lld",
+                   (long long)height);
+    else if (strcmp(end, ".pdf") == 0)
+        buffer_add(b, "set terminal pdfcairo size 9,%.2f", (double)height / 100);
+    else
+        buffer_add(b, "set terminal pngcairo size 900,%lld", (long long)height);
+    buffer_add(b, " font 'Sans,11'\nset output ");
+}
+
 static void add_picture(buffer *b, const compare_row *row, int64_t count, const char *title,
                         const picture *to)
 {
-    const size_t length = strlen(to->out);
-    const int svg = length > 4 && strcmp(to->out + length - 4, ".svg") == 0;
     const double zero = strcmp(row->contrast, "ratio") == 0;
     char name[POINT_NAME], text[200];
     int drawn = 0;
     for (int k = 0; k < HUES; k++)
         add_points(b, row, count, hues[k].verdict);
-    buffer_add(b, "set terminal %s size 900,%lld font 'Sans,11'\nset output ",
-               svg ? "svg dynamic background rgb 'white'" : "pngcairo",
-               120 + 22 * (long long)count);
+    add_terminal(b, to->out, 120 + 22 * count);
     gnuplot_quote(b, to->partial);
     buffer_add(b, "\nset title ");
     gnuplot_quote(b, title);

@@ -45,7 +45,9 @@ status evidence_read(evidence *v, const experiment *e, const cells *all, const c
     *v = (evidence){0};
     sources_start(&v->all);
     for (int i = 0; i < e->count; i++)
-        wanted[table_find(line_value(&e->lines[i], "from", ""))] = 1;
+        if (wanted[table_find(line_value(&e->lines[i], "from", ""))] != SAMPLES_TOO)
+            wanted[table_find(line_value(&e->lines[i], "from", ""))] =
+                e->lines[i].kind == LINE_COMPARED ? SAMPLES_TOO : ROWS_ONLY;
     status s = list_files(v, e, all, root, folder);
     for (int i = 0; s == OK && i < v->files; i++) {
         if (access(v->path[i], R_OK) != 0) continue;

@@ -194,8 +194,8 @@ static status add_line(reader *r, line_kind kind, char **word, int count)
 
 static status take_line(reader *r, char **word, int count)
 {
-    static const char *const kinds[] = {"note",  "run",    "then",  "data",
-                                        "table", "figure", "story", "claim"};
+    static const char *const kinds[] = {"note",   "run",   "then",    "data", "table",
+                                        "figure", "story", "compare", "claim"};
     if (word[0][0] == '@') {
         if (!for_profile(word[0], r->p->profile)) return OK;
         word++;

@@ -18,6 +18,7 @@
  *     table ID words                  see show.h
  *     figure ID words
  *     story ID words
+ *     compare ID words
  *   claim "text" words                a number of the paper beside ours, or theorems; see show.h
  *
  * A line may begin with @NAME[,NAME]: it then exists in those profiles only; with @!NAME[,NAME] in
@@ -38,6 +39,7 @@ typedef enum line_kind {
     LINE_TABLE,
     LINE_FIGURE,
     LINE_STORY,
+    LINE_COMPARED,
     LINE_CLAIM
 } line_kind;
 

@@ -114,7 +114,7 @@ status value_known(table of, const char *name, const char *value)
 
 /* --- words of lines --------------------------------------------------------------------------- */
 
-enum { IN_TABLE = 1, IN_FIGURE = 2, IN_STORY = 4, IN_CLAIM = 8, ANY_LINE = 15 };
+enum { IN_TABLE = 1, IN_FIGURE = 2, IN_STORY = 4, IN_CLAIM = 8, IN_COMPARED = 16, ANY_LINE = 31 };
 
 typedef enum sort { FREE, WORD, TABLE_NAME, KEEP, COLUMNS, VALUES, FORMAT, RANGE, NUMBER } sort;
 
@@ -126,7 +126,7 @@ static const struct line_word {
 } line_words[] = {
     {"from", ANY_LINE, TABLE_NAME, ""},
     {"keep", ANY_LINE, KEEP, ""},
-    {"title", IN_TABLE | IN_FIGURE | IN_STORY, FREE, ""},
+    {"title", IN_TABLE | IN_FIGURE | IN_STORY | IN_COMPARED, FREE, ""},
     {"rows", IN_TABLE, COLUMNS, ""},
     {"cols", IN_TABLE, COLUMNS, ""},
     {"cell", IN_TABLE | IN_CLAIM, VALUES, ""},
@@ -152,6 +152,10 @@ static const struct line_word {
     {"ylabel", IN_FIGURE, FREE, ""},
     {"xrange", IN_FIGURE, RANGE, ""},
     {"yrange", IN_FIGURE, RANGE, ""},
+    {"a", IN_COMPARED, KEEP, ""},
+    {"b", IN_COMPARED, KEEP, ""},
+    {"by", IN_COMPARED, COLUMNS, ""},
+    {"margin", IN_COMPARED, NUMBER, ""},
     {"paper", IN_CLAIM, NUMBER, ""},
     {"tol", IN_CLAIM, NUMBER, ""},
     {"at", IN_CLAIM, FREE, ""},
@@ -254,8 +258,10 @@ static status check_line(const line *l)
     static const int in[] = {[LINE_TABLE] = IN_TABLE,
                              [LINE_FIGURE] = IN_FIGURE,
                              [LINE_STORY] = IN_STORY,
+                             [LINE_COMPARED] = IN_COMPARED,
                              [LINE_CLAIM] = IN_CLAIM};
-    const int shows = l->kind == LINE_TABLE || l->kind == LINE_FIGURE || l->kind == LINE_STORY;
+    const int shows = l->kind == LINE_TABLE || l->kind == LINE_FIGURE || l->kind == LINE_STORY ||
+                      l->kind == LINE_COMPARED;
     if ((l->kind == LINE_NOTE || l->kind == LINE_DATA) && l->count != 1)
         return fail(ERR_DATA, "expected one text or file, got also \"%.60s\"", l->word[1]);
     if (!shows && l->kind != LINE_CLAIM) return OK;
@@ -267,6 +273,8 @@ static status check_line(const line *l)
     for (int i = 1; i < l->count; i++)
         if (strncmp(l->word[i], "from=", 5) == 0) TRY(check_word(l->word[i], in[l->kind], of));
     if (of == TABLES) return fail(ERR_DATA, "expected from=TABLE");
+    if (l->kind == LINE_COMPARED && !(*line_value(l, "a", "") && *line_value(l, "b", "")))
+        return fail(ERR_DATA, "expected a=KEEP and b=KEEP, the two sides");
     for (int i = 1; i < l->count; i++)
         TRY(check_word(l->word[i], in[l->kind], of));
     return OK;

@@ -61,11 +61,10 @@ status show_claim(const show *s, const experiment *e, const line *l, claim_resul
         if (there) subtract(c, &p.points[0], &other.points[0]);
         if (there) done = same_origin(s, l, &p, &other);
     }
+    if (there && done == OK) done = claim_interval(s, l, &c->low, &c->high);
     if (there) {
-        const int agrees =
-            *sign ? (*sign == '-' ? c->ours < 0 : c->ours > 0) : fabs(c->ours - c->paper) <= c->tol;
         const int judged = !*at || strcmp(at, s->p->profile) == 0;
-        c->verdict = !judged ? "another scale" : agrees ? "agrees" : "differs";
+        c->verdict = judged ? claim_verdict(c, sign) : "another scale";
     }
     pivot_free(&p);
     pivot_free(&other);
@@ -165,6 +164,8 @@ static status show_line(const show *s, const experiment *e, const line *l)
         return show_figure(s, e, l);
     case LINE_STORY:
         return show_story(s, e, l);
+    case LINE_COMPARED:
+        return show_compared(s, e, l);
     case LINE_CLAIM:
         if (*line_value(l, "each", "")) return show_theorems(s, l);
         TRY(show_claim(s, e, l, &c));

@@ -23,10 +23,14 @@
  *       its bars are and which series lies under which
  *   story ID title="..." from=sample
  *       ID.md; what models said, their prompts in bold
+ *   compare ID title="..." from=time|eval|stage a=KEEP b=KEEP [keep=...] [by=COL+COL]
+ *       [margin=NUMBER]
+ *       ID.tsv ID.md ID.tex, ID.svg ID.png ID.pdf: a with b point by point (compare/compare.h)
  *   claim "text" paper=NUMBER [at=PROFILE] from=T keep=... cell=COL [versus=KEEP] [tol=NUMBER]
  *       ours is the mean of cell; with versus= the difference to the mean under the other keep,
  *       and the claim is that it is negative (sign=-) or positive (sign=+); both of one origin.
- *       At another profile than at= it is shown and not judged
+ *       It agrees or differs if all of its interval does (claim.c), else it is undecided. At
+ *       another profile than at= it is shown and not judged
  *   claim "text" each=theorem from=check keep=what:claim
  *       a row for each theorem of claims.def that was checked: its error, tolerance and verdict
  *
@@ -36,6 +40,7 @@
 #ifndef MOSAIC_SHOW_H
 #define MOSAIC_SHOW_H
 
+#include "buffer.h"
 #include "evidence.h"
 
 /* What verb show works on. */
@@ -68,9 +73,10 @@ status show_figure(const show *s, const experiment *e, const line *l);
  * gnuplot, or no room; ERR_DATA: it failed. */
 status picture_draw(const show *s, const char *id);
 status show_story(const show *s, const experiment *e, const line *l);
+status show_compared(const show *s, const experiment *e, const line *l);
 
 /* One line of the claims table. verdict: "agrees", "differs" (also from a number that is none),
- * "another scale" (than the claim is about), "not run at this scale". */
+ * "undecided", "another scale" (than the claim is about), "not run at this scale". */
 typedef struct claim_result {
     const char *text;
     double paper, ours, tol; /* NaN: none                                    */
@@ -79,7 +85,28 @@ typedef struct claim_result {
     const char *verdict;
     char command[300]; /* that makes ours */
 } claim_result;
+/* The interval of ours where there are several seeds; else *low and *high stay. */
+status claim_interval(const show *s, const line *l, double *low, double *high);
+/* Does all of the interval say so, none of it, or some? A number that is none differs. sign: "-",
+ * "+" or "". */
+const char *claim_verdict(const claim_result *c, const char *sign);
 status show_claim(const show *s, const experiment *e, const line *l, claim_result *c);
+
+/* --- table.c: the forms of a table ------------------------------------------------------------ */
+
+/* They differ in what stands around cells. */
+typedef struct form {
+    const char *extension, *begin, *between, *end, *rule;
+} form;
+enum { TABLE_FORMS = 3 };
+extern const form table_forms[TABLE_FORMS], page_form;
+/* A cell: no cell ends early, no line breaks, no sign is a command. */
+void form_text(buffer *b, const form *f, const char *text, int first);
+/* Behind the head, with so many columns of numbers. */
+void form_rule(buffer *b, const form *f, int numbers);
+/* OUT/ID.EXT: title, rows, and what stands below ("": nothing). */
+status form_write(const show *s, const form *f, const char *id, const char *title,
+                  const char *under, const buffer *rows);
 
 /* --- report.c --------------------------------------------------------------------------------- */
 

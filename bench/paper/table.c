@@ -125,10 +125,10 @@ static const point *only_in_row(const pivot *p, const key *row, const key *const
     return only;
 }
 
-/* The four forms of one table differ in what stands around cells. */
-typedef struct form {
-    const char *extension, *begin, *between, *end, *rule;
-} form;
+const form table_forms[TABLE_FORMS] = {{"tsv", "", "\t", "\n", ""},
+                                       {"md", "| ", " | ", " |\n", "\n"},
+                                       {"tex", "", " & ", " \\\\\n", "\\midrule\n"}};
+const form page_form = {"html", "<tr><td>", "</td><td>", "</td></tr>\n", ""};
 
 /* What a character or sign becomes; signs of several bytes stand in full. */
 static const escape for_md[] = {{"|", "\\|"}, {NULL, NULL}};
@@ -159,10 +159,19 @@ static void add_cell(buffer *b, const form *f, const char *text)
     }
 }
 
-static void add_text(buffer *b, const form *f, const char *text, int first)
+void form_text(buffer *b, const form *f, const char *text, int first)
 {
     buffer_add(b, "%s", first ? f->begin : f->between);
     add_cell(b, f, text);
+}
+
+void form_rule(buffer *b, const form *f, int numbers)
+{
+    if (!*f->rule) return;
+    if (strcmp(f->extension, "md") == 0)
+        for (int j = 0; j <= numbers; j++)
+            buffer_add(b, j ? " ---: |" : "| --- |");
+    buffer_add(b, "%s", f->rule);
 }
 
 static void add_body(buffer *b, const form *f, const pivot *p, const line *l, const char *corner)
@@ -170,28 +179,23 @@ static void add_body(buffer *b, const form *f, const pivot *p, const line *l, co
     const key *rows[MAX_KEYS], *cols[MAX_KEYS];
     int nr = pivot_keys(p, 1, rows, MAX_KEYS), nc = pivot_keys(p, 0, cols, MAX_KEYS);
     char text[200];
-    add_text(b, f, corner, 1);
+    form_text(b, f, corner, 1);
     for (int j = 0; j < nc; j++) {
         line_label(l, cols[j], text, sizeof text);
-        add_text(b, f, text, 0);
+        form_text(b, f, text, 0);
     }
     buffer_add(b, "%s", f->end);
-    if (*f->rule) {
-        if (strcmp(f->extension, "md") == 0)
-            for (int j = 0; j <= nc; j++)
-                buffer_add(b, j ? " ---: |" : "| --- |");
-        buffer_add(b, "%s", f->rule);
-    }
+    form_rule(b, f, nc);
     const int levels = strcmp(line_value(l, "levels", "0"), "1") == 0;
     for (int i = 0; i < nr; i++) {
         const point *level =
             levels && key_untrained(rows[i]) ? only_in_row(p, rows[i], cols, nc) : NULL;
         line_label(l, rows[i], text, sizeof text);
-        add_text(b, f, text, 1);
+        form_text(b, f, text, 1);
         for (int j = 0; j < nc; j++) {
             format_point(text, sizeof text, line_value(l, "format", "%.3f"),
                          level ? level : pivot_find(p, rows[i], cols[j]));
-            add_text(b, f, text, 0);
+            form_text(b, f, text, 0);
         }
         buffer_add(b, "%s", f->end);
     }
@@ -204,52 +208,55 @@ static void table_title(const experiment *e, const line *l, char *title, size_t 
              *unit ? "]" : "");
 }
 
+status form_write(const show *s, const form *f, const char *id, const char *title,
+                  const char *under, const buffer *rows)
+{
+    buffer b = {0};
+    char caption[800];
+    const int tex = strcmp(f->extension, "tex") == 0, md = strcmp(f->extension, "md") == 0;
+    snprintf(caption, sizeof caption, "%s (%s)", title, s->scale);
+    buffer_add(&b, tex ? "%% " : md ? "*" : "# ");
+    add_cell(&b, f, caption);
+    buffer_add(&b, tex ? "\n\\begin{tabular}{l*{20}{r}}\n\\toprule\n" : md ? "*\n\n" : "\n");
+    buffer_add(&b, "%s", buffer_text(rows));
+    if (tex) buffer_add(&b, "\\bottomrule\n\\end{tabular}\n");
+    if (*under) {
+        buffer_add(&b, tex ? "%% " : md ? "\n" : "# ");
+        add_cell(&b, f, under);
+        buffer_add(&b, "\n");
+    }
+    status done = buffer_failed(rows) ? fail(ERR_MEMORY, "show: out of memory")
+                                      : show_write(s, id, f->extension, b.text);
+    free(b.text);
+    return done;
+}
+
 static status write_form(const show *s, const form *f, const pivot *p, const experiment *e,
                          const line *l)
 {
-    buffer b = {0};
-    char corner[200], title[300], caption[800], under[200];
+    buffer rows = {0};
+    char corner[200], title[300], under[200];
     under_table(p, under, sizeof under);
     snprintf(corner, sizeof corner, "%s", line_value(l, "corner", line_value(l, "rows", "")));
     table_title(e, l, title, sizeof title);
-    snprintf(caption, sizeof caption, "%s (%s)", title, s->scale);
-    if (strcmp(f->extension, "tex") == 0) {
-        buffer_add(&b, "%% ");
-        add_cell(&b, f, caption);
-        buffer_add(&b, "\n\\begin{tabular}{l*{20}{r}}\n\\toprule\n");
-        add_body(&b, f, p, l, corner);
-        buffer_add(&b, "\\bottomrule\n\\end{tabular}\n%s", *under ? "% " : "");
-    } else {
-        const int md = strcmp(f->extension, "md") == 0;
-        buffer_add(&b, md ? "*" : "# ");
-        add_cell(&b, f, caption);
-        buffer_add(&b, md ? "*\n\n" : "\n");
-        add_body(&b, f, p, l, corner);
-        if (*under) buffer_add(&b, md ? "\n" : "# ");
-    }
-    if (*under) add_cell(&b, f, under);
-    if (*under) buffer_add(&b, "\n");
-    status done = show_write(s, l->word[0], f->extension, b.text);
-    free(b.text);
+    add_body(&rows, f, p, l, corner);
+    const status done = form_write(s, f, l->word[0], title, under, &rows);
+    free(rows.text);
     return done;
 }
 
 status show_table(const show *s, const experiment *e, const line *l)
 {
-    static const form forms[] = {{"tsv", "", "\t", "\n", ""},
-                                 {"md", "| ", " | ", " |\n", "\n"},
-                                 {"tex", "", " & ", " \\\\\n", "\\midrule\n"}};
-    static const form html = {"html", "<tr><td>", "</td><td>", "</td></tr>\n", ""};
     pivot p = {0};
     buffer b = {0};
     char title[300], under[200];
     status done = table_pivot(s, l, &p);
-    for (int i = 0; done == OK && p.count > 0 && i < 3; i++)
-        done = write_form(s, &forms[i], &p, e, l);
+    for (int i = 0; done == OK && p.count > 0 && i < TABLE_FORMS; i++)
+        done = write_form(s, &table_forms[i], &p, e, l);
     if (done == OK && p.count == 0) {
         page_note(s->page, "A table has no data yet: its cells were not run.");
     } else if (done == OK) {
-        add_body(&b, &html, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
+        add_body(&b, &page_form, &p, l, line_value(l, "corner", line_value(l, "rows", "")));
         table_title(e, l, title, sizeof title);
         under_table(&p, under, sizeof under);
         page_table(s->page, l->word[0], title, s->scale, buffer_text(&b), under,

@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "statistics.h"
 #include "mosaic.h"
 #include "paper/cost.h"
 #include "paper/experiment.h"
@@ -292,9 +293,12 @@ void selftest_verdicts(selftest *t)
         const char *words, *verdict;
         double ours;
     } claims[] = {
-        {"paper=3 tol=0.5 keep=method:softmax", "agrees", 3.5},
-        {"paper=3 tol=0.49 keep=method:softmax", "differs", 3.5},
-        {"paper=4 tol=0.5 keep=method:softmax", "agrees", 3.5},
+        /* softmax 3 and 4: the interval is 3 to 4; of biweight 1.5 and 2.5 the pairs differ by 1.5
+         */
+        {"paper=3 tol=1 keep=method:softmax", "agrees", 3.5},
+        {"paper=3 tol=0.5 keep=method:softmax", "undecided", 3.5},
+        {"paper=4 tol=0.5 keep=method:softmax", "undecided", 3.5},
+        {"paper=1 tol=1 keep=method:softmax", "differs", 3.5},
         {"paper=3.5 keep=method:softmax", "differs", 3.5}, /* no tolerance, nothing agrees */
         {"sign=+ keep=method:softmax versus=method:biweight", "agrees", 1.5},
         {"sign=- keep=method:softmax versus=method:biweight", "differs", 1.5},
@@ -302,6 +306,12 @@ void selftest_verdicts(selftest *t)
         {"sign=+ keep=method:softmax versus=method:softmax", "differs", 0},
         {"sign=- keep=method:softmax versus=method:softmax", "differs", 0},
         {"paper=1.5 tol=1e-9 keep=method:softmax versus=method:biweight", "agrees", 1.5},
+        {"sign=+ keep=method:softmax versus=method:norm_relu", "undecided", 0}, /* 3.5 twice */
+        /* one seed: a proportion has Wilson's interval, another number none */
+        {"paper=0.5 tol=0.1 keep=method:relumax4", "agrees", 0.5},
+        {"paper=0.5 tol=0.01 keep=method:relumax4", "undecided", 0.5},
+        {"sign=+ keep=method:relumax4 versus=method:biweight", "undecided", -1.5},
+        {"paper=5 tol=1 keep=method:top16_softmax", "undecided", 5},
         {"paper=3 tol=9 keep=method:relumax", "differs", NAN}, /* a number that is none */
         {"sign=+ keep=method:relumax versus=method:softmax", "differs", NAN},
         {"sign=- keep=method:softmax versus=method:relumax", "differs", NAN},
@@ -314,10 +324,19 @@ void selftest_verdicts(selftest *t)
     enum { COUNT = sizeof claims / sizeof *claims };
     eval_row rows[] = {{.method = "softmax", .seed = 1, .value = 3},
                        {.method = "softmax", .seed = 2, .value = 4},
-                       {.method = "biweight", .value = 2},
+                       {.method = "biweight", .seed = 1, .value = 1.5},
+                       {.method = "biweight", .seed = 2, .value = 2.5},
+                       {.method = "norm_relu", .seed = 1, .value = 3.5},
+                       {.method = "norm_relu", .seed = 2, .value = 3.5},
+                       {.method = "relumax4", .value = 0.5, .count = 1000},
+                       {.method = "top16_softmax", .value = 5},
                        {.method = "relumax", .value = NAN}};
-    evidence v = {.all.rows[EVAL] = {.of = EVAL, .rows = (char *)rows, .count = 4}};
-    char text[4096] = "profile smoke\nprofile paper\nexperiment one \"t\"\n";
+    enum { ROWS = sizeof rows / sizeof *rows };
+    for (int i = 0; i < ROWS; i++)
+        rows[i].low = rows[i].high = NAN;
+    wilson(500, 1000, &rows[6].low, &rows[6].high);
+    evidence v = {.all.rows[EVAL] = {.of = EVAL, .rows = (char *)rows, .count = ROWS}};
+    char text[8192] = "profile smoke\nprofile paper\nexperiment one \"t\"\n";
     paper *p = NULL;
     for (int i = 0; i < COUNT; i++) {
         const size_t end = strlen(text);
