@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bytes.h"
+
 /* In single quotes of gnuplot nothing has a meaning but the quote, which is doubled. */
 void gnuplot_quote(buffer *b, const char *text)
 {
@@ -53,6 +55,21 @@ static status try_output(const char *partial, const char *out)
     return OK;
 }
 
+void gnuplot_forget_date(const char *path)
+{
+    static const char before[] = "/CreationDate (D:", never[] = "20000101000000";
+    bytes all = {0};
+    if (file_read(path, 0, &all) != OK) return;
+    const size_t n = sizeof before - 1, count = (size_t)all.count;
+    size_t at = 0;
+    while (at + n <= count && memcmp(all.v + at, before, n) != 0)
+        at++;
+    FILE *f = at + n <= count ? fopen(path, "r+b") : NULL;
+    if (f && fseek(f, (long)(at + n), SEEK_SET) == 0) fputs(never, f);
+    if (f) fclose(f);
+    free(all.v);
+}
+
 status picture_begin(picture *p, const char *out)
 {
     *p = (picture){.out = out};
@@ -66,6 +83,7 @@ status picture_end(picture *p, const char *script, status s)
 {
     if (s == OK) s = pipe_to_gnuplot(script);
     if (!*p->partial) return s;
+    if (s == OK) gnuplot_forget_date(p->partial);
     if (s == OK && (access(p->partial, R_OK) != 0 || rename(p->partial, p->file) != 0))
         s = fail(ERR_FILE, "%s: cannot be written: expected room on the disk", p->out);
     if (s != OK) unlink(p->partial);

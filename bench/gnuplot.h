@@ -22,4 +22,7 @@ status picture_end(picture *p, const char *script, status s);
 /* A text in single quotes. */
 void gnuplot_quote(buffer *b, const char *text);
 
+/* A PDF says when it was made; ours are functions of their data. Other files stay as they are. */
+void gnuplot_forget_date(const char *path);
+
 #endif

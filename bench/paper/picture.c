@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gnuplot.h"
 #include "bytes.h"
 #include "output.h"
 #include "show.h"
@@ -51,22 +52,6 @@ static status run_gnuplot(const char *folder, const char *script, const char *to
                 script, script);
 }
 
-/* A PDF says when it was made; ours are functions of their data. */
-static void forget_date(const char *path)
-{
-    static const char before[] = "/CreationDate (D:", never[] = "20000101000000";
-    bytes all = {0};
-    if (file_read(path, 0, &all) != OK) return;
-    const size_t n = sizeof before - 1, count = (size_t)all.count;
-    size_t at = 0;
-    while (at + n <= count && memcmp(all.v + at, before, n) != 0)
-        at++;
-    FILE *f = at + n <= count ? fopen(path, "r+b") : NULL;
-    if (f && fseek(f, (long)(at + n), SEEK_SET) == 0) fputs(never, f);
-    if (f) fclose(f);
-    free(all.v);
-}
-
 status picture_draw(const show *s, const char *id)
 {
     static const struct picture {
@@ -81,7 +66,7 @@ status picture_draw(const show *s, const char *id)
         snprintf(partial, sizeof partial, "%s/%s.%s", s->out, to, p->extension);
         snprintf(path, sizeof path, "%s/%s.%s", s->out, id, p->extension);
         if (done == OK) done = output_file(path, "picture", file);
-        if (done == OK && i == 2) forget_date(partial);
+        if (done == OK && i == 2) gnuplot_forget_date(partial);
         if (done == OK && !(ends_with(partial, p->end) && rename(partial, file) == 0))
             done = fail(ERR_FILE, "%s: cannot be written: expected room on the disk", path);
         if (done != OK) unlink(partial);
