@@ -39,6 +39,18 @@ static void add_terminal(buffer *b, const char *out, int64_t height)
     buffer_add(b, " font 'Sans,11'\nset output ");
 }
 
+/* All intervals and the whole margin, with a little room beside them. */
+static void add_range(buffer *b, const compare_row *row, int64_t count, double zero)
+{
+    double low = zero - row->margin, high = zero + row->margin;
+    for (int64_t i = 0; i < count; i++) {
+        if (row[i].low < low) low = row[i].low;
+        if (row[i].high > high) high = row[i].high;
+    }
+    const double room = 0.03 * (high - low);
+    if (room > 0) buffer_add(b, "set xrange [%.9g:%.9g]\n", low - room, high + room);
+}
+
 static void add_picture(buffer *b, const compare_row *row, int64_t count, const char *title,
                         const picture *to)
 {
@@ -65,8 +77,10 @@ static void add_picture(buffer *b, const compare_row *row, int64_t count, const 
         gnuplot_quote(b, name);
         buffer_add(b, " %lld", (long long)(count - i));
     }
+    buffer_add(b, ")\n");
+    add_range(b, row, count, zero);
     buffer_add(b,
-               ")\nset object 1 rectangle from %.9g, graph 0 to %.9g, graph 1 behind fc rgb "
+               "set object 1 rectangle from %.9g, graph 0 to %.9g, graph 1 behind fc rgb "
                "'#eeeeee' fs noborder\nset arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead lc "
                "rgb '#999999'\n",
                zero - row->margin, zero + row->margin, zero, zero);
