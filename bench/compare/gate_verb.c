@@ -221,7 +221,7 @@ static status one_launch(gate *g, int side, int line, int number)
 }
 
 /* All launches: each goes through the lines from another one on; of two builds in turns, ABBA. */
-static status run_launches(gate *g, const char *wanted)
+static status run_launches(gate *g)
 {
     const int64_t launches = word_int(g->w, "launches");
     const int two = word_given(g->w, "against");
@@ -231,7 +231,6 @@ static status run_launches(gate *g, const char *wanted)
     for (int64_t i = 0; s == OK && i < launches; i++)
         for (int k = 0; s == OK && k < g->lines; k++) {
             const int line = (int)((k + i) % g->lines), first = two && i % 2 ? OTHER : OWN;
-            if (!wanted[line]) continue;
             s = one_launch(g, first, line, (int)i);
             if (s == OK && two) s = one_launch(g, !first, line, (int)i);
             progress_step(&bar, i * g->lines + k + 1, NULL);
@@ -314,29 +313,22 @@ static status compare_launches(gate *g, gated *d)
     return compare_rows(d->plan, &d->c);
 }
 
-/* Lines with a point that moved, or whose answer is wrong. */
-static int moved_lines(const gate *g, const comparison *c, char *line)
+static int has_moved(const comparison *c)
 {
-    int any = 0;
-    memset(line, 0, MOST_LINES);
-    for (int64_t i = 0; i < c->count; i++) {
-        const char *verdict = c->row[i].verdict;
-        any |= strcmp(verdict, "SLOWER") == 0 || strcmp(verdict, "FASTER") == 0;
-    }
-    for (int k = 0; any && k < g->lines; k++)
-        line[k] = 1;
-    return any;
+    for (int64_t i = 0; i < c->count; i++)
+        if (strcmp(c->row[i].verdict, "SLOWER") == 0 || strcmp(c->row[i].verdict, "FASTER") == 0)
+            return 1;
+    return 0;
 }
 
 /* A point that moved must do so again. */
 static status second_run(gate *g, gated *first)
 {
-    char line[MOST_LINES];
     gated again = {.plan = NULL};
-    if (!moved_lines(g, &first->c, line)) return OK;
+    if (!has_moved(&first->c)) return OK;
     if (!getenv("MOSAIC_QUIET")) fprintf(stderr, "gate: something moved: a second run\n");
     drop_launches(g);
-    status s = run_launches(g, line);
+    status s = run_launches(g);
     if (s == OK) s = compare_launches(g, &again);
     if (s == OK) gate_agree(first->c.row, first->c.count, again.c.row, again.c.count);
     gated_free(&again);
@@ -412,7 +404,7 @@ static status has_baseline(const gate *g, int *there)
 
 static status write_baseline(gate *g)
 {
-    status s = run_launches(g, memset((char[MOST_LINES]){0}, 1, MOST_LINES));
+    status s = run_launches(g);
     if (s == OK && g->paths[OWN] == 0) s = fail(ERR_DATA, "gate: nothing was timed here");
     if (s == OK)
         s = results_merge((const char *const *)g->path[OWN], g->paths[OWN], g->baseline, g->w);
@@ -424,7 +416,7 @@ static status write_baseline(gate *g)
 
 static status judge_build(gate *g, gated *d)
 {
-    TRY(run_launches(g, memset((char[MOST_LINES]){0}, 1, MOST_LINES)));
+    TRY(run_launches(g));
     TRY(compare_launches(g, d));
     if (word_int(g->w, "again")) TRY(second_run(g, d));
     comparison_print(g->w, &d->c);

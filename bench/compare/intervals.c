@@ -40,7 +40,7 @@ static void add_terminal(buffer *b, const char *out, int64_t height)
 }
 
 /* All intervals and the whole margin, with a little room beside them. */
-static void add_range(buffer *b, const compare_row *row, int64_t count, double zero)
+static void add_interval_range(buffer *b, const compare_row *row, int64_t count, double zero)
 {
     double low = zero - row->margin, high = zero + row->margin;
     for (int64_t i = 0; i < count; i++) {
@@ -78,7 +78,7 @@ static void add_picture(buffer *b, const compare_row *row, int64_t count, const 
         buffer_add(b, " %lld", (long long)(count - i));
     }
     buffer_add(b, ")\n");
-    add_range(b, row, count, zero);
+    add_interval_range(b, row, count, zero);
     buffer_add(b,
                "set object 1 rectangle from %.9g, graph 0 to %.9g, graph 1 behind fc rgb "
                "'#eeeeee' fs noborder\nset arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead lc "
