@@ -202,6 +202,9 @@ params params_default(void);
 /* Cores that this process may use: of its affinity mask and its control group's quota; at least 1.
  */
 int threads_cores(void);
+/* Cores that the quotas of a control group and of those above it leave (cpu.max of version 2,
+ * cpu.cfs_quota_us of version 1); INT_MAX without any. group: "" or "/A/B". */
+int threads_quota(const char *mount, const char *group);
 /* So many threads work from now on, or as many of them as can be started, at most four a core or
  * 64. wanted = 0: one a core or, if they were given, those of OMP_NUM_THREADS. */
 void threads_start(int64_t wanted, int given);

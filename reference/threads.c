@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #ifdef _OPENMP
@@ -17,16 +18,71 @@
 
 #include "spec.h"
 
-/* Cores that a quota "RUNS EVERY" (microseconds) stands for; INT_MAX without one. */
-static int quota_cores(const char *path)
+/* A number of a file, or -1. */
+static long long number_in(const char *folder, const char *name)
 {
-    long long runs, every;
+    char path[4096];
+    long long number = -1;
+    snprintf(path, sizeof path, "%.3000s/%s", folder, name);
     FILE *f = fopen(path, "r");
-    const int limited = f && fscanf(f, "%lld %lld", &runs, &every) == 2 && runs > 0 && every > 0;
+    if (f && fscanf(f, "%lld", &number) != 1) number = -1; /* "max" */
     if (f) fclose(f);
-    if (!limited) return INT_MAX;
+    return number;
+}
+
+/* Cores that the quota of one folder stands for; INT_MAX without one. */
+static int folder_cores(const char *folder)
+{
+    char path[4096];
+    long long runs = -1, every = -1;
+    snprintf(path, sizeof path, "%.3000s/cpu.max", folder);
+    FILE *f = fopen(path, "r"); /* version 2: "RUNS EVERY", in microseconds */
+    if (f) {
+        if (fscanf(f, "%lld %lld", &runs, &every) != 2) runs = -1;
+        fclose(f);
+    } else {
+        runs = number_in(folder, "cpu.cfs_quota_us");
+        every = number_in(folder, "cpu.cfs_period_us");
+    }
+    if (runs <= 0 || every <= 0) return INT_MAX;
     const long long cores = (runs + every - 1) / every;
     return cores < INT_MAX ? (int)cores : INT_MAX;
+}
+
+int threads_quota(const char *mount, const char *group)
+{
+    char folder[4096];
+    size_t end = strlen(mount);
+    snprintf(folder, sizeof folder, "%.2000s%.2000s", mount, group);
+    int least = INT_MAX;
+    for (size_t n = strlen(folder); n >= end && n > 0; n--) { /* the group, and those above it */
+        if (folder[n] != '/' && folder[n] != '\0') continue;
+        folder[n] = '\0';
+        const int cores = folder_cores(folder);
+        if (cores < least) least = cores;
+    }
+    return least;
+}
+
+/* The quotas of the groups that this process is in: a line "0::/GROUP" of version 2,
+ * "N:cpu,cpuacct:/GROUP" of version 1. */
+static int own_quota(void)
+{
+    char line[4096];
+    int least = threads_quota("/sys/fs/cgroup", "");
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = '\0';
+        char *kind = strchr(line, ':'), *group = kind ? strchr(kind + 1, ':') : NULL;
+        if (!group) continue;
+        *group++ = '\0';
+        const int second = kind[1] == '\0';
+        if (!second && strncmp(kind, ":cpu", 4) != 0 && !strstr(kind, ",cpu")) continue;
+        const int cores = threads_quota(second ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu", group);
+        if (cores < least) least = cores;
+    }
+    if (f) fclose(f);
+    return least;
 }
 
 int threads_cores(void)
@@ -34,7 +90,7 @@ int threads_cores(void)
     cpu_set_t mask;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (sched_getaffinity(0, sizeof mask, &mask) == 0) cores = CPU_COUNT(&mask);
-    const int quota = quota_cores("/sys/fs/cgroup/cpu.max");
+    const int quota = own_quota();
     if (quota < cores) cores = quota;
     return cores < 1 ? 1 : (int)cores;
 }

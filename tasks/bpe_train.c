@@ -3,9 +3,10 @@
  * bpe_train.c — learn the merges of a byte-level BPE (Sennrich et al. 2016; spec of the tasks,
  * section 6).
  *
- * The distinct pieces of the texts are kept once, with their number of occurrences as weight. All
- * pair counts sit in a hash table; a merge rewrites the pieces that hold the pair and corrects the
- * counts of those pieces alone. Overlapping occurrences of a pair count separately.
+ * The distinct pieces of the texts are kept once, with their number of occurrences as weight. Their
+ * symbols are a linked list, and so are the places of every pair: a merge visits the places of its
+ * pair and corrects what is beside them, however long a piece is. Overlapping occurrences of a pair
+ * count separately; they are merged from the left.
  */
 #include "bpe.h"
 
@@ -14,48 +15,46 @@
 
 #include "rng.h"
 
-/* An open-addressing table from a 64-bit key to a number; 0 keys are free slots. */
+enum { NOWHERE = UINT32_MAX }; /* no place */
+
+/* A pair of symbols: its key (0: a free slot), its weight in all pieces, the first of its places.
+ */
+typedef struct pair {
+    uint64_t key;
+    int64_t weight;
+    uint32_t first;
+} pair;
+
+/* An open-addressing table of pairs. */
 typedef struct tally {
-    uint64_t *key;
-    int64_t *value;
+    pair *pair;
     size_t used, mask;
 } tally;
 
-static int64_t *tally_slot(tally *t, uint64_t key)
+static pair *tally_slot(tally *t, uint64_t key)
 {
     size_t i = rng_mix(key) & t->mask;
-    while (t->key[i] != 0 && t->key[i] != key)
+    while (t->pair[i].key != 0 && t->pair[i].key != key)
         i = (i + 1) & t->mask;
-    if (t->key[i] == 0) {
-        t->key[i] = key;
+    if (t->pair[i].key == 0) {
+        t->pair[i] = (pair){key, 0, NOWHERE};
         t->used++;
     }
-    return &t->value[i];
-}
-
-static void tally_free(tally *t)
-{
-    free(t->key);
-    free(t->value);
-    *t = (tally){0};
+    return &t->pair[i];
 }
 
 /* Keep the table at most half full. */
 static status tally_room(tally *t, size_t more)
 {
-    if (t->key && 2 * (t->used + more) <= t->mask) return OK;
+    if (t->pair && 2 * (t->used + more) <= t->mask) return OK;
     tally bigger = {.mask = 4095};
     while (bigger.mask < 4 * (t->used + more))
         bigger.mask = 2 * bigger.mask + 1;
-    bigger.key = calloc(bigger.mask + 1, sizeof *bigger.key);
-    bigger.value = calloc(bigger.mask + 1, sizeof *bigger.value);
-    if (!bigger.key || !bigger.value) {
-        tally_free(&bigger);
-        return fail(ERR_MEMORY, "tokenizer: no memory for the counts");
-    }
-    for (size_t i = 0; t->key && i <= t->mask; i++)
-        if (t->key[i]) *tally_slot(&bigger, t->key[i]) = t->value[i];
-    tally_free(t);
+    bigger.pair = calloc(bigger.mask + 1, sizeof *bigger.pair);
+    if (!bigger.pair) return fail(ERR_MEMORY, "tokenizer: no memory for the counts");
+    for (size_t i = 0; t->pair && i <= t->mask; i++)
+        if (t->pair[i].key) *tally_slot(&bigger, t->pair[i].key) = t->pair[i];
+    free(t->pair);
     *t = bigger;
     return OK;
 }
@@ -73,6 +72,9 @@ typedef struct trainer {
     bytes text;     /* the pieces as bytes, while they are collected; same offsets */
     uint32_t *slot; /* hash table of piece number + 1 */
     size_t mask;
+    /* Of each place, a symbol's: those beside it in its piece, those beside it in the list of the
+     * pair that begins there, and its piece (NOWHERE: it was merged into the one before). */
+    uint32_t *left, *right, *before, *after, *owner;
     tally pairs; /* left << 16 | right, plus 1 */
 } trainer;
 
@@ -142,13 +144,58 @@ static status collect_pieces(trainer *t, bpe_text *texts, void *user, int64_t co
     return s;
 }
 
-/* Add `sign` times the weight of a piece to all its pairs. */
-static status count_piece(trainer *t, const piece *p, int sign)
+static pair *pair_at(trainer *t, uint32_t at)
 {
-    const uint16_t *v = t->symbols.v + p->start;
-    TRY(tally_room(&t->pairs, p->count));
-    for (uint32_t i = 0; i + 1 < p->count; i++)
-        *tally_slot(&t->pairs, pair_key(v[i], v[i + 1])) += sign * p->weight;
+    const uint16_t *v = t->symbols.v;
+    return tally_slot(&t->pairs, pair_key(v[at], v[t->right[at]]));
+}
+
+/* Enter the pair that begins at a place; there is room for one more. */
+static void enter(trainer *t, uint32_t at)
+{
+    pair *p = pair_at(t, at);
+    p->weight += t->pieces[t->owner[at]].weight;
+    t->before[at] = NOWHERE;
+    t->after[at] = p->first;
+    if (p->first != NOWHERE) t->before[p->first] = at;
+    p->first = at;
+}
+
+static void leave(trainer *t, uint32_t at)
+{
+    pair *p = pair_at(t, at);
+    const uint32_t before = t->before[at], after = t->after[at];
+    p->weight -= t->pieces[t->owner[at]].weight;
+    if (before == NOWHERE)
+        p->first = after;
+    else
+        t->after[before] = after;
+    if (after != NOWHERE) t->before[after] = before;
+}
+
+/* The pieces as lists, all their pairs entered. */
+static status link_pieces(trainer *t)
+{
+    uint32_t **lists[] = {&t->left, &t->right, &t->before, &t->after, &t->owner};
+    if (t->text.count >= NOWHERE)
+        return fail(ERR_DATA, "tokenizer: %zu bytes of distinct pieces: expected fewer than 2^32",
+                    t->text.count);
+    for (int i = 0; i < 5; i++)
+        if (!(*lists[i] = malloc((t->text.count + 1) * sizeof **lists[i])))
+            return fail(ERR_MEMORY, "tokenizer: no memory for the pieces");
+    for (size_t k = 0; k < t->count; k++) {
+        const piece *p = &t->pieces[k];
+        const uint32_t start = (uint32_t)p->start, end = start + p->count;
+        for (uint32_t at = start; at < end; at++) {
+            t->left[at] = at > start ? at - 1 : NOWHERE;
+            t->right[at] = at + 1 < end ? at + 1 : NOWHERE;
+            t->owner[at] = (uint32_t)k;
+        }
+        for (uint32_t at = start; at + 1 < end; at++) {
+            TRY(tally_room(&t->pairs, 1));
+            enter(t, at);
+        }
+    }
     return OK;
 }
 
@@ -157,45 +204,74 @@ static uint64_t most_frequent(const tally *pairs, int64_t *most)
     uint64_t best = 0;
     *most = 0;
     for (size_t i = 0; i <= pairs->mask; i++) {
-        int64_t n = pairs->value[i];
+        const int64_t n = pairs->pair[i].weight;
         if (n < *most || n == 0) continue;
-        if (n > *most || pairs->key[i] < best) best = pairs->key[i];
+        if (n > *most || pairs->pair[i].key < best) best = pairs->pair[i].key;
         *most = n;
     }
     return best;
 }
 
-static int holds(const uint16_t *v, uint32_t count, uint32_t left, uint32_t right)
+/* The pair that begins at a place becomes one symbol. */
+static status merge_at(trainer *t, uint32_t at, uint16_t id)
 {
-    for (uint32_t i = 0; i + 1 < count; i++)
-        if (v[i] == left && v[i + 1] == right) return 1;
-    return 0;
+    const uint32_t next = t->right[at], left = t->left[at], right = t->right[next];
+    TRY(tally_room(&t->pairs, 2));
+    leave(t, at);
+    if (left != NOWHERE) leave(t, left);
+    if (right != NOWHERE) leave(t, next);
+    t->symbols.v[at] = id;
+    t->right[at] = right;
+    t->owner[next] = NOWHERE;
+    if (right != NOWHERE) t->left[right] = at;
+    if (left != NOWHERE) enter(t, left);
+    if (right != NOWHERE) enter(t, at);
+    return OK;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The places of a pair, from the left; *count of them. The caller frees. */
+static uint32_t *places_of(trainer *t, uint64_t key, size_t *count)
+{
+    const uint32_t first = tally_slot(&t->pairs, key)->first;
+    size_t n = 0;
+    for (uint32_t at = first; at != NOWHERE; at = t->after[at])
+        n++;
+    uint32_t *places = malloc((n + 1) * sizeof *places);
+    *count = n;
+    for (uint32_t at = first; places && at != NOWHERE; at = t->after[at])
+        places[--n] = at;
+    if (places) qsort(places, *count, sizeof *places, by_place);
+    return places;
 }
 
 static status merge_everywhere(trainer *t, uint32_t left, uint32_t right, uint32_t id)
 {
-    for (size_t k = 0; k < t->count; k++) {
-        piece *p = &t->pieces[k];
-        uint16_t *v = t->symbols.v + p->start;
-        if (!holds(v, p->count, left, right)) continue;
-        TRY(count_piece(t, p, -1));
-        uint32_t n = 0;
-        for (uint32_t i = 0; i < p->count; n++) {
-            int here = v[i] == left && i + 1 < p->count && v[i + 1] == right;
-            v[n] = here ? (uint16_t)id : v[i];
-            i += here ? 2 : 1;
-        }
-        p->count = n;
-        TRY(count_piece(t, p, 1));
+    size_t count;
+    const uint16_t *v = t->symbols.v;
+    uint32_t *places = places_of(t, pair_key(left, right), &count);
+    status s = places ? OK : fail(ERR_MEMORY, "tokenizer: no memory for the places of a pair");
+    for (size_t i = 0; s == OK && i < count; i++) {
+        const uint32_t at = places[i];
+        /* in a run of one symbol the merge before may have taken it */
+        if (t->owner[at] == NOWHERE || t->right[at] == NOWHERE || v[at] != left ||
+            v[t->right[at]] != right)
+            continue;
+        s = merge_at(t, at, (uint16_t)id);
     }
-    return OK;
+    free(places);
+    return s;
 }
 
 static status learn_merges(trainer *t, bpe *b)
 {
     TRY(tally_room(&t->pairs, 1));
-    for (size_t k = 0; k < t->count; k++)
-        TRY(count_piece(t, &t->pieces[k], 1));
+    TRY(link_pieces(t));
     while (256 + b->merges < b->end) {
         int64_t most;
         uint64_t key = most_frequent(&t->pairs, &most) - 1;
@@ -221,7 +297,12 @@ status bpe_train(bpe_text *texts, void *user, int64_t count, int32_t vocab, bpe 
     free(t.slot);
     free(t.symbols.v);
     free(t.text.v);
-    tally_free(&t.pairs);
+    free(t.left);
+    free(t.right);
+    free(t.before);
+    free(t.after);
+    free(t.owner);
+    free(t.pairs.pair);
     if (s == OK) return OK;
     bpe_free(*out);
     *out = NULL;

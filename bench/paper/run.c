@@ -53,6 +53,7 @@ typedef struct runner {
     int *state;
     pid_t *child;
     cost *cost;
+    char **line;     /* of each cell, as it can be typed */
     int jobs, again; /* again: force=1 */
     int finished, failed;
 } runner;
@@ -74,7 +75,9 @@ int make_folders(const char *path)
 typedef struct identity {
     char *key; /* the caller's to free */
     char inputs[FILES_DIGEST];
-    cost cost; /* which decides nothing */
+    /* What decides nothing: */
+    cost cost;
+    char *line; /* the command as it can be typed; the caller's to free */
 } identity;
 
 static status cell_identity(const cells *all, const cell *c, identity *id)
@@ -94,8 +97,16 @@ static status cell_identity(const cells *all, const cell *c, identity *id)
     files_digest(w, id->inputs);
     id->cost = cost_of(w, (c->checkpoint != NULL) + (c->best != NULL));
     id->key = words_key(w);
+    id->line = words_canonical(w, NULL);
     words_free(w);
-    return id->key ? OK : fail(ERR_MEMORY, "run: out of memory");
+    return id->key && id->line ? OK : fail(ERR_MEMORY, "run: out of memory");
+}
+
+static void identity_free(identity *id)
+{
+    free(id->key);
+    free(id->line);
+    *id = (identity){0};
 }
 
 static int says(const stored *f, const char *name, const char *expected)
@@ -218,7 +229,7 @@ static status start(runner *r, int i, int alone)
     TRY(cell_identity(&r->all, &r->all.cell[i], &id));
     put_aside(r->all.cell[i].checkpoint, &id, r->again);
     put_aside(r->all.cell[i].best, &id, r->again);
-    free(id.key);
+    identity_free(&id);
     fflush(NULL);
     const pid_t parent = getpid(), pid = fork();
     if (pid < 0) return fail(ERR_MEMORY, "run: a process cannot be started");
@@ -363,14 +374,11 @@ static int print_plan(const runner *r)
         const int waits = r->state[i] == WAITING;
         cost_time(r->cost[i].seconds, time, sizeof time);
         cost_size(r->cost[i].bytes, bytes, sizeof bytes);
-        printf("%s\t%s\t%s\t%s\tmosaic %s", c->of->id,
+        printf("%s\t%s\t%s\t%s\tmosaic %s\n", c->of->id,
                r->state[i] == DONE ? "done"
                : waits             ? "to do"
                                    : "elsewhere",
-               time, bytes, c->verb);
-        for (int j = 0; j < c->count; j++)
-            printf(" %s", c->word[j]);
-        printf("\n");
+               time, bytes, r->line[i]);
         if (!waits) continue;
         to_do++;
         all.seconds += weight_of(r, i);
@@ -413,7 +421,8 @@ int verb_run(const words *w)
         r.state = calloc((size_t)r.all.count + 1, sizeof *r.state);
         r.child = calloc((size_t)r.all.count + 1, sizeof *r.child);
         r.cost = calloc((size_t)r.all.count + 1, sizeof *r.cost);
-        if (!r.state || !r.child || !r.cost) s = fail(ERR_MEMORY, "run: out of memory");
+        r.line = calloc((size_t)r.all.count + 1, sizeof *r.line);
+        if (!r.state || !r.child || !r.cost || !r.line) s = fail(ERR_MEMORY, "run: out of memory");
     }
     for (int i = 0; s == OK && i < r.all.count; i++) {
         const cell *c = &r.all.cell[i];
@@ -426,7 +435,8 @@ int verb_run(const words *w)
             r.state[i] = DONE;
             r.finished++;
         }
-        free(id.key);
+        if (s == OK) r.line[i] = id.line, id.line = NULL;
+        identity_free(&id);
     }
     if (s == OK) s = take_shard(&r, word_text(w, "shard"));
     const int64_t jobs = word_int(w, "jobs") > 0 ? word_int(w, "jobs") : threads_cores();
@@ -442,6 +452,9 @@ int verb_run(const words *w)
                     done, r.finished - done - r.failed, r.failed);
         if (r.failed) code = EXIT_CHECK;
     }
+    for (int i = 0; r.line && i < r.all.count; i++)
+        free(r.line[i]);
+    free(r.line);
     cells_free(&r.all);
     free(r.state);
     free(r.child);

@@ -3,6 +3,7 @@
  * test_bench.c — the grammar of the command line and result files: what the harness promises
  * whatever it measures.
  */
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -414,4 +415,24 @@ void selftest_switches(selftest *t)
                                sizeof c - offsetof(mosaic_config, kappa_init)) == 0);
     EXPECT(config_set(&c, "no_such_switch", "1") == ERR_ARG);
     EXPECT(config_set(&c, "bias", "maybe") == ERR_ARG);
+}
+
+/* A group may have no limit, and one above it may; both versions say it their way. */
+void selftest_cores(selftest *t)
+{
+    const char *folder = scratch_folder(t);
+    const char *outer = scratch_path(t, folder, "a"), *inner = scratch_path(t, folder, "a/b");
+    EXPECT(mkdir(outer, 0777) == 0 && mkdir(inner, 0777) == 0);
+    EXPECT(threads_quota(folder, "") == INT_MAX && threads_quota(folder, "/a/b") == INT_MAX);
+    scratch_text(t, inner, "cpu.max", "max 100000\n");
+    EXPECT(threads_quota(folder, "/a/b") == INT_MAX);
+    scratch_text(t, outer, "cpu.max", "350000 100000\n");
+    EXPECT(threads_quota(folder, "/a/b") == 4 && threads_quota(folder, "/a") == 4);
+    EXPECT(threads_quota(folder, "") == INT_MAX && threads_quota(folder, "/a/b/gone") == 4);
+    scratch_text(t, folder, "cpu.cfs_quota_us", "-1\n");
+    scratch_text(t, folder, "cpu.cfs_period_us", "100000\n");
+    EXPECT(threads_quota(folder, "") == INT_MAX);
+    scratch_text(t, folder, "cpu.cfs_quota_us", "150000\n");
+    EXPECT(threads_quota(folder, "") == 2 && threads_quota(folder, "/a/b") == 2);
+    EXPECT(threads_cores() >= 1);
 }

@@ -13,6 +13,7 @@
 #include "rng.h"
 #include "selftest.h"
 #include "story.h"
+#include "verb.h"
 
 static story tale; /* 9 KB, not for the stack */
 
@@ -248,6 +249,87 @@ void selftest_bpe_ties(selftest *t)
         EXPECT(n == 2 && memcmp(text, merged[i], 2) == 0);
     }
     bpe_free(b);
+}
+
+/* Letters of an alphabet of `letters`, one piece. */
+static status give_letters(void *user, int64_t i, const char **text, size_t *count)
+{
+    (void)i;
+    const bytes *b = user;
+    *text = b->v;
+    *count = (size_t)b->count;
+    return OK;
+}
+
+static int draw_letters(bytes *b, size_t count, uint32_t letters, uint64_t seed)
+{
+    rng r = rng_sample(seed, 0, 0, letters);
+    b->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char letter = (char)('a' + rng_below(&r, letters));
+        if (bytes_put(b, &letter, 1) != OK) return 0;
+    }
+    return 1;
+}
+
+/* The most frequent pair of v[n], of equals the smallest; returns how often it is there. */
+static int most_frequent_pair(const uint16_t *v, size_t n, uint16_t pair[2])
+{
+    int most = 0;
+    for (size_t i = 0; i + 1 < n; i++) {
+        int count = 0;
+        for (size_t j = 0; j + 1 < n; j++)
+            count += v[j] == v[i] && v[j + 1] == v[i + 1];
+        const int smaller = v[i] < pair[0] || (v[i] == pair[0] && v[i + 1] < pair[1]);
+        if (count < most || (count == most && !smaller)) continue;
+        most = count;
+        pair[0] = v[i];
+        pair[1] = v[i + 1];
+    }
+    return most;
+}
+
+/* Merges by their definition, pair after pair over the whole text; runs of a letter overlap. */
+void selftest_bpe_definition(selftest *t)
+{
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        bytes text = {0};
+        bpe *b = NULL;
+        uint16_t v[160], pair[2] = {0, 0};
+        size_t n = 0;
+        if (!draw_letters(&text, 120 + seed, 1 + (uint32_t)seed % 4, seed)) return;
+        for (; n < (size_t)text.count; n++)
+            v[n] = (unsigned char)text.v[n];
+        EXPECT(bpe_train(give_letters, &text, 1, 300, &b) == OK);
+        int merges = 0;
+        for (; b && merges < 43 && most_frequent_pair(v, n, pair) >= 2; merges++) {
+            if (merges >= b->merges) break;
+            EXPECT(b->pair[merges][0] == pair[0] && b->pair[merges][1] == pair[1]);
+            size_t kept = 0;
+            for (size_t i = 0; i < n; kept++) {
+                const int here = i + 1 < n && v[i] == pair[0] && v[i + 1] == pair[1];
+                v[kept] = here ? (uint16_t)(256 + merges) : v[i];
+                i += here ? 2 : 1;
+            }
+            n = kept;
+        }
+        EXPECT(b && b->merges == merges);
+        bpe_free(b);
+        free(text.v);
+    }
+}
+
+/* A text without a space is one piece: it takes no longer than its length asks for. */
+void selftest_bpe_long_piece(selftest *t)
+{
+    bytes text = {0};
+    bpe *b = NULL;
+    const double from = seconds_now();
+    if (!draw_letters(&text, 400000, 10, 3)) return;
+    EXPECT(bpe_train(give_letters, &text, 1, 1024, &b) == OK && b->merges == 1024 - 257);
+    EXPECT(seconds_now() - from < 60); /* 0.3 s alone; by the square of the length, minutes */
+    bpe_free(b);
+    free(text.v);
 }
 
 static double tokens_per_story(bpe *b)

@@ -12,6 +12,7 @@
 #include "restore.h"
 #include "sampling.h"
 #include "stop.h"
+#include "tabular.h"
 
 typedef struct talk {
     const words *w;
@@ -25,6 +26,7 @@ typedef struct talk {
     double last;   /* seconds_now at the id before */
     results *out;
     progress bar;
+    int rows; /* to be printed instead of the text: 1 and those that were; else 0 */
 } talk;
 
 /* The ids that a sequence of the data may go on with. */
@@ -85,6 +87,7 @@ static status keep_id(talk *t, int said, int32_t id)
     words_put(row.text, t->text.v);
     words_put(row.config, p->config);
     t->last = now;
+    if (t->rows) results_print(SAMPLES, &row, t->rows++ == 1);
     return results_append(t->out, SAMPLES, &row);
 }
 
@@ -92,6 +95,7 @@ static status keep_id(talk *t, int said, int32_t id)
 static int print_id(talk *t, int32_t id)
 {
     t->within = id != t->d->end;
+    if (t->rows) return fflush(stdout) == 0;
     fwrite(t->text.v, 1, t->text.count - 1, stdout);
     if (!t->within) putchar('\n');
     return fflush(stdout) == 0;
@@ -116,7 +120,7 @@ static status go_on(talk *t)
         if (i + 1 < all) TRY(speaker_read(t->speaker, id));
         progress_step(&t->bar, i + 1, NULL);
     }
-    if (t->within) putchar('\n');
+    if (t->within && !t->rows) putchar('\n');
     return OK;
 }
 
@@ -176,7 +180,10 @@ int verb_sample(const words *w)
     if (t.bar.terminal != 1 || isatty(STDOUT_FILENO)) t.bar.terminal = -1; /* the text is enough */
     status s = results_create(&t.out, word_text(w, "out"), w);
     stop_watch(NULL);
+    t.rows = *word_text(w, "format") != '\0';
+    if (t.rows) tabular_format(word_text(w, "format"));
     if (s == OK) s = sample_checkpoint(&t);
+    if (t.rows) tabular_end();
     if (s == ERR_STOPPED) (void)results_save(t.out, 0);
     status closed = results_close(t.out, s == OK);
     stop_end("sample", "", "");

@@ -28,6 +28,7 @@
 #include "rng.h"
 #include "stop.h"
 #include "store/seal.h"
+#include "tabular.h"
 
 typedef struct trainer {
     const recipe *r;
@@ -612,8 +613,10 @@ int verb_train(const words *w)
             "and seed");
     threads_set(word_int(w, "threads"));
     stop_watch(NULL);
+    tabular_format(word_text(w, "format"));
     status s = results_create(&out, word_text(w, "out"), w);
     if (s == OK) s = train_cells(w, out);
+    tabular_end();
     const int stopped = stop_signal(), code = s != OK && !stopped ? status_exit(s) : EXIT_GOOD;
     if (stopped || s == ERR_NUMERIC) (void)results_save(out, 0); /* the steps so far are true */
     const status closed = results_close(out, s == OK && !stopped);
