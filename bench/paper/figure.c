@@ -220,11 +220,24 @@ static double as_drawn(const drawing *d, const curve *c, int j)
     return strchr(line_value(d->l, "log", ""), 'y') ? log(y) : y;
 }
 
+/* The height of the picture (with two panels of the larger one) in what is drawn. */
+static double seen_height(const drawing *d)
+{
+    double low = d->y[0], high = d->y[1], bound;
+    char from[64];
+    const char *range = line_value(d->l, "yrange", ""), *to = strchr(range, ':');
+    snprintf(from, sizeof from, "%.*s", (int)strcspn(range, ":"), range);
+    if (parse_real(from, &bound)) low = bound;
+    if (to && parse_real(to + 1, &bound)) high = bound;
+    if (parse_real(line_value(d->l, "split", ""), &bound) && bound > low && bound < high)
+        low = bound;
+    return strchr(line_value(d->l, "log", ""), 'y') ? log(high) - log(low) : high - low;
+}
+
 /* Does every point of a lie within a line's width of a point of b at the same x? */
 static int lies_under(const drawing *d, const curve *a, const curve *b)
 {
-    const int log_y = strchr(line_value(d->l, "log", ""), 'y') != NULL;
-    const double height = log_y ? log(d->y[1]) - log(d->y[0]) : d->y[1] - d->y[0];
+    const double height = seen_height(d);
     int found = 0;
     for (int j = 0; j < a->count; j++) {
         int k = 0;

@@ -118,8 +118,12 @@ static void add_plot(buffer *b, const words *w, const key *const *curve, int cur
     if (*log) buffer_add(b, "set logscale %s\n", log);
     for (int i = 0; i < curves; i++) {
         key_label(curve[i], 0, label, sizeof label);
-        buffer_add(b, "%s $curve%d using 1:2 with linespoints lc rgb '%s' title ", i ? "," : "plot",
-                   i, key_look(curve[i], i).colour);
+        const look k = key_look(curve[i], i);
+        buffer_add(b, "%s $curve%d using 1:2 with %s lc rgb '%s' lw 2 dt %s%s%s", i ? "," : "plot",
+                   i, k.mark ? "linespoints" : "lines", k.colour, *k.dash ? "(" : "",
+                   *k.dash ? k.dash : "solid", *k.dash ? ")" : "");
+        if (k.mark && png) buffer_add(b, " pt %d ps 0.8", k.mark);
+        buffer_add(b, " title ");
         gnuplot_quote(b, *label ? label : word_text(w, "y"));
     }
     buffer_add(b, "\nunset output\n");

@@ -228,6 +228,9 @@ void selftest_figure_hidden(selftest *t)
     figure_said said;
     draw_line(t, "from=row keep=quantity:kernel x=x y=value series=method", &v, &said);
     EXPECT(strcmp(said.words, "softmax lies under top-16 softmax") == 0);
+    draw_line(t, "from=row keep=quantity:kernel x=x y=value series=method yrange=0.4:0.5", &v,
+              &said);
+    EXPECT(*said.words == '\0'); /* a tenth of the height seen: they are apart */
     rows[5].value = 0.51;
     draw_line(t, "from=row keep=quantity:kernel x=x y=value series=method", &v, &said);
     EXPECT(*said.words == '\0');
