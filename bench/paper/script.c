@@ -101,7 +101,7 @@ static void add_log_axis(buffer *b, char axis, const double range[2], int binary
     buffer_add(b, ")\n");
 }
 
-static void add_range(buffer *b, const line *l, const char *name)
+static void add_asked_range(buffer *b, const line *l, const char *name)
 {
     if (*line_value(l, name, "")) buffer_add(b, "set %s [%s]\n", name, line_value(l, name, ""));
 }
@@ -117,8 +117,8 @@ static void add_axes(buffer *b, const drawing *d)
         buffer_add(b, "set xrange [%.6g:%.6g]\n", d->x[0] - 0.02 * (d->x[1] - d->x[0]),
                    d->x[1] + 0.02 * (d->x[1] - d->x[0]));
     if (is_log(l, 'y')) add_log_axis(b, 'y', d->y, 0);
-    add_range(b, l, "xrange");
-    add_range(b, l, "yrange");
+    add_asked_range(b, l, "xrange");
+    add_asked_range(b, l, "yrange");
     if (strcmp(x, "layers") == 0) buffer_add(b, "set xtics 1\n");
 }
 
