@@ -124,6 +124,16 @@ __device__ __forceinline__ uint32_t pair(float a, float b, fp16)
     const __half2 two = __floats2half2_rn(a, b);
     return *(const uint32_t *)&two;
 }
+/* The other way. */
+__device__ __forceinline__ float2 unpair(uint32_t word, bf16)
+{
+    return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));
+}
+__device__ __forceinline__ float2 unpair(uint32_t word, fp16)
+{
+    return make_float2(__half2float(__ushort_as_half((unsigned short)(word & 0xffffu))),
+                       __half2float(__ushort_as_half((unsigned short)(word >> 16))));
+}
 __device__ __forceinline__ uint4 repack(const float *x, float)
 {
     return make_uint4(__float_as_uint(x[0]), __float_as_uint(x[1]), __float_as_uint(x[2]),

@@ -272,11 +272,6 @@ static status deltas(const tile_call *f, cudaStream_t stream, const char *what)
     return launched(what);
 }
 
-status tile_deltas(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
-{
-    return BY_TYPE(type, what, deltas, f, stream, what);
-}
-
 status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
 {
     return tile_slices(f, type, false, stream, what, forward_of);
@@ -285,7 +280,7 @@ status tile_run(const tile_call *f, dtype type, cudaStream_t stream, const char 
 status tile_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
                      const char *what)
 {
-    TRY(tile_deltas(f, type, stream, what));
+    TRY(BY_TYPE(type, what, deltas, f, stream, what));
     if (f->groups * f->N == 0) return OK;
     return tile_slices(f, type, drawn, stream, what, gradients_of);
 }

@@ -472,8 +472,7 @@ tile_runner tile_run;
 typedef status tile_gradient_runner(const tile_call *f, dtype type, bool drawn, cudaStream_t stream,
                                     const char *what);
 tile_gradient_runner tile_run_grad;
-/* Its first and its last step: delta of every row into the facts; dk and dv as the sums of the
- * parts of all splits. */
-tile_runner tile_deltas, tile_join;
+/* Its last step: dk and dv as the sums of the parts of all splits. */
+tile_runner tile_join;
 
 #endif

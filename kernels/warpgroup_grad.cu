@@ -43,6 +43,5 @@ status warpgroup_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream
         return fail(ERR_ARG, "%s: transform: expected softmax, normrelu or alpha 1.5 or 2", what);
     if (!f->wide) return fail(ERR_ARG, "%s: expected tensors that begin on 16 bytes", what);
     if (f->groups * f->N == 0) return OK;
-    if (f->rule == RULE_SOFTMAX) TRY(tile_deltas(f, type, stream, what));
     return tile_slices(f, type, drawn, stream, what, by_type);
 }

@@ -38,27 +38,13 @@ static __host__ __device__ __forceinline__ int64_t whole_queries(int N)
     return ((int64_t)N + QUERY_TILE - 1) / QUERY_TILE * QUERY_TILE;
 }
 
-/* Warpgroups of a block, blocks of a multiprocessor, keys of a tile, tiles in shared memory. late:
- * the products that add up are those of the tile before. */
+/* Warpgroups of a block, blocks of a multiprocessor, keys of a tile, tiles in shared memory. */
 template <int D> struct rows_shape {
-    enum {
-        groups = D > 64 ? 2 : 1,
-        blocks = D > 64 ? 1 : 3,
-        keys = 64,
-        ring = D > 64 ? 3 : 4,
-        late = 0
-    };
+    enum { groups = D > 64 ? 2 : 1, blocks = D > 64 ? 1 : 3, keys = 64, ring = D > 64 ? 3 : 4 };
 };
-/* The same by keys; held: K and V of the block in registers. */
+/* The same by keys. */
 template <int D> struct keys_shape {
-    enum {
-        groups = D > 64 ? 2 : 3,
-        blocks = 1,
-        queries = QUERY_TILE,
-        ring = D > 64 ? 3 : 4,
-        late = 0,
-        held = 0
-    };
+    enum { groups = D > 64 ? 2 : 1, blocks = D > 64 ? 1 : 3, queries = QUERY_TILE, ring = 3 };
 };
 
 template <int D, class Shape> struct rows_room {
@@ -73,7 +59,7 @@ template <int D, int R, class Shape> struct keys_room {
     enum {
         keys = Shape::groups * PRODUCT_ROWS,
         threads = Shape::groups * WARPGROUP,
-        own = Shape::held ? 0 : keys * D * 2,
+        own = keys * D * 2,
         tile = Shape::queries * D * 2,
         facts = fields_of(R) * Shape::queries * 4,
         words = (Shape::groups + 1) / 2 * 4, /* of dropout's bits, of a query */
@@ -125,11 +111,6 @@ template <int RING, class Load> struct tile_ring {
     }
 };
 
-/* A number that is known when compiled. */
-template <int N> struct after {
-    enum { value = N };
-};
-
 /* Rows first + lane / 4 and 8 more of 16 rows of x, of which those below `limit` exist, as left
  * operands. */
 template <typename T, int D>
@@ -175,7 +156,6 @@ template <typename T, int D, int R, class Shape> struct gradient_rows {
     __device__ __forceinline__ gradient_rows(const tile_call &a_, const tile_place &at, int first)
         : a(a_), head(tile_head_of(a_, at.head))
     {
-        const float by = a.drop ? 1 / a.masks.kept : 1;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             row[r] = first + 8 * r;
@@ -184,9 +164,29 @@ template <typename T, int D, int R, class Shape> struct gradient_rows {
             kappa[r] = SOFT ? head.kappa : f.kappa;
             slope[r] = f.slope;
             shift[r] = -fmaf(kappa[r], f.m, f.tau);
-            delta[r] = f.delta * by;
             total[r] = cross[r] = moment[r] = 0;
             if (a.drop) bits[r] = bits_of(a, at.group, row[r]);
+        }
+    }
+    /* delta = <do, o>, of softmax, with what rounding took from o. g: these rows of do. */
+    __device__ __forceinline__ void multiply_outputs(const tile_place &at,
+                                                     const uint32_t (&g)[D / 16][4])
+    {
+        const int column = 2 * (int)(threadIdx.x % 4);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const int real = min(row[r], a.N - 1);
+            const T *o = (const T *)a.o + at.rows + real * a.rows.row + column;
+            const T *rest = (const T *)a.rest + (at.group * a.N + real) * D + column;
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < D / 8; i++) {
+                const float2 x = unpair(g[i / 2][i % 2 * 2 + r], T());
+                const float2 y = unpair(*(const uint32_t *)(o + i * 8), T());
+                const float2 z = unpair(*(const uint32_t *)(rest + i * 8), T());
+                sum = fmaf(x.x, y.x, fmaf(x.y, y.y, fmaf(x.x, z.x, fmaf(x.y, z.y, sum))));
+            }
+            delta[r] = quad_sum(sum) * (a.drop ? 1 / a.masks.kept : 1);
         }
     }
     __device__ __forceinline__ void load_bits(uint32_t (&w)[2][WORDS], int key) const
@@ -339,6 +339,7 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
     uint32_t q[D / 16][4], g[D / 16][4];
     hold_rows<T, D>(q, a.q, at.rows, a.rows.row, first_row, a.N);
     hold_rows<T, D>(g, a.g, at.rows, a.rows.row, first_row, a.N);
+    if (SOFT) rows.multiply_outputs(at, g);
     /* all rows of the warp see the whole of the tiles before this one */
     const int whole = seen_by(a, first_row) / KEYS;
     const uint32_t k = warp_value(tile_start(ring_at));
@@ -357,69 +358,42 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
         multiply_held_rows<T, D>(s, q, k + here, KEYS);
         multiply_held_rows<T, D>(G, g, v + here, KEYS);
     };
-    /* Scores and G of tile j; LATER: products that were started after these. */
-    const auto arrived = [&](int j, auto later, bool weighed) {
-        enum { LATER = decltype(later)::value };
+    const auto arrived = [&](int j, bool weighed) {
         const int tile = j < swept ? j : j - swept;
         if (a.drop) rows.load_bits(w, tile * KEYS);
-        products_wait<LATER + 1>();
+        products_wait<1>();
         multiplied(s);
         if (tile >= whole) rows.hide(s, tile * KEYS);
         if (weighed) rows.weigh(s);
-        products_wait<LATER>();
+        products_wait<0>();
         multiplied(G);
         if (a.drop) rows.drop(G, w);
-    };
-    const auto gradients = [&](int j, auto later) {
-        arrived(j, later, !BETA);
-        if (BETA) {
-            rows.note(s, G);
-            rows.weigh(s);
-        }
-        rows.slopes(s, G);
-    };
-    const auto add = [&](int j) { multiply_add_down<T, D>(dq, ds, k_down + j % RING * STEP); };
-    const auto added = [&](int j) {
-        products_wait<0>();
-        multiplied(dq);
-        multiplied(ds);
-        ring.release(j);
     };
     if (!SOFT) {
 #pragma unroll 1
         for (int j = 0; j < swept; j++) {
             scores(j);
-            arrived(j, after<0>(), true);
+            arrived(j, true);
             rows.sum_up(s, G);
             ring.release(j);
         }
         rows.centre(a.facts + at.group * a.N);
     }
-    if (Shape::late) {
-        if (tiles > 0) {
-            scores(swept);
-            gradients(swept, after<0>());
-            round_to<T>(ds, s);
 #pragma unroll 1
-            for (int j = swept + 1; j < total; j++) {
-                scores(j);
-                add(j - 1);
-                gradients(j, after<1>());
-                added(j - 1);
-                round_to<T>(ds, s);
-            }
-            add(total - 1);
-            added(total - 1);
+    for (int j = swept; j < total; j++) {
+        scores(j);
+        arrived(j, !BETA);
+        if (BETA) {
+            rows.note(s, G);
+            rows.weigh(s);
         }
-    } else {
-#pragma unroll 1
-        for (int j = swept; j < total; j++) {
-            scores(j);
-            gradients(j, after<0>());
-            round_to<T>(ds, s);
-            add(j);
-            added(j);
-        }
+        rows.slopes(s, G);
+        round_to<T>(ds, s);
+        multiply_add_down<T, D>(dq, ds, k_down + j % RING * STEP);
+        products_wait<0>();
+        multiplied(dq);
+        multiplied(ds);
+        ring.release(j);
     }
 
     T *out = (T *)a.out + at.rows;
@@ -541,9 +515,6 @@ __device__ __forceinline__ void store_keys(const tile_call &a, const tile_place 
                                            int split, int which, int first, bool add,
                                            const float (&x)[D / 2], float by)
 {
-    struct alignas(2 * sizeof(T)) two {
-        T left, right;
-    };
     const int column = (int)threadIdx.x % 4 * 2;
     const int64_t part = (which * a.splits + split) * a.groups + at.group - a.first_group;
 #pragma unroll
@@ -560,8 +531,8 @@ __device__ __forceinline__ void store_keys(const tile_call &a, const tile_place 
                 continue;
             }
             if (add) {
-                const two before = *(const two *)(row + i * 8);
-                left += widen(before.left), right += widen(before.right);
+                const float2 before = unpair(*(const uint32_t *)(row + i * 8), T());
+                left += before.x, right += before.y;
             }
             store_two(row, i * 8, D, left, right, true);
         }
@@ -578,7 +549,7 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
                          const __grid_constant__ tile_call a, int blocks)
 {
     typedef keys_room<D, R, Shape> room;
-    enum { RING = Shape::ring, QUERIES = Shape::queries, HELD = Shape::held };
+    enum { RING = Shape::ring, QUERIES = Shape::queries };
     extern __shared__ uint4 memory[];
     const uint32_t own = (shared_address(memory) + 1023) / 1024 * 1024;
     const uint32_t ring_at = own + 2 * room::own, facts = ring_at + RING * 2 * room::tile;
@@ -613,13 +584,11 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
     };
     const tile_ring<RING, decltype(load)> ring = {full, full + 8 * RING, tiles, load};
     if (threadIdx.x == 0) {
-        if (!HELD) {
-            barrier_open(own_full, 1);
-            barriers_opened();
-            barrier_expect(own_full, 2 * room::own);
-            tile_load_rows<D>(own, &k_map, own_full, room::keys, key_h, key0, key_b);
-            tile_load_rows<D>(own + room::own, &v_map, own_full, room::keys, key_h, key0, key_b);
-        }
+        barrier_open(own_full, 1);
+        barriers_opened();
+        barrier_expect(own_full, 2 * room::own);
+        tile_load_rows<D>(own, &k_map, own_full, room::keys, key_h, key0, key_b);
+        tile_load_rows<D>(own + room::own, &v_map, own_full, room::keys, key_h, key0, key_b);
         ring.open(room::threads / WARP);
     }
     const int warp_keys = key0 + warp * 16;
@@ -628,11 +597,6 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
     const float by = head.gradient, kept = a.drop ? a.masks.kept : 1;
     /* all keys of the warp are seen by the queries from this one on */
     const int sure = a.causal ? warp_keys + 15 + a.lag : 0;
-    uint32_t k_held[HELD ? D / 16 : 1][4], v_held[HELD ? D / 16 : 1][4];
-    if constexpr (HELD) {
-        hold_rows<T, D>(k_held, a.k, at.keys, a.keys.row, warp_keys, a.M);
-        hold_rows<T, D>(v_held, a.v, at.keys, a.keys.row, warp_keys, a.M);
-    }
     /* 16 bytes of a row of bits is where a box begins */
     const uint32_t my_bits = (key0 / 32 % 4 + warp / 2) * 4;
     const uint32_t mine = warp / 4 * PRODUCT_ROWS * tile_line<D>::bytes;
@@ -644,79 +608,39 @@ static __global__ void __launch_bounds__(Shape::groups *WARPGROUP, Shape::blocks
     const uint32_t g_down = warp_value(tile_start_down<D>(ring_at + room::tile, QUERIES));
     enum { STEP = 2 * room::tile >> 4 };
     __syncthreads();
-    if (!HELD) barrier_wait(own_full, 0);
+    barrier_wait(own_full, 0);
 
     float dk[D / 2], dv[D / 2], s[QUERIES / 2], G[QUERIES / 2];
     uint32_t p[QUERIES / 16][4], ds[QUERIES / 16][4];
 #pragma unroll
     for (int i = 0; i < D / 2; i++)
         dk[i] = dv[i] = 0;
-    const auto scores = [&](int j) {
-        const int at_tile = ring.arrived(j) * STEP;
-        if constexpr (HELD) {
-            multiply_held_rows<T, D>(s, k_held, q + at_tile, QUERIES);
-            multiply_held_rows<T, D>(G, v_held, g + at_tile, QUERIES);
-        } else {
-            multiply_rows<T, D>(s, k, room::keys, q + at_tile, QUERIES);
-            multiply_rows<T, D>(G, v, room::keys, g + at_tile, QUERIES);
-        }
-    };
-    /* LATER: products that were started after G. */
-    const auto weights = [&](int j, auto later) {
-        enum { LATER = decltype(later)::value };
-        const int query = (from + j) * QUERIES;
-        const uint32_t f = facts + j % RING * room::facts;
-        products_wait<LATER + 1>();
+#pragma unroll 1
+    for (int j = 0; j < tiles; j++) {
+        const int slot = ring.arrived(j), query = (from + j) * QUERIES;
+        const uint32_t f = facts + slot * room::facts;
+        multiply_rows<T, D>(s, k, room::keys, q + slot * STEP, QUERIES);
+        multiply_rows<T, D>(G, v, room::keys, g + slot * STEP, QUERIES);
+        products_wait<1>();
         multiplied(s);
         if (query < sure) keys.hide(s, query);
         keys.weigh(s, f);
-        products_wait<LATER>();
+        products_wait<0>();
         multiplied(G);
         if (a.drop)
-            keys.template slopes<true>(s, G, f, bits + j % RING * room::bits + my_bits);
+            keys.template slopes<true>(s, G, f, bits + slot * room::bits + my_bits);
         else
             keys.template slopes<false>(s, G, f, 0);
-    };
-    const auto add = [&](int j) {
-        multiply_add_down<T, D>(dv, p, g_down + j % RING * STEP);
-        multiply_add_down<T, D>(dk, ds, q_down + j % RING * STEP);
-    };
-    const auto added = [&](int j) {
+        round_to<T>(p, s);
+        round_to<T>(ds, G);
+        multiply_add_down<T, D>(dv, p, g_down + slot * STEP);
+        multiply_add_down<T, D>(dk, ds, q_down + slot * STEP);
         products_wait<0>();
         multiplied(dv);
         multiplied(dk);
         multiplied(p);
         multiplied(ds);
         ring.release(j);
-    };
-    if (Shape::late) {
-        if (tiles > 0) {
-            scores(0);
-            weights(0, after<0>());
-            round_to<T>(p, s);
-            round_to<T>(ds, G);
-#pragma unroll 1
-            for (int j = 1; j < tiles; j++) {
-                scores(j);
-                add(j - 1);
-                weights(j, after<2>());
-                added(j - 1);
-                round_to<T>(p, s);
-                round_to<T>(ds, G);
-            }
-            add(tiles - 1);
-            added(tiles - 1);
-        }
-    } else {
-#pragma unroll 1
-        for (int j = 0; j < tiles; j++) {
-            scores(j);
-            weights(j, after<0>());
-            round_to<T>(p, s);
-            round_to<T>(ds, G);
-            add(j);
-            added(j);
-        }
     }
     store_keys<T, D>(a, at, a.dk, split, 0, keys.first, a.add, dk, by * kept);
     store_keys<T, D>(a, at, a.dv, split, 1, keys.first, false, dv, kept);
