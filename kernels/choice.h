@@ -70,6 +70,12 @@ static inline int64_t tile_room(const args *a)
     return TILE_ROOM(width * (int64_t)dtype_size(a->type));
 }
 
+/* The exponents of a compact kernel that wgmma's gradient has code for. */
+static inline int is_power(float r)
+{
+    return r == 1 || r == 2 || r == 3;
+}
+
 /* The first of these limits that a call on this card does not keep, as what is taken; NULL: it
  * keeps all. With a NULL: the limits of the card alone. */
 static inline const char *limit_broken(unsigned limits, const args *a, const card *c)

@@ -12,7 +12,7 @@
 
 /* Does as tile_run. Storage of 16 bits, heads of width 16, 32, 64 or 128. */
 tile_runner warpgroup_run;
-/* Does as tile_run_grad, of alpha 1.5 and 2 too, with room at `queries`. */
+/* Does as tile_run_grad, of alpha 4/3, 1.5 and 2 too, with room at `queries`. */
 tile_gradient_runner warpgroup_run_grad;
 size_t warpgroup_query_bytes(const tile_call *f);
 /* Splits of the queries by its blocks. */

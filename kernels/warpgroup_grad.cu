@@ -2,14 +2,28 @@
  *
  * warpgroup_grad — the gradient of warpgroup.cuh: which kernels of warpgroup_part.cu a call is of.
  */
+#include "choice.h"
 #include "warpgroup_grad.cuh"
+
+/* Of a threshold; 0: of one that is not taken. */
+static int exponent_of(const tile_call *f)
+{
+    const float r = f->rule == RULE_NORMRELU ? 1.0f : (float)(1 / (f->alpha - 1));
+    return f->rule != RULE_RELUMAX && is_power(r) ? (int)r : 0;
+}
 
 template <typename T>
 static status by_rule(const tile_call *f, cudaStream_t stream, const char *what)
 {
     if (f->rule == RULE_SOFTMAX) return warpgroup_gradients<T, SOFT_RULE>(f, stream, what);
-    return f->rule == RULE_ENTMAX && f->alpha == 1.5 ? warpgroup_gradients<T, 2>(f, stream, what)
-                                                     : warpgroup_gradients<T, 1>(f, stream, what);
+    switch (exponent_of(f)) {
+    case 3:
+        return warpgroup_gradients<T, 3>(f, stream, what);
+    case 2:
+        return warpgroup_gradients<T, 2>(f, stream, what);
+    default:
+        return warpgroup_gradients<T, 1>(f, stream, what);
+    }
 }
 
 static status by_type(const tile_call *f, dtype type, cudaStream_t stream, const char *what)
@@ -39,8 +53,9 @@ status warpgroup_run_grad(const tile_call *f, dtype type, bool drawn, cudaStream
 {
     if (type != BF16 && type != F16)
         return fail(ERR_ARG, "%s: type %d: expected BF16 or F16", what, (int)type);
-    if (f->rule == RULE_RELUMAX || (f->rule == RULE_ENTMAX && f->alpha != 1.5 && f->alpha != 2))
-        return fail(ERR_ARG, "%s: transform: expected softmax, normrelu or alpha 1.5 or 2", what);
+    if (f->rule != RULE_SOFTMAX && exponent_of(f) == 0)
+        return fail(ERR_ARG, "%s: transform: expected softmax, normrelu or alpha 4/3, 1.5 or 2",
+                    what);
     if (!f->wide) return fail(ERR_ARG, "%s: expected tensors that begin on 16 bytes", what);
     if (f->groups * f->N == 0) return OK;
     return tile_slices(f, type, drawn, stream, what, by_type);
