@@ -126,11 +126,25 @@ static const column *config_column(table of)
     return NULL;
 }
 
+/* A column of what was compared: the points of /compare are made of them. */
+static const char *point_word(const char *name)
+{
+    static const table tables[] = {TIME, EVAL, STAGE_TIMES};
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
+        int count;
+        const column *c = table_columns(tables[t], &count);
+        for (int i = 0; i < count; i++)
+            if (c[i].role == ROLE_KEY && strcmp(c[i].name, name) == 0) return c[i].name;
+    }
+    return NULL;
+}
+
 /* A word of `config` by the verb that wrote it: the name that outlives the call, and its fallback.
  */
 const char *config_word(table of, const char *name, const char **fallback)
 {
     const char *verb = of == TIME ? "time" : "train";
+    if (of == COMPARED && point_word(name)) return *fallback = "", point_word(name);
     if (!config_column(of)) return NULL;
     for (int i = 0; key_name(verb, i); i++)
         if (strcmp(key_name(verb, i), name) == 0) {

@@ -7,7 +7,8 @@
  *
  * Derived columns: percent_copy, gb_per_s, ns_per_element, ms, floor_ms, noisy (1 or 0),
  * work_per_s, gflops of time; checks (1), passed, marginal, failed (1 or 0) and percent_tol of
- * check; us, ktokens_per_s of stage; the words of the column `config` (lr, batch, switches, ...).
+ * check; us, ktokens_per_s of stage; the words of the column `config` (lr, batch, switches, ...),
+ * of compare those of `point`.
  */
 #ifndef MOSAIC_FIELD_H
 #define MOSAIC_FIELD_H
