@@ -216,8 +216,10 @@ static status one_launch(gate *g, int side, int line, int number)
     char path[PATH_MAX + 64];
     int skipped = 0;
     snprintf(path, sizeof path, "%s/%d-%04d-%02d.h5", g->folder, side, number, line);
-    TRY(launch_line(g, program, g->line[line], path, &skipped));
-    return skipped ? OK : note_path(g, side, path);
+    status s = launch_line(g, program, g->line[line], path, &skipped);
+    if (s == OK && !skipped) s = note_path(g, side, path);
+    if (s != OK) unlink(path); /* it may have been whole before a signal came */
+    return s;
 }
 
 /* All launches: each goes through the lines from another one on; of two builds in turns, ABBA. */
