@@ -13,9 +13,9 @@
  * registers. Short rows are loaded to registers while the row before is summed; long ones, where a
  * block is one row and few blocks fit, come by way of shared memory. One slab makes the row sums
  * itself, more slabs take them from a pass before. The parts of the blocks are added in order.
- * Source: Ba et al. 2016.
+ * layer_norm.cuh: the same kernels make x on the way, and add to dx. Source: Ba et al. 2016.
  */
-#include "stage.cuh"
+#include "layer_norm.cuh"
 
 enum { THREADS = 256, GRAD_COLS = 8 };
 /* The backward of rows longer than LONG takes them from a ring of STAGES slots. It runs as many
@@ -23,17 +23,42 @@ enum { THREADS = 256, GRAD_COLS = 8 };
  * the sums is the same; its registers are bounded to let them in. */
 enum { LONG = 1024, STAGES = 2, UNITS = 132, FEW_WARPS = 24, RING_WARPS = 32 };
 
-template <typename T, int HELD>
+/* x = base + dropout(out) */
+template <typename T> struct incoming_row {
+    const T *base, *out;
+    T *x;
+    drop_mask m;
+    bool drops, wide;
+    int64_t count;
+
+    __device__ packed<T> operator()(int64_t at, int64_t left) const
+    {
+        const packed<T> p = load_some(base + at, left, wide), q = load_some(out + at, left, wide);
+        float o[packed<T>::width];
+        if (drops) drop_pack<T>(o, m, at, count, q);
+#pragma unroll
+        for (int k = 0; k < packed<T>::width; k++)
+            o[k] = p[k] + (drops ? o[k] : q[k]);
+        const packed<T> sum = packed_of<T>(o);
+        store_some(x + at, sum, left, wide);
+        return sum;
+    }
+};
+
+template <typename T, int HELD, bool JOINED>
 static __global__ void __launch_bounds__(ROW_THREADS)
     layer_norm_kernel(const T *x, const float *w, const float *b, T *y, float *mean, float *rstd,
-                      int64_t R, int64_t C, float eps, bool wide)
+                      int64_t R, int64_t C, float eps, bool wide, incoming_row<T> in)
 {
     enum { VEC = packed<T>::width };
     __shared__ float room[2][1][WARP / 2];
     const int64_t row = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
     const int64_t width = row < R ? C : 0; /* every lane of a warp takes part in its sums */
     held_row<T, HELD> h;
-    h.read(x + row * C, width, wide);
+    if (JOINED)
+        h.make(x + row * C, width, wide, [&](int64_t c) { return in(row * C + c, C - c); });
+    else
+        h.read(x + row * C, width, wide);
     float sum[1] = {0}, square[1] = {0};
     h.each([&](const packed<T> &p, int64_t) {
 #pragma unroll
@@ -93,6 +118,32 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     if (threadIdx.x == 0) sums[row] = make_float2(s[0], s[1]);
 }
 
+/* dx, with what is added to it, and its dropout; not PARTED: dx alone. */
+template <typename T, bool PARTED> struct outgoing {
+    T *dx, *dropped;
+    const T *plus;
+    drop_mask m;
+    bool wide;
+    int64_t count;
+
+    __device__ packed<T> added(int64_t at, int64_t left) const
+    {
+        return load_some(plus + at, PARTED && plus ? left : 0, wide);
+    }
+    __device__ void store(float (&o)[packed<T>::width], const packed<T> &add, int64_t at,
+                          int64_t left) const
+    {
+#pragma unroll
+        for (int k = 0; k < packed<T>::width; k++)
+            if (PARTED && plus) o[k] += add[k];
+        const packed<T> sum = packed_of<T>(o);
+        store_some(dx + at, sum, left, wide);
+        if (!PARTED || !dropped || left <= 0) return;
+        drop_pack<T>(o, m, at, count, sum);
+        store_some(dropped + at, packed_of<T>(o), left, wide);
+    }
+};
+
 /* The packs of one row at this thread's columns, with its mean and rstd. */
 template <typename T, int HELD> struct row_pair {
     packed<T> x[HELD], dy[HELD];
@@ -142,10 +193,11 @@ __device__ static void leave(float *mine, float *fold, const float (&dw)[HELD][V
 
 /* Every gridDim.x * blockDim.y-th row, of at most LONG columns. part: what `leave` leaves of every
  * block. */
-template <typename T>
+template <typename T, bool PARTED>
 static __global__ void __launch_bounds__(FEW_WARPS *WARP)
     layer_norm_grad_kernel(const T *x, const float *w, const float *mean, const float *rstd,
-                           const T *dy, T *dx, float *part, int64_t R, int64_t C, bool wide)
+                           const T *dy, float *part, int64_t R, int64_t C, bool wide,
+                           outgoing<T, PARTED> out)
 {
     enum { VEC = packed<T>::width, HELD = GRAD_COLS / VEC };
     __shared__ float room[2][2][WARP / 2];
@@ -169,7 +221,11 @@ static __global__ void __launch_bounds__(FEW_WARPS *WARP)
     for (int64_t row0 = (int64_t)blockIdx.x * blockDim.y; row0 < R; row0 += stride, turn ^= 1) {
         const row_pair<T, HELD> now = next;
         const int64_t row = row0 + threadIdx.y;
+        packed<T> add[HELD];
         next.read(x, dy, mean, rstd, row + stride, R, C, col, wide);
+#pragma unroll
+        for (int i = 0; i < HELD; i++)
+            add[i] = out.added(row * C + col[i], row < R ? C - col[i] : 0);
         float s[2] = {0, 0};
 #pragma unroll
         for (int i = 0; i < HELD; i++)
@@ -189,7 +245,7 @@ static __global__ void __launch_bounds__(FEW_WARPS *WARP)
 #pragma unroll
             for (int k = 0; k < VEC; k++)
                 o[k] = (now.x[i][k] - now.mu) * b + (pw[i][k] * now.dy[i][k] * now.r + a);
-            store_some(dx + row * C + col[i], packed_of<T>(o), row < R ? C - col[i] : 0, wide);
+            out.store(o, add[i], row * C + col[i], row < R ? C - col[i] : 0);
         }
     }
     int left[HELD];
@@ -234,11 +290,11 @@ template <typename T> struct incoming {
 
 /* Every gridDim.x-th row of the slab blockIdx.y, for rows wider than LONG. sums NULL: the slab is
  * the row. part: what `leave` leaves of every block. */
-template <typename T>
+template <typename T, bool PARTED>
 static __global__ void __launch_bounds__(ROW_THREADS, RING_WARPS *WARP / ROW_THREADS)
     layer_norm_grad_ring_kernel(const T *x, const float *w, const float *mean, const float *rstd,
-                                const T *dy, const float2 *sums, T *dx, float *part, int64_t R,
-                                int64_t C, bool wide)
+                                const T *dy, const float2 *sums, float *part, int64_t R, int64_t C,
+                                bool wide, outgoing<T, PARTED> out)
 {
     enum { VEC = packed<T>::width, HELD = GRAD_COLS / VEC };
     __shared__ float room[2][2][WARP / 2];
@@ -262,11 +318,14 @@ static __global__ void __launch_bounds__(ROW_THREADS, RING_WARPS *WARP / ROW_THR
     incoming<T> in = {ring + threadIdx.x, (int)blockDim.x, step, 0, x + at, dy + at, wide};
     for (int s = 0; s + 1 < STAGES; s++)
         in.ask(left, row + s * rows < R, rows * C);
-    T *to = dx + at;
     const float by_C = 1 / (float)C;
     float next_mu = row < R ? mean[row] : 0, next_r = row < R ? rstd[row] : 0;
-    for (; row < R; row += rows, to += rows * C, turn ^= 1) {
+    for (; row < R; row += rows, turn ^= 1) {
         const float mu = next_mu, r = next_r;
+        packed<T> add[HELD];
+#pragma unroll
+        for (int i = 0; i < HELD; i++)
+            add[i] = out.added(row * C + col + i * step, left[i]);
         float s[2] = {0, 0};
         groups_arrived<STAGES - 2>();
         next_mu = row + rows < R ? mean[row + rows] : 0;
@@ -297,37 +356,63 @@ static __global__ void __launch_bounds__(ROW_THREADS, RING_WARPS *WARP / ROW_THR
             for (int k = 0; k < VEC; k++) {
                 o[k] = (px[k] - mu) * b + (pw[i][k] * pd[k] * r + a);
             }
-            store_some(to + i * step, packed_of<T>(o), left[i], wide);
+            out.store(o, add[i], row * C + col + i * step, left[i]);
         }
         now = now == STAGES - 1 ? 0 : now + 1;
     }
     leave<VEC, HELD>(part + (int64_t)blockIdx.x * 2 * C, NULL, dw, db, col, step, left, C);
 }
 
-template <typename T> static status run(const args *a)
+/* The dropout of the rows of a call. */
+static drop_mask mask_of_rows(const args *a, int vec)
+{
+    const mask_map map =
+        mask_map_of(a->p.first_row, a->d.T, params_whole_T(&a->p, a->d.T), a->d.C, a->d.C);
+    return mask_of(&a->p, &map, vec, true);
+}
+
+template <typename T, bool JOINED> static status launch(const args *a, const incoming_row<T> &in)
 {
     const int64_t R = a->d.R, C = a->d.C, packs = ceil_div(C, packed<T>::width);
-    const T *x = IN(T, 0);
-    const float *w = IN(float, 1), *b = IN(float, 2);
-    T *y = OUT(T, 0);
-    const bool wide =
-        C % packed<T>::width == 0 && aligned16(x) && aligned16(y) && aligned16(w) && aligned16(b);
     const dim3 threads = row_block(packs);
     const int64_t held = ceil_div(packs, threads.x);
-    const auto kernel = held <= 1   ? layer_norm_kernel<T, 1>
-                        : held <= 2 ? layer_norm_kernel<T, 2>
-                        : held <= 4 ? layer_norm_kernel<T, 4>
-                                    : layer_norm_kernel<T, MOST_HELD>;
+    const auto kernel = held <= 1   ? layer_norm_kernel<T, 1, JOINED>
+                        : held <= 2 ? layer_norm_kernel<T, 2, JOINED>
+                        : held <= 4 ? layer_norm_kernel<T, 4, JOINED>
+                                    : layer_norm_kernel<T, MOST_HELD, JOINED>;
     if (R == 0 || C == 0) return OK;
     kernel<<<(unsigned)ceil_div(R, threads.y), threads, 0, stream_of(a)>>>(
-        x, w, b, y, OUT(float, 1), OUT(float, 2), R, C, (float)a->p.eps, wide);
+        in.x, IN(float, 1), IN(float, 2), OUT(T, 0), OUT(float, 1), OUT(float, 2), R, C,
+        (float)a->p.eps, in.wide, in);
     return launched("layer_norm");
+}
+
+template <typename T> static status run(const args *a, const joined *j)
+{
+    enum { VEC = packed<T>::width };
+    incoming_row<T> in = {};
+    in.x = (T *)IN(T, 0);
+    in.wide = a->d.C % VEC == 0 && aligned16(in.x) && aligned16(a->out[0]) && aligned16(a->in[1]) &&
+              aligned16(a->in[2]);
+    if (!j) return launch<T, false>(a, in);
+    in.base = (const T *)j->base, in.out = (const T *)j->out;
+    in.wide = in.wide && aligned16(j->base) && aligned16(j->out);
+    in.m = mask_of_rows(a, VEC);
+    in.drops = a->p.rate > 0;
+    in.count = a->d.R * a->d.C;
+    return launch<T, true>(a, in);
 }
 
 extern "C" status layer_norm_registers(const args *a)
 {
     NO_SCRATCH(a);
-    return BY_TYPE(a->type, "layer_norm", run, a);
+    return BY_TYPE(a->type, "layer_norm", run, a, NULL);
+}
+
+status layer_norm_join(const args *a, const joined *j)
+{
+    TRY(rate_fits(&a->p, "layer_norm"));
+    return BY_TYPE(a->type, "layer_norm", run, a, j);
 }
 
 /* The launch of the backward. */
@@ -359,13 +444,12 @@ static plan plan_of(const args *a)
     return p;
 }
 
-template <typename T> static status run_grad(const args *a)
+template <typename T, bool PARTED>
+static status launch_grad(const args *a, const outgoing<T, PARTED> &out)
 {
     const int64_t R = a->d.R, C = a->d.C;
     const T *x = IN(T, 0), *dy = IN(T, 4);
     const float *w = IN(float, 1), *mean = IN(float, 2), *rstd = IN(float, 3);
-    T *dx = OUT(T, 0);
-    const bool wide = C % packed<T>::width == 0 && aligned16(x) && aligned16(dy) && aligned16(dx);
     const plan p = plan_of(a);
     const cudaStream_t stream = stream_of(a);
     float *part = (float *)a->work;
@@ -373,26 +457,50 @@ template <typename T> static status run_grad(const args *a)
     if (C == 0) return OK;
     if (R > 0 && sums)
         row_sums_kernel<T>
-            <<<(unsigned)R, ROW_THREADS, 0, stream>>>(x, w, mean, rstd, dy, sums, C, wide);
+            <<<(unsigned)R, ROW_THREADS, 0, stream>>>(x, w, mean, rstd, dy, sums, C, out.wide);
     const dim3 blocks(p.blocks, (unsigned)p.slabs);
-    CUDA_TRY(cudaFuncSetAttribute(layer_norm_grad_ring_kernel<T>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10),
-             "layer_norm_grad: shared memory");
+    if (C > LONG)
+        CUDA_TRY(cudaFuncSetAttribute(layer_norm_grad_ring_kernel<T, PARTED>,
+                                      cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10),
+                 "layer_norm_grad: shared memory");
     if (R > 0 && C > LONG)
-        layer_norm_grad_ring_kernel<T><<<blocks, p.threads, p.shared, stream>>>(
-            x, w, mean, rstd, dy, sums, dx, part, R, C, wide);
+        layer_norm_grad_ring_kernel<T, PARTED><<<blocks, p.threads, p.shared, stream>>>(
+            x, w, mean, rstd, dy, sums, part, R, C, out.wide, out);
     else if (R > 0)
-        layer_norm_grad_kernel<T>
-            <<<blocks, p.threads, p.shared, stream>>>(x, w, mean, rstd, dy, dx, part, R, C, wide);
+        layer_norm_grad_kernel<T, PARTED><<<blocks, p.threads, p.shared, stream>>>(
+            x, w, mean, rstd, dy, part, R, C, out.wide, out);
     sum_columns(OUT(float, 1), OUT(float, 2), part, p.blocks, C, stream);
     return launched("layer_norm_grad");
 }
 
-extern "C" status layer_norm_grad_registers(const args *a)
+template <typename T> static status run_grad(const args *a, const parted *to)
+{
+    enum { VEC = packed<T>::width };
+    const bool wide = a->d.C % VEC == 0 && aligned16(a->in[0]) && aligned16(a->in[4]) &&
+                      aligned16(a->out[0]) &&
+                      (!to || (aligned16(to->plus) && aligned16(to->dropped)));
+    const int64_t count = a->d.R * a->d.C;
+    if (!to) return launch_grad(a, outgoing<T, false>{OUT(T, 0), NULL, NULL, {}, wide, count});
+    return launch_grad(a, outgoing<T, true>{OUT(T, 0), (T *)to->dropped, (const T *)to->plus,
+                                            mask_of_rows(a, VEC), wide, count});
+}
+
+static status grad(const args *a, const parted *to)
 {
     if (a->need) {
         *a->need = plan_of(a).bytes;
         return OK;
     }
-    return BY_TYPE(a->type, "layer_norm_grad", run_grad, a);
+    return BY_TYPE(a->type, "layer_norm_grad", run_grad, a, to);
+}
+
+extern "C" status layer_norm_grad_registers(const args *a)
+{
+    return grad(a, NULL);
+}
+
+status layer_norm_grad_part(const args *a, const parted *to)
+{
+    TRY(rate_fits(&a->p, "layer_norm_grad"));
+    return grad(a, to);
 }

@@ -235,14 +235,25 @@ status convolve_grad(mosaic *m, const void *x, int64_t K, int64_t shift, int64_t
                      const void *dy, void *dx, int add);
 /* The mask of a site for an operation's parameters; rate 0 if dropout is off. */
 void mask_params(const mosaic *m, params *p, double rate, uint32_t site);
+/* Is there dropout on the residual stream? */
+int drops(const mosaic *m);
 /* Dropout in place of rows (B T, d). */
 status residual_dropout(mosaic *m, uint32_t site, void *x);
-/* The way back: *dropped is dx itself, or `room` where there is dropout. */
-status residual_grad(mosaic *m, uint32_t site, const void *dx, void *room, const void **dropped);
-status norm_forward(mosaic *m, int64_t w, int64_t b, const void *x, void *h, float *mean,
-                    float *rstd);
-status norm_backward(mosaic *m, int64_t w, int64_t b, const void *x, const float *mean,
-                     const float *rstd, const void *dh, void *dx);
+
+/* A LayerNorm of the residual stream: its parameters, x -> h, and what its gradient wants. */
+typedef struct norm_place {
+    int64_t w, b;
+    void *x, *h;
+    float *mean, *rstd;
+} norm_place;
+status norm_forward(mosaic *m, const norm_place *n);
+/* x = base + dropout(out), then the same. */
+status norm_joined(mosaic *m, const norm_place *n, uint32_t site, const void *base,
+                   const void *out);
+/* dx = the gradient by x, plus `plus` unless NULL, which may be dx; dropped = its dropout, where
+ * there is one. */
+status norm_backward(mosaic *m, const norm_place *n, const void *dh, const void *plus, void *dx,
+                     uint32_t site, void *dropped);
 params norm_params(const mosaic *m);
 dims head_dims(const mosaic *m);
 /* y = x / |x| of every head, and the way back. */
@@ -265,8 +276,9 @@ status store_grad(mosaic *m, int64_t at, const void *x, int64_t count, int add);
 /* --- halves (mosaic_contextual.cu, mosaic_persistent.cu, mosaic_gpt.cu) ------------------------
  */
 
-/* out (B T, d) from x->h; and dh from dx, which is not changed. They use t[0], t[1], t[2]; room is
- * another scratch row, dx and dh are other arrays. */
+/* out (B T, d) from x->h, before its dropout; and dh from dx, after it, which is read before room
+ * is written. They use t[0], t[1], t[2]; room is another scratch row, which may be dx, dh another
+ * array. */
 typedef status half_forward(mosaic *m, int64_t layer, half_acts *x, void *out);
 typedef status half_backward(mosaic *m, int64_t layer, const half_acts *x, const void *dx,
                              void *room, void *dh);

@@ -34,17 +34,15 @@ status contextual_forward(mosaic *m, int64_t layer, half_acts *x, void *out)
     args a = attention_args(m, layer, x, x->key);
     a.out[0] = x->z;
     TRY(stage(m, OP_attention, &a));
-    TRY(project(m, x->z, d, i->wo, i->bo, d, out));
-    return residual_dropout(m, site_of(layer, SITE_RESIDUAL), out);
+    return project(m, x->z, d, i->wo, i->bo, d, out);
 }
 
-status contextual_backward(mosaic *m, int64_t layer, const half_acts *x, const void *dx, void *room,
+status contextual_backward(mosaic *m, int64_t layer, const half_acts *x, const void *dx, void *,
                            void *dh)
 {
     const half_index *i = &m->layers[layer].ctx;
     const int64_t d = m->c.d, H = m->c.H;
     void *dz = m->t[0], *dkey = m->t[1], *dvalue = m->t[2], *dmix = dz;
-    TRY(residual_grad(m, site_of(layer, SITE_RESIDUAL), dx, room, &dx));
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dx, dz, 0));
     args a = attention_args(m, layer, x, x->key);
     a.in[4] = x->z, a.in[6] = dz;

@@ -68,8 +68,7 @@ status gpt_attention_forward(mosaic *m, int64_t layer, half_acts *x, void *out)
     args a = causal_args(m, layer, x);
     a.out[0] = x->z;
     TRY(stage(m, OP_attention, &a));
-    TRY(project(m, x->z, d, i->wo, i->bo, d, out));
-    return residual_dropout(m, site_of(layer, SITE_RESIDUAL), out);
+    return project(m, x->z, d, i->wo, i->bo, d, out);
 }
 
 status gpt_attention_backward(mosaic *m, int64_t layer, const half_acts *x, const void *dx,
@@ -78,7 +77,6 @@ status gpt_attention_backward(mosaic *m, int64_t layer, const half_acts *x, cons
     const half_index *i = &m->layers[layer].ctx;
     const int64_t d = m->c.d, H = m->c.H;
     void *dz = m->t[0], *dq = m->t[1], *dk = m->t[2], *dv = room, *dqkv = m->wide[0];
-    TRY(residual_grad(m, site_of(layer, SITE_RESIDUAL), dx, room, &dx));
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dx, dz, 0));
     args a = causal_args(m, layer, x);
     a.in[4] = x->z, a.in[6] = dz;
@@ -105,17 +103,15 @@ status gpt_mlp_forward(mosaic *m, int64_t layer, half_acts *x, void *out)
     const int64_t d = m->c.d;
     TRY(project(m, x->h, d, i->fc, i->fc_b, 4 * d, x->raw));
     TRY(part_gelu(m->now, m->type, x->z, x->raw, m->B * m->T * 4 * d));
-    TRY(project(m, x->z, 4 * d, i->pers.wo, i->pers.bo, d, out));
-    return residual_dropout(m, site_of(layer, SITE_MEMORY_RESIDUAL), out);
+    return project(m, x->z, 4 * d, i->pers.wo, i->pers.bo, d, out);
 }
 
-status gpt_mlp_backward(mosaic *m, int64_t layer, const half_acts *x, const void *dx, void *room,
+status gpt_mlp_backward(mosaic *m, int64_t layer, const half_acts *x, const void *dx, void *,
                         void *dh)
 {
     const layer_index *i = &m->layers[layer];
     const int64_t d = m->c.d;
     void *du = m->wide[0];
-    TRY(residual_grad(m, site_of(layer, SITE_MEMORY_RESIDUAL), dx, room, &dx));
     TRY(project_grad(m, x->z, 4 * d, i->pers.wo, i->pers.bo, d, dx, du, 0));
     TRY(part_gelu_grad(m->now, m->type, du, du, x->raw, m->B * m->T * 4 * d));
     return project_grad(m, x->h, d, i->fc, i->fc_b, 4 * d, du, dh, 0);

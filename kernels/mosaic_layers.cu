@@ -7,6 +7,7 @@
  *     k_t[o] = sum_i sum_tau W[o,i,tau] x_{t-(K-1-sigma)+tau}[i],   x outside 0..T-1 zero.
  * Gradients of weights are products that leave float, whatever the working type.
  */
+#include "layer_norm.cuh"
 #include "mosaic.cuh"
 
 status stage(mosaic *m, op_id op, args *a)
@@ -121,50 +122,72 @@ void mask_params(const mosaic *m, params *p, double rate, uint32_t site)
     p->whole_T = m->whole_T;
 }
 
-static status drop(mosaic *m, uint32_t site, const void *x, void *y, int *dropped)
+int drops(const mosaic *m)
 {
-    args a = {};
-    a.in[0] = x, a.out[0] = y;
-    a.d.B = m->B, a.d.T = m->T, a.d.C = m->c.d;
-    mask_params(m, &a.p, m->c.drop_residual, site);
-    *dropped = a.p.rate > 0;
-    return *dropped ? stage(m, OP_dropout, &a) : OK;
+    return m->step >= 0 && m->c.drop_residual > 0;
 }
 
 status residual_dropout(mosaic *m, uint32_t site, void *x)
 {
-    int dropped;
-    return drop(m, site, x, x, &dropped);
+    args a = {};
+    a.in[0] = x, a.out[0] = x;
+    a.d.B = m->B, a.d.T = m->T, a.d.C = m->c.d;
+    mask_params(m, &a.p, m->c.drop_residual, site);
+    return drops(m) ? stage(m, OP_dropout, &a) : OK;
 }
 
-status residual_grad(mosaic *m, uint32_t site, const void *dx, void *room, const void **result)
-{
-    int dropped;
-    TRY(drop(m, site, dx, room, &dropped));
-    *result = dropped ? room : dx;
-    return OK;
-}
-
-status norm_forward(mosaic *m, int64_t w, int64_t b, const void *x, void *h, float *mean,
-                    float *rstd)
+/* A LayerNorm of the stream, and the dropout of a site beside it. */
+static args norm_args(const mosaic *m, const norm_place *n, uint32_t site)
 {
     args a = {};
-    a.in[0] = x, a.in[1] = value(m, w), a.in[2] = value(m, b);
-    a.out[0] = h, a.out[1] = mean, a.out[2] = rstd;
+    a.type = m->type;
+    a.stream = m->now;
     a.d.R = m->B * m->T, a.d.C = m->c.d;
+    a.d.B = m->B, a.d.T = m->T;
     a.p.eps = 1e-5;
+    mask_params(m, &a.p, m->c.drop_residual, site);
+    a.in[0] = n->x, a.in[1] = value(m, n->w);
+    return a;
+}
+
+status norm_forward(mosaic *m, const norm_place *n)
+{
+    args a = norm_args(m, n, 0);
+    a.in[2] = value(m, n->b);
+    a.out[0] = n->h, a.out[1] = n->mean, a.out[2] = n->rstd;
     return stage(m, OP_layer_norm, &a);
 }
 
-status norm_backward(mosaic *m, int64_t w, int64_t b, const void *x, const float *mean,
-                     const float *rstd, const void *dh, void *dx)
+status norm_joined(mosaic *m, const norm_place *n, uint32_t site, const void *base, const void *out)
 {
-    args a = {};
-    a.in[0] = x, a.in[1] = value(m, w), a.in[2] = mean, a.in[3] = rstd, a.in[4] = dh;
-    a.out[0] = dx, a.out[1] = grad(m, w), a.out[2] = grad(m, b);
-    a.d.R = m->B * m->T, a.d.C = m->c.d;
-    a.p.eps = 1e-5;
-    return stage(m, OP_layer_norm_grad, &a);
+    int which;
+    args a = norm_args(m, n, site);
+    const joined j = {base, out};
+    a.in[2] = value(m, n->b);
+    a.out[0] = n->h, a.out[1] = n->mean, a.out[2] = n->rstd;
+    if (!m->now) return OK;
+    TRY(clock_begin(m, op_name(OP_layer_norm), &which));
+    TRY(layer_norm_join(&a, &j));
+    return clock_end(m, which);
+}
+
+status norm_backward(mosaic *m, const norm_place *n, const void *dh, const void *plus, void *dx,
+                     uint32_t site, void *dropped)
+{
+    int which;
+    size_t need = 0;
+    args a = norm_args(m, n, site);
+    const parted to = {plus, drops(m) ? dropped : NULL};
+    a.in[2] = n->mean, a.in[3] = n->rstd, a.in[4] = dh;
+    a.out[0] = dx, a.out[1] = grad(m, n->w), a.out[2] = grad(m, n->b);
+    a.need = &need;
+    TRY(layer_norm_grad_part(&a, &to));
+    a.need = NULL;
+    TRY(scratch(m, need, &a.work));
+    if (!m->now) return OK;
+    TRY(clock_begin(m, op_name(OP_layer_norm_grad), &which));
+    TRY(layer_norm_grad_part(&a, &to));
+    return clock_end(m, which);
 }
 
 params norm_params(const mosaic *m)

@@ -6,9 +6,11 @@
  *     mosaic: c = 1/sqrt(d);  GPT: c = 1.   U is E if tied.
  *     pre-LN:  x <- x + F(LN(x));    post-LN:  x <- LN(x), x <- x + F(x)
  *
- * for the two halves F of each block. The logits of a large vocabulary never stand in memory at
- * once: a piece of rows goes through product, loss and its gradient, and leaves its part of dU by a
- * product that adds in float. Source: model 2.1, 5.
+ * for the two halves F of each block, the result of F dropped out. What leaves a half, its dropout,
+ * the sum and the LayerNorm before the next half are one kernel, and so is the way back. The logits
+ * of a large vocabulary never stand in memory at once: a piece of rows goes through product, loss
+ * and its gradient, and leaves its part of dU by a product that adds in float. Source:
+ * model 2.1, 5.
  */
 #include "mosaic.cuh"
 
@@ -38,35 +40,68 @@ static int before(const mosaic *m) /* the norm stands before the half, not on th
     return m->c.pre_ln || m->c.arch == ARCH_GPT;
 }
 
-/* x -> next through one half. */
-static status through_half(mosaic *m, int64_t layer, const half_index *i, half_acts *x,
-                           half_forward *f, void *next)
+/* A half of a block. */
+typedef struct half_block {
+    int64_t layer;
+    const half_index *i;
+    half_acts *x;
+    uint32_t site; /* of its dropout on the stream */
+    half_forward *forward;
+    half_backward *backward;
+} half_block;
+
+static int64_t halves(const mosaic *m)
 {
-    void *out = m->t[5];
-    TRY(norm_forward(m, i->ln_w, i->ln_b, x->x, x->h, x->mean, x->rstd));
-    TRY(f(m, layer, x, out));
-    return add_rows(m, next, before(m) ? x->x : x->h, out);
+    return m->c.attn_only && m->c.arch != ARCH_GPT ? m->c.L : 2 * m->c.L;
+}
+
+static half_block half_at(const mosaic *m, int64_t n)
+{
+    const int gpt = m->c.arch == ARCH_GPT;
+    const int64_t each = halves(m) / m->c.L, l = n / each;
+    const layer_index *i = &m->layers[l];
+    layer_acts *x = &m->acts[l];
+    if (n % each == 0)
+        return half_block{l,
+                          &i->ctx,
+                          &x->ctx,
+                          site_of(l, SITE_RESIDUAL),
+                          gpt ? gpt_attention_forward : contextual_forward,
+                          gpt ? gpt_attention_backward : contextual_backward};
+    return half_block{l,
+                      &i->pers,
+                      &x->pers,
+                      site_of(l, SITE_MEMORY_RESIDUAL),
+                      gpt ? gpt_mlp_forward : persistent_forward,
+                      gpt ? gpt_mlp_backward : persistent_backward};
+}
+
+/* The norm before half n; behind the last, the final one. */
+static norm_place norm_of(const mosaic *m, int64_t n)
+{
+    if (n == halves(m))
+        return norm_place{m->index.ln_w, m->index.ln_b, m->last,
+                          m->last_h,     m->last_mean,  m->last_rstd};
+    const half_block h = half_at(m, n);
+    return norm_place{h.i->ln_w, h.i->ln_b, h.x->x, h.x->h, h.x->mean, h.x->rstd};
 }
 
 status forward(mosaic *m, const batch *b)
 {
-    const int gpt = m->c.arch == ARCH_GPT, single = m->c.attn_only && !gpt;
-    const int64_t L = m->c.L;
+    void *out = m->t[5];
     m->B = b->B;
     m->T = b->T;
-    TRY(embed(m, b, m->acts[0].ctx.x));
-    for (int64_t l = 0; l < L; l++) {
-        const layer_index *i = &m->layers[l];
-        layer_acts *x = &m->acts[l];
-        void *next = l + 1 < L ? m->acts[l + 1].ctx.x : m->last;
-        TRY(through_half(m, l, &i->ctx, &x->ctx, gpt ? gpt_attention_forward : contextual_forward,
-                         single ? next : x->pers.x));
-        if (single) continue;
-        TRY(through_half(m, l, &i->pers, &x->pers, gpt ? gpt_mlp_forward : persistent_forward,
-                         next));
+    norm_place at = norm_of(m, 0);
+    TRY(embed(m, b, at.x));
+    TRY(norm_forward(m, &at));
+    for (int64_t n = 0; n < halves(m); n++) {
+        const half_block h = half_at(m, n);
+        const void *base = before(m) ? at.x : at.h;
+        TRY(h.forward(m, h.layer, h.x, out));
+        at = norm_of(m, n + 1);
+        TRY(norm_joined(m, &at, h.site, base, out));
     }
-    return norm_forward(m, m->index.ln_w, m->index.ln_b, m->last, m->last_h, m->last_mean,
-                        m->last_rstd);
+    return OK;
 }
 
 static matrix rows_matrix(const mosaic *m, const void *p, int64_t r, int64_t width, int transposed)
@@ -120,18 +155,16 @@ static status head_gradient(mosaic *m, const batch *b, int more, void *dh)
     return part_sum_losses(m->now, m->loss_sum, m->loss, rows, more);
 }
 
-/* dx, the gradient of the stream, back through one half. */
-static status back_through_half(mosaic *m, int64_t layer, const half_index *i, const half_acts *x,
-                                half_backward *f, void *dx)
+/* dx, the gradient of the stream before half n, from dh, that of what its norm made; and in `room`
+ * the dropout of dx by the mask of the half before. */
+static status back_through_norm(mosaic *m, int64_t n, void *dh, void *dx, void *room)
 {
-    void *dh = m->t[3], *room = m->t[5];
-    TRY(f(m, layer, x, dx, room, dh));
-    if (before(m)) {
-        TRY(norm_backward(m, i->ln_w, i->ln_b, x->x, x->mean, x->rstd, dh, room));
-        return add_rows(m, dx, dx, room);
-    }
-    TRY(add_rows(m, dh, dh, dx));
-    return norm_backward(m, i->ln_w, i->ln_b, x->x, x->mean, x->rstd, dh, dx);
+    const norm_place at = norm_of(m, n);
+    const int final = n == halves(m);
+    const uint32_t site = n > 0 ? half_at(m, n - 1).site : 0;
+    if (!final && !before(m)) TRY(add_rows(m, dh, dh, dx));
+    return norm_backward(m, &at, dh, !final && before(m) ? dx : NULL, dx, site,
+                         n > 0 ? room : NULL);
 }
 
 static status embed_back(mosaic *m, const batch *b, void *dx)
@@ -152,19 +185,13 @@ static status embed_back(mosaic *m, const batch *b, void *dx)
 
 status backward(mosaic *m, const batch *b, int more)
 {
-    const int gpt = m->c.arch == ARCH_GPT, single = m->c.attn_only && !gpt;
-    void *dh = m->t[3], *dx = m->t[4];
+    void *dh = m->t[3], *dx = m->t[4], *room = m->t[5];
     TRY(head_gradient(m, b, more, dh));
-    TRY(norm_backward(m, m->index.ln_w, m->index.ln_b, m->last, m->last_mean, m->last_rstd, dh,
-                      dx));
-    for (int64_t l = m->c.L - 1; l >= 0; l--) {
-        const layer_index *i = &m->layers[l];
-        const layer_acts *x = &m->acts[l];
-        if (!single)
-            TRY(back_through_half(m, l, &i->pers, &x->pers,
-                                  gpt ? gpt_mlp_backward : persistent_backward, dx));
-        TRY(back_through_half(m, l, &i->ctx, &x->ctx,
-                              gpt ? gpt_attention_backward : contextual_backward, dx));
+    TRY(back_through_norm(m, halves(m), dh, dx, room));
+    for (int64_t n = halves(m) - 1; n >= 0; n--) {
+        const half_block h = half_at(m, n);
+        TRY(h.backward(m, h.layer, h.x, drops(m) ? room : dx, room, dh));
+        TRY(back_through_norm(m, n, dh, dx, room));
     }
     return embed_back(m, b, dx);
 }

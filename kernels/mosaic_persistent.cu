@@ -78,8 +78,7 @@ status persistent_read(mosaic *m, int64_t layer, half_acts *x, void *out)
         if (bank > 0) TRY(add_rows(m, x->z, x->z, z));
     }
     TRY(per_head(m, x->z, x->z, x, SCALE));
-    TRY(project(m, x->z, d, i->wo, i->bo, d, out));
-    return residual_dropout(m, site_of(layer, SITE_MEMORY_RESIDUAL), out);
+    return project(m, x->z, d, i->wo, i->bo, d, out);
 }
 
 status persistent_forward(mosaic *m, int64_t layer, half_acts *x, void *out)
@@ -125,7 +124,6 @@ status persistent_backward(mosaic *m, int64_t layer, const half_acts *x, const v
     const half_index *i = &m->layers[layer].pers;
     const int64_t d = m->c.d, H = m->c.H;
     void *dz = m->t[0], *dq = m->t[1], *q = m->t[2], *one = dh, *dkey = room;
-    TRY(residual_grad(m, site_of(layer, SITE_MEMORY_RESIDUAL), dx, room, &dx));
     TRY(project_grad(m, x->z, d, i->wo, i->bo, d, dx, dz, 0));
     TRY(head_dots(m, dz, x->z, 10, grad(m, i->nu)));
     if (m->c.value_clamp)

@@ -429,7 +429,8 @@ static status half_step(mosaic_stream *s, int64_t layer, const half_index *i, ha
 {
     mosaic *m = s->m;
     void *out = m->t[5];
-    TRY(norm_forward(m, i->ln_w, i->ln_b, x, a->h, a->mean, a->rstd));
+    const norm_place n = {i->ln_w, i->ln_b, x, a->h, a->mean, a->rstd};
+    TRY(norm_forward(m, &n));
     TRY(f(s, layer, a, out));
     return add_rows(m, x, m->c.pre_ln || m->c.arch == ARCH_GPT ? x : a->h, out);
 }
@@ -452,7 +453,8 @@ static status read_token(mosaic_stream *s)
         if (gpt || !m->c.attn_only)
             TRY(half_step(s, l, &i->pers, &room->pers, gpt ? gpt_mlp_step : persistent_step, x));
     }
-    return norm_forward(m, m->index.ln_w, m->index.ln_b, x, m->last_h, m->last_mean, m->last_rstd);
+    const norm_place n = {m->index.ln_w, m->index.ln_b, x, m->last_h, m->last_mean, m->last_rstd};
+    return norm_forward(m, &n);
 }
 
 /* Nothing is read unless every row can be. */

@@ -167,6 +167,19 @@ template <typename T, int HELD> struct held_row {
         for (int i = 0; i < HELD; i++)
             p[i] = at(threadIdx.x + (int64_t)i * blockDim.x);
     }
+    /* The same of packs that f(column) makes and leaves in the row. */
+    template <typename F> __device__ void make(const T *row_, int64_t n_, bool wide_, F f)
+    {
+        row = row_, n = n_, wide = wide_;
+#pragma unroll
+        for (int i = 0; i < HELD; i++) {
+            const int64_t c = (threadIdx.x + (int64_t)i * blockDim.x) * packed<T>::width;
+            p[i] = c < n ? f(c) : packed<T>{make_uint4(0, 0, 0, 0)};
+        }
+        for (int64_t i = threadIdx.x + (int64_t)HELD * blockDim.x;
+             HELD == MOST_HELD && i * packed<T>::width < n; i += blockDim.x)
+            f(i * packed<T>::width);
+    }
     __device__ packed<T> at(int64_t pack_index) const
     {
         const int64_t c = pack_index * packed<T>::width;
