@@ -11,7 +11,7 @@
 
 #include <cub/device/device_radix_sort.cuh>
 
-enum { THREADS = 128, AHEAD = 4, TILE = 64 };
+enum { THREADS = 128, AHEAD = 4, TILE = 64, BATCH = 16 };
 
 /* The packs of all rows in order, AHEAD of them in flight per thread. */
 template <typename T>
@@ -67,18 +67,25 @@ static __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x % WARP == 0) start[v] = (int32_t)low;
 }
 
-/* Column sums of the rows dx[position[i]], first <= i < last, at this thread's pack. */
+/* Column sums of the rows dx[position[i]], first <= i < last, at this thread's pack: BATCH of them
+ * in flight, for each waits for its position. */
 template <typename T>
 __device__ static void add_rows(float *sum, const T *dx, const int32_t *position, int first,
                                 int last, int64_t C, int64_t c, bool wide)
 {
     enum { VEC = packed<T>::width };
-#pragma unroll 4
-    for (int i = first; i < last; i++) {
-        packed<T> r = load_some(dx + position[i] * C + c, C - c, wide);
+    for (int i = first; i < last; i += BATCH) {
+        packed<T> r[BATCH];
 #pragma unroll
-        for (int k = 0; k < VEC; k++)
-            sum[k] += r[k];
+        for (int j = 0; j < BATCH; j++) {
+            const bool exists = i + j < last;
+            r[j] = load_some(dx + (exists ? position[i + j] : 0) * C + c, exists ? C - c : 0, wide);
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+#pragma unroll
+            for (int k = 0; k < VEC; k++)
+                sum[k] += r[j][k];
     }
 }
 
@@ -123,7 +130,7 @@ static __global__ void __launch_bounds__(THREADS)
     if (from == to) {
         add_rows(sum, dx, position, first, last, C, c, wide);
     } else {
-#pragma unroll 4
+#pragma unroll 8
         for (int tile = from; tile <= to; tile++) {
             /* a token that fills a tile from its very start has not entered from before */
             const int side = first >= tile * TILE;

@@ -5,7 +5,8 @@
  */
 #include "stage.cuh"
 
-enum { SUM_THREADS = 1024 };
+/* COLUMNS of a block: a sector of memory, so that few columns are still many blocks. */
+enum { SUM_THREADS = 1024, COLUMNS = 8, TURNS = SUM_THREADS / COLUMNS };
 
 static __global__ void __launch_bounds__(SUM_THREADS)
     sum_heads_kernel(float *out, const float *in, int64_t n, int64_t H, int64_t m,
@@ -28,18 +29,18 @@ static __global__ void __launch_bounds__(SUM_THREADS)
 static __global__ void __launch_bounds__(SUM_THREADS)
     sum_columns_kernel(float *first, float *second, const float *in, int64_t n, int64_t C)
 {
-    __shared__ double room[WARP][WARP + 1];
-    const int64_t c = (int64_t)blockIdx.x * WARP + threadIdx.x;
+    __shared__ double room[TURNS][COLUMNS + 1];
+    const int64_t c = (int64_t)blockIdx.x * COLUMNS + threadIdx.x;
     float *out = blockIdx.y ? second : first;
     double s = 0;
     if (!out) return;
     if (c < C) {
 #pragma unroll 8
-        for (int64_t i = threadIdx.y; i < n; i += WARP)
+        for (int64_t i = threadIdx.y; i < n; i += TURNS)
             s += in[(2 * i + blockIdx.y) * C + c];
     }
     room[threadIdx.y][threadIdx.x] = s;
-    for (int o = WARP / 2; o > 0; o /= 2) {
+    for (int o = TURNS / 2; o > 0; o /= 2) {
         __syncthreads();
         if (threadIdx.y < o) room[threadIdx.y][threadIdx.x] += room[threadIdx.y + o][threadIdx.x];
     }
@@ -57,6 +58,6 @@ void sum_columns(float *first, float *second, const float *in, int64_t n, int64_
                  cudaStream_t stream)
 {
     if (C > 0)
-        sum_columns_kernel<<<dim3((unsigned)ceil_div(C, WARP), 2), dim3(WARP, WARP), 0, stream>>>(
-            first, second, in, n, C);
+        sum_columns_kernel<<<dim3((unsigned)ceil_div(C, COLUMNS), 2), dim3(COLUMNS, TURNS), 0,
+                             stream>>>(first, second, in, n, C);
 }
