@@ -7,8 +7,9 @@
  * read when an event says that it is there. That a step is not finite is decided on the device: the
  * update then reads a norm that is NaN, and changes nothing.
  *
- * A part of a step of two layers is some 200 launches, half a millisecond of the host. They are not
- * captured in a graph: a graph is of one shape, and parts cut by length hardly ever have one twice.
+ * A part of a step of two layers is some 150 launches, 4 us of the host each, and 10 us a product.
+ * They are not captured in a graph: a graph is of one shape, and parts cut by length hardly ever
+ * have one twice.
  */
 #include "mosaic.cuh"
 
