@@ -16,9 +16,8 @@
  * without them computes them again.
  * tile: the scores never in memory (tile.cuh). Keeps what it found out about each row.
  * warpgroup: the same on wgmma, and keeps the same (warpgroup.cuh).
- * gather: one pass over the scores finds the keys that weigh; values, keys and rows are gathered by
- * lists of them (attention_gather.cuh). Keeps the lists and stat.
- * Source: model 2.6, 2.7.
+ * gather: two passes over the scores find the keys that weigh; values, keys and rows are gathered
+ * by lists of them (attention_gather.cuh). Keeps the lists and stat. Source: model 2.6, 2.7.
  */
 #include "scores.cuh"
 #include "taken.cuh"

@@ -9,13 +9,14 @@
  *     fill      their scores and keys, row by row, in the order of the candidates
  *     solve     two lanes a row: the rule of the row kernel (newton.cuh, relumax.cuh, top-k) leaves
  *               the weights in place of the scores
- *     mix       the warp, row by row: what weighs to the row's list, and o_t = sum_j p~_tj v_j, D/8
- *               lanes a key
+ *     mix       the warp, row by row: what weighs to the row's list, and o_t = sum_j p~_tj v_j
+ *               (attention_rows.cuh)
  *
  * A row that finds no room, that may see what is not finite, or whose group has no candidates goes
  * to the queue (attention_redo.cu).
  */
 #include "attention_gather.cuh"
+#include "attention_rows.cuh"
 #include "entmax.cuh"
 #include "taken.cuh"
 
@@ -36,7 +37,7 @@ struct finish_call {
 struct finish_room {
     float x[POOL];
     uint32_t key[POOL];
-    int start[GROUP_ROWS], count[GROUP_ROWS], filled[GROUP_ROWS];
+    int start[GROUP_ROWS], count[GROUP_ROWS];
 };
 
 /* The candidates of a row as the tile of a rule: two lanes share it. */
@@ -57,58 +58,87 @@ struct listed {
     }
 };
 
-/* f(score, key, row of the group, there) for the candidates of a group, 32 quads at a time; the
- * warp stays together. tau: the bound of row lane % 16. */
-template <class F>
-static __device__ __forceinline__ void each_candidate(const candidates &c, int64_t from, int n,
-                                                      float tau, F f)
+/* The list of a lane of a group. */
+struct lane_list {
+    const float4 *quads;
+    const uint32_t *marks;
+    int n;
+};
+static __device__ __forceinline__ lane_list list_of(const finish_call &a, int64_t group)
 {
     const int lane = threadIdx.x % WARP;
+    const int64_t at = group * a.s.room * WARP + lane;
+    return lane_list{a.found.quads + at, a.found.marks + at, a.found.used[group * WARP + lane]};
+}
+
+enum { LISTED_AT_ONCE = 4 }; /* quads */
+
+/* How many candidates of its two rows, lane / 4 and 8 more, are above their bounds. */
+static __device__ __forceinline__ int2 count_candidates(const lane_list &l, float tau0, float tau1)
+{
+    int2 n = make_int2(0, 0);
 #pragma unroll 1
-    for (int i = 0; i < n; i += WARP) {
-        const bool there = i + lane < n;
-        const float4 s = there ? c.quads[from + i + lane] : make_float4(0, 0, 0, 0);
-        const uint32_t tag = there ? c.tags[from + i + lane] : 0;
-        const int row = (int)(tag % WARP / 4), key = (int)(tag / WARP * 8 + tag % 4 * 2);
-        const float tau0 = __shfl_sync(ALL_LANES, tau, row);
-        const float tau1 = __shfl_sync(ALL_LANES, tau, row + 8);
-        f(s.x, key, row, there && s.x > tau0);
-        f(s.y, key + 1, row, there && s.y > tau0);
-        f(s.z, key, row + 8, there && s.z > tau1);
-        f(s.w, key + 1, row + 8, there && s.w > tau1);
+    for (int i = 0; i < l.n; i += LISTED_AT_ONCE) {
+        float4 s[LISTED_AT_ONCE];
+#pragma unroll
+        for (int c = 0; c < LISTED_AT_ONCE; c++)
+            s[c] = l.quads[min(i + c, l.n - 1) * WARP];
+#pragma unroll
+        for (int c = 0; c < LISTED_AT_ONCE; c++)
+            if (i + c < l.n) {
+                n.x += (s[c].x > tau0) + (s[c].y > tau0);
+                n.y += (s[c].z > tau1) + (s[c].w > tau1);
+            }
     }
+    return n;
 }
 
-static __device__ __forceinline__ void count_rows(const finish_call &a, finish_room &m,
-                                                  int64_t from, int n, float tau)
+/* Sum of x over the lanes of this one's four, and of those before it. */
+static __device__ __forceinline__ int sum_before(int x, int *before)
 {
-    const int lane = threadIdx.x % WARP;
-    if (lane < GROUP_ROWS) m.count[lane] = 0;
-    __syncwarp();
-    each_candidate(a.found, from, n, tau, [&](float, int, int row, bool there) {
-        if (there) atomicAdd(&m.count[row], 1);
-    });
-    __syncwarp();
+    const int lane = threadIdx.x % 4;
+    int sum = x;
+#pragma unroll
+    for (int o = 1; o < 4; o *= 2) {
+        const int other = __shfl_up_sync(ALL_LANES, sum, o, 4);
+        if (lane >= o) sum += other;
+    }
+    *before = sum - x;
+    return __shfl_sync(ALL_LANES, sum, 3, 4);
 }
 
-/* Rows [first,end) to the pool. */
-static __device__ __forceinline__ void fill_rows(const finish_call &a, finish_room &m, int64_t from,
-                                                 int n, float tau, int first, int end)
+/* Those candidates to the pool, from at.x and at.y on; a row that is not there: tau = INFINITY. */
+static __device__ __forceinline__ void fill_pool(finish_room &m, const lane_list &l, int tile_keys,
+                                                 float tau0, float tau1, int2 at)
 {
-    const unsigned lane = threadIdx.x % WARP;
-    if (lane < GROUP_ROWS) m.filled[lane] = m.start[lane];
+    const int lane = threadIdx.x % WARP, names = tile_keys / 8;
+    const uint32_t *marks = l.marks;
+    uint32_t bits = 0, next = l.n ? *marks : 0;
+    int first = 0;
+#pragma unroll 1
+    for (int i = 0; i < l.n; i += LISTED_AT_ONCE) {
+        float4 s[LISTED_AT_ONCE];
+#pragma unroll
+        for (int c = 0; c < LISTED_AT_ONCE; c++)
+            s[c] = l.quads[min(i + c, l.n - 1) * WARP];
+#pragma unroll
+        for (int c = 0; c < LISTED_AT_ONCE; c++) {
+            if (i + c >= l.n) break;
+            if (!bits) {
+                first = (int)(next >> names) * tile_keys + lane % 4 * 2;
+                bits = next & ((1u << names) - 1);
+                marks += WARP;
+                if (i + c + 1 < l.n) next = *marks;
+            }
+            const uint32_t key = (uint32_t)(first + (__ffs((int)bits) - 1) * 8);
+            bits &= bits - 1;
+            if (s[c].x > tau0) m.x[at.x] = s[c].x, m.key[at.x++] = key;
+            if (s[c].y > tau0) m.x[at.x] = s[c].y, m.key[at.x++] = key + 1;
+            if (s[c].z > tau1) m.x[at.y] = s[c].z, m.key[at.y++] = key;
+            if (s[c].w > tau1) m.x[at.y] = s[c].w, m.key[at.y++] = key + 1;
+        }
+    }
     __syncwarp();
-    each_candidate(a.found, from, n, tau, [&](float x, int key, int row, bool there) {
-        there = there && row >= first && row < end;
-        const unsigned same = __match_any_sync(ALL_LANES, there ? row : -1);
-        const unsigned before = same & ((1u << lane) - 1);
-        int at = there ? m.filled[row] : 0;
-        __syncwarp();
-        if (there && !before) m.filled[row] = at + __popc(same);
-        at += __popc(before);
-        if (there) m.x[at] = x, m.key[at] = (uint32_t)key;
-        __syncwarp();
-    });
 }
 
 /* The weights of a row in place of its scores: two lanes; stat if it is wanted. n = 0: no row. */
@@ -184,37 +214,6 @@ static __device__ __forceinline__ void drop_row(const finish_call &a, finish_roo
     __syncwarp();
 }
 
-/* o_t of n keys of the pool from `at` on. */
-template <typename T, int D>
-static __device__ __forceinline__ void mix(const T *v, int64_t step, T *o, const finish_room &m,
-                                           int at, int n)
-{
-    enum { W = pack<T>::width, LANES = D / W, KEYS = WARP / LANES };
-    const int lane = threadIdx.x % WARP, column = lane % LANES * W;
-    float s[W] = {};
-    int i = lane / LANES;
-    const auto add = [&](float p, const uint4 &w) {
-        float x[W];
-        unpack(w, x, T());
-#pragma unroll
-        for (int c = 0; c < W; c++)
-            s[c] = fmaf(p, x[c], s[c]);
-    };
-    const auto row = [&](int e) { return *(const uint4 *)(v + m.key[at + e] * step + column); };
-    for (; i + KEYS < n; i += 2 * KEYS) {
-        const uint4 w = row(i), next = row(i + KEYS);
-        add(m.x[at + i], w);
-        add(m.x[at + i + KEYS], next);
-    }
-    if (i < n) add(m.x[at + i], row(i));
-#pragma unroll
-    for (int c = 0; c < W; c++)
-#pragma unroll
-        for (int l = LANES; l < WARP; l *= 2)
-            s[c] += __shfl_xor_sync(ALL_LANES, s[c], l);
-    if (lane < LANES) store_pack(o + column, s);
-}
-
 /* The first key that is not finite among those that a row of this tile may see. */
 static __device__ __forceinline__ int first_broken(const finish_call &a, int head, int tile)
 {
@@ -229,17 +228,18 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
 {
     __shared__ finish_room rooms[FINISH_WARPS];
     finish_room &m = rooms[threadIdx.x / WARP];
-    const int64_t group = (int64_t)blockIdx.x * FINISH_WARPS + threadIdx.x / WARP;
+    const uint32_t number =
+        blockIdx.x * FINISH_WARPS + threadIdx.x / WARP; /* few: gather's limits */
+    const uint32_t groups = a.s.tiles * SCAN_GROUPS;
+    const int64_t group = number;
     const int lane = threadIdx.x % WARP;
     if (group >= group_count(a.s)) return;
-    const int head = (int)(group / (a.s.tiles * SCAN_GROUPS));
-    const int first_t = (int)(group % (a.s.tiles * SCAN_GROUPS)) * GROUP_ROWS;
+    const int head = (int)(number / groups), first_t = (int)(number % groups) * GROUP_ROWS;
     const int own = first_t + lane % GROUP_ROWS; /* the row of this lane */
     if (first_t >= a.s.T) return;
 
-    float tau = a.found.bound[group * GROUP_ROWS + lane % GROUP_ROWS];
-    const int n = a.found.count[group];
-    const int64_t from = group * a.s.room;
+    const float tau = a.found.bound[group * GROUP_ROWS + lane % GROUP_ROWS];
+    const lane_list list = list_of(a, group);
     const float beta = head_beta(a.rule, head % a.s.H);
     const T *v = (const T *)a.v + (a.v ? row_offset(a.s, head, 0) : 0);
     const int64_t step = (int64_t)a.s.H * D;
@@ -247,19 +247,24 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
 
     const int keys = own < a.s.T ? max(own + 1 - a.s.lag, 0) : 0;
     const int broken = first_broken(a, head, first_t / SCAN_ROWS);
-    count_rows(a, m, from, max(n, 0), tau);
+    float tau0 = __shfl_sync(ALL_LANES, tau, lane / 4);
+    float tau1 = __shfl_sync(ALL_LANES, tau, lane / 4 + 8);
+    const int2 mine = count_candidates(list, tau0, tau1);
+    int2 before;
+    const int all0 = sum_before(mine.x, &before.x), all1 = sum_before(mine.y, &before.y);
+    const int low = __shfl_sync(ALL_LANES, all0, lane % 8 * 4);
+    const int high = __shfl_sync(ALL_LANES, all1, lane % 8 * 4);
+    const int found = lane % GROUP_ROWS < 8 ? low : high;
     /* a row that has keys has candidates */
-    const int found = m.count[lane % GROUP_ROWS];
-    const bool left_out =
-        keys > 0 && (n < 0 || isnan(tau) || broken < keys || !found || found > POOL);
+    const bool left_out = keys > 0 && (isnan(tau) || broken < keys || !found || found > POOL);
     const unsigned out = __ballot_sync(ALL_LANES, left_out);
-    __syncwarp();
-    if (left_out) tau = INFINITY; /* none of its candidates go to the pool */
+    if (lane < GROUP_ROWS) m.count[lane] = left_out || !keys ? 0 : found;
     if (left_out && lane < GROUP_ROWS) {
-        m.count[lane] = 0;
         push(a.again, group * GROUP_ROWS + lane);
         if (a.lists.span) a.lists.span[group * GROUP_ROWS + lane] = LONG_ROW;
     }
+    if (out >> lane / 4 & 1) tau0 = INFINITY; /* none of its candidates go to the pool */
+    if (out >> (lane / 4 + 8) & 1) tau1 = INFINITY;
     __syncwarp();
 
     for (int first = 0, end; first < GROUP_ROWS; first = end) {
@@ -269,24 +274,33 @@ static __global__ void __launch_bounds__(FINISH_WARPS *WARP, 8) finish_kernel(co
             total += m.count[end];
         }
         __syncwarp();
-        if (total) fill_rows(a, m, from, n, tau, first, end);
-        const int mine = lane / 2; /* row of this pair of lanes */
-        const bool here = mine >= first && mine < end;
-        const int at = here ? m.start[mine] : 0, size = here ? m.count[mine] : 0;
-        const int64_t row = (int64_t)head * a.s.T + first_t + mine;
+        const int r0 = lane / 4, r1 = r0 + 8;
+        const bool here0 = r0 >= first && r0 < end, here1 = r1 >= first && r1 < end;
+        const int2 to =
+            make_int2(here0 ? m.start[r0] + before.x : 0, here1 ? m.start[r1] + before.y : 0);
+        if (total)
+            fill_pool(m, list, a.s.keys, here0 ? tau0 : INFINITY, here1 ? tau1 : INFINITY, to);
+        const int pair = lane / 2; /* the row of this pair of lanes */
+        const bool here = pair >= first && pair < end;
+        const int at = here ? m.start[pair] : 0, size = here ? m.count[pair] : 0;
+        const int64_t row = (int64_t)head * a.s.T + first_t + pair;
         float *stat = a.stat ? a.stat + row * STATS : NULL;
         if (total)
             with_rule(a.rule, [&](auto rule) { solve_row(a, m, rule, at, size, beta, stat); });
-        if (stat && here && size == 0 && lane % 2 == 0 && first_t + mine < a.s.T &&
-            !(out >> mine & 1))
+        if (stat && here && size == 0 && lane % 2 == 0 && first_t + pair < a.s.T &&
+            !(out >> pair & 1))
             put_stat(stat, 0, 0.0f, 0.0f, -1.0f, 0.0f);
         for (int r = first; r < end && first_t + r < a.s.T; r++) {
             if (out >> r & 1) continue;
             const int weighs = keep_support(a, m, m.start[r], m.count[r], group, r, &listed_here);
             if (!a.v) continue;
             if (a.rule.drop) drop_row(a, m, m.start[r], weighs, head, first_t + r);
-            mix<T, D>(v, step, (T *)a.o + row_offset(a.s, head, first_t + r), m, m.start[r],
-                      weighs);
+            const int from = m.start[r];
+            row_sum o = {};
+            add_rows<2, T, D>(
+                o, v, [&](int i) { return (int64_t)m.key[from + i] * (uint32_t)step; },
+                [&](int i) { return m.x[from + i]; }, weighs);
+            put_row<T, D>((T *)a.o + row_offset(a.s, head, first_t + r), o);
         }
         __syncwarp();
     }
@@ -336,16 +350,18 @@ static status rule_of(const args *a, const char *what, gather_rule *g)
     }
 }
 
-/* Quads of candidates and entries of lists, per row: a few times what rows of normal scores have.
- */
+/* Slots of the lists of candidates and entries of those of the rows: a few times what rows of
+ * normal scores have. A list that has room for all keys of a row is not full. */
 static void lists_of(const gather_rule *g, gather_sizes *s)
 {
-    int quads = 128, entries = 128;
-    if (g->kind == NORM_1) quads = 64, entries = 48;
-    if (g->kind >= TOP_SOFTMAX) quads = 96, entries = g->k;
-    if (g->kind <= NORM_REAL && g->r > 2.5f) quads = 384, entries = 320;
-    const int64_t most = 4 * ceil_div(s->T, 8) * 8; /* of 16 rows: 32 lanes each eight keys */
-    s->room = (int)(GROUP_ROWS * quads < most ? GROUP_ROWS * quads : most);
+    int slots = s->T > 8192 ? 128 : 64, entries = 128;
+    if (g->kind == NORM_1) slots = 64, entries = 48;
+    if (g->kind >= TOP_SOFTMAX) slots = 128, entries = g->k;
+    if (g->kind <= NORM_REAL && g->r > 2.5f) slots = 256, entries = 320;
+    s->keys = scan_keys(s->D);
+    const int all = (int)ceil_div(s->T, 8) + s->keys / 8 + 1;
+    for (s->room = 32; s->room < slots && s->room < all; s->room *= 2)
+        ;
     s->list = GROUP_ROWS * (s->T < entries ? s->T : entries);
 }
 
@@ -355,6 +371,12 @@ template <typename X> static X *part(char *base, size_t *bytes, int64_t count)
     X *at = base ? (X *)(base + *bytes) : NULL;
     *bytes += padded(sizeof(X) * (size_t)count);
     return at;
+}
+
+/* The first address from x on that is a multiple of `size`, a power of two. */
+template <typename X> static X *aligned(X *x, size_t size)
+{
+    return (X *)(((uintptr_t)x + size - 1) / size * size);
 }
 
 status gather_plan_of(const args *a, const char *what, gather_plan *p)
@@ -368,9 +390,13 @@ status gather_plan_of(const args *a, const char *what, gather_plan *p)
     lists_of(&p->rule, s);
     const int64_t groups = group_count(*s), rows = padded_rows(*s);
     char *work = (char *)a->work;
-    p->found.quads = part<float4>(work, &p->bytes, groups * s->room);
-    p->found.tags = part<uint32_t>(work, &p->bytes, groups * s->room);
-    p->found.count = part<int>(work, &p->bytes, groups);
+    /* the lists of a group are not to cross a multiple of 4 GB: aligned to their size */
+    const int64_t slots = (groups + 1) * s->room * WARP;
+    p->found.quads = part<float4>(work, &p->bytes, slots);
+    p->found.marks = part<uint32_t>(work, &p->bytes, slots);
+    p->found.quads = aligned(p->found.quads, sizeof(float4) * (size_t)s->room * WARP);
+    p->found.marks = aligned(p->found.marks, sizeof(uint32_t) * (size_t)s->room * WARP);
+    p->found.used = part<int>(work, &p->bytes, groups * WARP);
     p->found.bound = part<float>(work, &p->bytes, rows);
     p->found.broken = part<int>(work, &p->bytes, (int64_t)s->heads * s->tiles);
     p->again.rows = part<uint32_t>(work, &p->bytes, rows);

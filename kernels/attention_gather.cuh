@@ -5,10 +5,10 @@
  * The threshold of a compact transform on some keys of a row bounds that on all from below, so a
  * key at or under it can be dropped for ever, and what is left holds the whole support:
  *
- *     scan     attention_scan.cu     raw scores <q,k> of all keys, once, by wgmma; a running bound
- *                                    tau of every row; keys above it to the lists of their group
- *     finish   attention_gather.cu   what is above the last bound, the weights by the rules of the
- *                                    row kernels, o = sum p v over the support, the list of the row
+ *     scan     attention_scan.cu     raw scores <q,k> of all keys, twice, by wgmma: a bound tau of
+ *                                    every row; then the keys above it to the lists of their group
+ *     finish   attention_gather.cu   the weights of what is above the bound by the rules of the row
+ *                                    kernels, o = sum p v over the support, the list of the row
  *     redo     attention_redo.cu     rows whose lists would overflow, or that meet what is not
  *                                    finite: a block goes over all keys, in float
  *     grad     attention_gather_grad.cu   from the lists of the rows and those of the columns
@@ -37,7 +37,8 @@ enum {
 typedef struct gather_sizes {
     int B, T, H, D, lag;
     int heads, tiles; /* B H; blocks of rows of a head */
-    int room;         /* quads of a group's candidates */
+    int room;         /* slots of a list of candidates, a power of two */
+    int keys;         /* of a tile of the scan; an eighth of them are bits of a mark */
     int list;         /* entries of a group's lists    */
 } gather_sizes;
 
@@ -222,17 +223,25 @@ template <class F> static __device__ __forceinline__ void with_rule(const gather
 
 /* --- lists ----------------------------------------------------------------------------------- */
 
-/* Candidates of every group, of which the scan leaves: quads (scores of two keys for two rows), and
- * their tags 32 (key / 8) + lane; how many, or -1 if there was no room; the bound of every row in
- * raw scores, NaN if its query is not finite; the first key that is not finite in every 128, or
- * INT32_MAX. */
+/* Candidates of every group, of which the scan leaves a list for each of its 32 lanes: quads
+ * (scores of two keys for two rows), and marks, which name tiles and which of their eights of keys
+ * the quads are of, in order. The lists of a group lie beside each other, slot by slot: slot i of
+ * lane l is quads[32 (room group + i) + l]. used: quads of every list; the bound of every row in
+ * raw scores, NaN if its query is not finite or a list of it is full; the first key that is not
+ * finite in every 128, or INT32_MAX. */
 typedef struct candidates {
     float4 *quads;
-    uint32_t *tags;
-    int *count;
+    uint32_t *marks;
+    int *used;
     float *bound;
     int *broken;
 } candidates;
+enum { QUAD_STEP = WARP * sizeof(float4), MARK_STEP = WARP * sizeof(uint32_t) }; /* bytes */
+
+static __host__ __device__ constexpr int scan_keys(int D)
+{
+    return D == 128 ? 64 : 128;
+}
 
 /* The lists of the rows: entry i of a row is the key and weight at entries[group list + at + i],
  * at = span & 0xffff, i < span >> 16; the spans of rows without a list are LONG. */
