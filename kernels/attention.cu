@@ -15,10 +15,12 @@
  * dense: the scores in memory (scores.cuh). Keeps p (B,H,T,T) and stat in float; the gradient
  * without them computes them again.
  * tile: the scores never in memory (tile.cuh). Keeps what it found out about each row.
- * warpgroup: the same on wgmma, and keeps the same (warpgroup.cuh).
+ * resident: the same on wgmma, of short sequences, whose heads fit into shared memory, and keeps
+ * the same (resident.cuh). warpgroup: the same on wgmma, and keeps the same (warpgroup.cuh).
  * gather: two passes over the scores find the keys that weigh; values, keys and rows are gathered
  * by lists of them (attention_gather.cuh). Keeps the lists and stat. Source: model 2.6, 2.7.
  */
+#include "resident.cuh"
 #include "scores.cuh"
 #include "taken.cuh"
 #include "warpgroup.cuh"
@@ -164,6 +166,11 @@ extern "C" status attention_warpgroup(const args *a)
     TRY(taken(OP_attention, "warpgroup", a));
     return attention_by(a, warpgroup_run);
 }
+extern "C" status attention_resident(const args *a)
+{
+    TRY(taken(OP_attention, "resident", a));
+    return attention_by(a, resident_run);
+}
 
 static status attention_grad_by(const args *a, tile_runner *run, tile_gradient_runner *run_grad)
 {
@@ -208,4 +215,9 @@ extern "C" status attention_grad_warpgroup(const args *a)
     TRY(taken(OP_attention_grad, "warpgroup", a));
     const bool compact = a->transform == OP_entmax || a->transform == OP_sparsemax;
     return attention_grad_by(a, compact ? tile_run : warpgroup_run, warpgroup_run_grad);
+}
+extern "C" status attention_grad_resident(const args *a)
+{
+    TRY(taken(OP_attention_grad, "resident", a));
+    return attention_grad_by(a, resident_run, resident_run_grad);
 }
