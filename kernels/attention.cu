@@ -20,7 +20,6 @@
  * gather: two passes over the scores find the keys that weigh; values, keys and rows are gathered
  * by lists of them (attention_gather.cuh). Keeps the lists and stat. Source: model 2.6, 2.7.
  */
-#include "resident.cuh"
 #include "scores.cuh"
 #include "taken.cuh"
 #include "warpgroup.cuh"

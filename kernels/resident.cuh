@@ -12,7 +12,7 @@
 #ifndef MOSAIC_RESIDENT_CUH
 #define MOSAIC_RESIDENT_CUH
 
-#include "tile.cuh"
+#include "warpgroup.cuh"
 #include "wgmma.cuh"
 
 enum {
@@ -58,10 +58,6 @@ static status resident_map(CUtensorMap *map, const char *what, const void *x, co
     d.B = ceil_div(f->first_group + f->groups, f->H), d.T = f->N, d.H = f->H, d.D = f->D;
     return tile_map(map, what, x, stored_as(T()), &d, TILE_KEYS);
 }
-
-/* As tile_run and tile_run_grad. Storage of 16 bits, heads of width 16, 32 or 64, T <= 512. */
-tile_runner resident_run;
-tile_gradient_runner resident_run_grad;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 

@@ -451,17 +451,6 @@ static __device__ void gather_deltas(const tile_call &a, grad_room *room, int64_
     }
 }
 
-/* The tiles of a block. Resident: x, v and do, or of two tensors all; own: two of each warpgroup.
- */
-struct grad_places {
-    uint32_t first, second, third;
-    int bytes;
-    __device__ uint32_t of(uint32_t base, int part) const
-    {
-        return base + part * bytes;
-    }
-};
-
 template <typename T, int D, bool SOFT, int WHAT>
 static __device__ __forceinline__ void grad_block(const grad_maps &maps, const tile_call &a,
                                                   const resident_deal &deal)

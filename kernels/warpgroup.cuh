@@ -18,6 +18,11 @@ size_t warpgroup_query_bytes(const tile_call *f);
 /* Splits of the queries by its blocks. */
 void warpgroup_split(tile_call *f);
 
+/* Do as tile_run and tile_run_grad, of sequences of up to 512 positions and heads of width 16, 32
+ * or 64 (resident.cuh). */
+tile_runner resident_run;
+tile_gradient_runner resident_run_grad;
+
 /* The tensors of a call as TMA sees them: the rows, and the keys. */
 static inline dims dims_of_rows(const tile_call *f)
 {
