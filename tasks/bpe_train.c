@@ -15,7 +15,7 @@
 
 #include "rng.h"
 
-enum { NOWHERE = UINT32_MAX }; /* no place */
+#define NOWHERE UINT32_MAX /* no place */
 
 /* A pair of symbols: its key (0: a free slot), its weight in all pieces, the first of its places.
  */
