@@ -94,6 +94,33 @@ __device__ __forceinline__ void multiply_held_rows(float (&s)[32], const uint32_
     products_commit();
 }
 
+/* Number e, of 16, of row i, of 2, among what a thread has of 64 x 64 scores; and its column. */
+__device__ __forceinline__ float &number(float (&s)[32], int i, int e)
+{
+    return s[e / 2 * 4 + 2 * i + e % 2];
+}
+__device__ __forceinline__ float number(const float (&s)[32], int i, int e)
+{
+    return s[e / 2 * 4 + 2 * i + e % 2];
+}
+__device__ __forceinline__ int lane_column(int e)
+{
+    return e / 2 * 8 + e % 2 + 2 * (int)(threadIdx.x % 4);
+}
+
+/* 0 for the weights of two rows that dropout does not keep, or for their gradients. */
+__device__ __forceinline__ void drop_held(float (&s)[32], const uint2 (&kept)[2])
+{
+    const int lane = 2 * (int)(threadIdx.x % 4);
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int e = 0; e < 16; e++) {
+            const uint32_t word = e < 8 ? kept[i].x : kept[i].y;
+            number(s, i, e) = kept_or_0(number(s, i, e), word << (7 - e % 2 - lane), e / 2 % 4);
+        }
+}
+
 /* s rounded, as the operand of a product. */
 template <typename T>
 __device__ __forceinline__ void round_held(uint32_t (&p)[4][4], const float (&s)[32])

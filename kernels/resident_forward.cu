@@ -37,20 +37,6 @@ template <typename T, int D, bool SOFT> struct resident_rows {
     {
         return first + 8 * i;
     }
-    /* Number e of row i. */
-    __device__ __forceinline__ static float &at(scores &s, int i, int e)
-    {
-        return s[e / 2 * 4 + 2 * i + e % 2];
-    }
-    __device__ __forceinline__ static float at(const scores &s, int i, int e)
-    {
-        return s[e / 2 * 4 + 2 * i + e % 2];
-    }
-    /* The place of key e of this thread in a tile. */
-    __device__ __forceinline__ static int key_of(int e)
-    {
-        return e / 2 * 8 + e % 2 + 2 * (int)(threadIdx.x % 4);
-    }
 
     /* f(s, first key) for all tiles that a row of the warpgroup sees; keys that a row does not see
      * have -inf. If `mixes`, f leaves weights in s. */
@@ -70,7 +56,7 @@ template <typename T, int D, bool SOFT> struct resident_rows {
             f(s, key);
             if constexpr (MIXES) {
                 uint32_t p[4][4];
-                if (a.drop) drop_weights(s, kept);
+                if (a.drop) drop_held(s, kept);
                 round_held<T>(p, s);
                 barrier_wait(arrivals + 16 * j + 8, 0);
                 multiply_add_down<T, D, 4>(out, p, values + j * (tile_bytes(TILE_KEYS, D) >> 4));
@@ -86,7 +72,7 @@ template <typename T, int D, bool SOFT> struct resident_rows {
             const int seen = seen_by(a, row(i)) - key;
 #pragma unroll
             for (int e = 0; e < KEYS; e++)
-                if (key_of(e) >= seen) at(s, i, e) = -INFINITY;
+                if (lane_column(e) >= seen) number(s, i, e) = -INFINITY;
         }
     }
     /* The weights of a tile that are kept, of each row; and 0 for the others. */
@@ -96,17 +82,6 @@ template <typename T, int D, bool SOFT> struct resident_rows {
         for (int i = 0; i < ROWS; i++)
             kept[i] = *(const uint2 *)(bits_of(a, group, row(i)) + key / 32);
     }
-    __device__ __forceinline__ static void drop_weights(scores &s, const uint2 (&kept)[ROWS])
-    {
-        const int lane = 2 * (int)(threadIdx.x % 4);
-#pragma unroll
-        for (int i = 0; i < ROWS; i++)
-#pragma unroll
-            for (int e = 0; e < KEYS; e++) {
-                const uint32_t word = e < KEYS / 2 ? kept[i].x : kept[i].y;
-                at(s, i, e) = kept_or_0(at(s, i, e), word << (7 - e % 2 - lane), e / 2 % 4);
-            }
-    }
     /* The number of weights f(row, score) and the first best key, for stat and ReLUmax. */
     template <class F> __device__ __forceinline__ void note_all(const scores &s, int key, F f)
     {
@@ -114,8 +89,8 @@ template <typename T, int D, bool SOFT> struct resident_rows {
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
             for (int e = 0; e < KEYS; e++) {
-                count[i] += f(i, at(s, i, e)) > 0;
-                if (at(s, i, e) == peak[i]) best[i] = min(best[i], key + key_of(e));
+                count[i] += f(i, number(s, i, e)) > 0;
+                if (number(s, i, e) == peak[i]) best[i] = min(best[i], key + lane_column(e));
             }
     }
 
@@ -127,7 +102,7 @@ template <typename T, int D, bool SOFT> struct resident_rows {
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < KEYS; e++)
-                    peak[i] = max_nan(peak[i], at(s, i, e));
+                    peak[i] = max_nan(peak[i], number(s, i, e));
         });
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
@@ -150,7 +125,7 @@ template <typename T, int D, bool SOFT> struct resident_rows {
                 float high = peak[i];
 #pragma unroll
                 for (int e = 0; e < KEYS; e++)
-                    high = max_nan(high, at(s, i, e));
+                    high = max_nan(high, number(s, i, e));
                 high = quad_max(high);
                 base[i] = high == -INFINITY ? 0 : high;
                 scale[i] = power_of_two(head.kappa * (peak[i] - base[i]));
@@ -162,8 +137,8 @@ template <typename T, int D, bool SOFT> struct resident_rows {
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < KEYS; e++) {
-                    const float p = power_of_two(head.kappa * (at(s, i, e) - base[i]));
-                    at(s, i, e) = p;
+                    const float p = power_of_two(head.kappa * (number(s, i, e) - base[i]));
+                    number(s, i, e) = p;
                     sum[i] += p;
                 }
         });
@@ -203,7 +178,7 @@ template <typename T, int D, bool SOFT> struct resident_rows {
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < KEYS; e++)
-                    top[i][e % CLASSES_] = max_nan(top[i][e % CLASSES_], at(s, i, e));
+                    top[i][e % CLASSES_] = max_nan(top[i][e % CLASSES_], number(s, i, e));
         });
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
@@ -226,7 +201,8 @@ template <typename T, int D, bool SOFT> struct resident_rows {
 #pragma unroll
                     for (int n = 0; n < CLASSES_; n++)
                         add_power<decltype(R)::value>(F, G, i, top[i][n]);
-                    const float by = step_of<decltype(R)::value>(quad_sum(F), quad_sum(G));
+                    const float by =
+                        newton_step<decltype(R)::value>(quad_sum(F), quad_sum(G), head.r);
                     tau[i] += by;
                     far |= by > -tau[i] / 128;
                 }
@@ -246,15 +222,6 @@ template <typename T, int D, bool SOFT> struct resident_rows {
         F = R == 1 ? F + u : fmaf(low, u, F);
         G += low;
     }
-    /* Newton's step on the norm; 0 where there is nothing to solve. */
-    template <int R> __device__ __forceinline__ float step_of(float F, float G) const
-    {
-        const float root = R == 1   ? 1.0f
-                           : R == 2 ? sqrtf(F)
-                                    : power_of_two((1 - 1 / head.r) * logarithm(F));
-        const float step = (F - root) / G;
-        return step > 0 ? step : 0.0f;
-    }
     /* tau by whole sweeps, until no row of the warpgroup moves by more than rounding; a smooth
      * kernel squares what is left in its last step. */
     template <int R> __device__ __forceinline__ void solve()
@@ -269,11 +236,11 @@ template <typename T, int D, bool SOFT> struct resident_rows {
                 for (int i = 0; i < ROWS; i++)
 #pragma unroll
                     for (int e = 0; e < KEYS; e++)
-                        add_power<R>(F[i], G[i], i, at(s, i, e));
+                        add_power<R>(F[i], G[i], i, number(s, i, e));
             });
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
-                const float by = step_of<R>(quad_sum(F[i]), quad_sum(G[i]));
+                const float by = newton_step<R>(quad_sum(F[i]), quad_sum(G[i]), head.r);
                 tau[i] += by;
                 far |= by > close * -tau[i];
             }
@@ -293,9 +260,9 @@ template <typename T, int D, bool SOFT> struct resident_rows {
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < KEYS; e++) {
-                    const float u = raised(i, at(s, i, e));
+                    const float u = raised(i, number(s, i, e));
                     const float p = R == 1 ? u : u * kernel_slope<R>(u, head.r);
-                    at(s, i, e) = p;
+                    number(s, i, e) = p;
                     sum[i] += p;
                 }
         });
@@ -324,8 +291,8 @@ template <typename T, int D, bool SOFT> struct resident_rows {
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < KEYS; e++) {
-                    at(s, i, e) = empty[i] && at(s, i, e) > -INFINITY;
-                    seen[i] += at(s, i, e) > 0;
+                    number(s, i, e) = empty[i] && number(s, i, e) > -INFINITY;
+                    seen[i] += number(s, i, e) > 0;
                 }
         });
 #pragma unroll

@@ -61,14 +61,6 @@ template <typename T, int D, bool SOFT> struct resident_grads {
     uint32_t down, down_g;   /* the resident ones to be mixed                              */
     float out[D / 2], out_v[D / 2]; /* dq, dk or their sum; dv */
 
-    __device__ __forceinline__ static int lane_column(int e)
-    {
-        return e / 2 * 8 + e % 2 + 2 * (int)(threadIdx.x % 4);
-    }
-    __device__ __forceinline__ static float &at(scores &s, int i, int e)
-    {
-        return s[e / 2 * 4 + 2 * i + e % 2];
-    }
     __device__ __forceinline__ void own_rows_of(int part)
     {
         first = part * TILE_KEYS + (int)(threadIdx.x % WARPGROUP) / WARP * 16 +
@@ -116,7 +108,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             finish<1>(s);
             if (key + TILE_KEYS > least) hide_keys(s, key);
             finish<0>(G);
-            if (a.drop) drop_gradients(G, words);
+            if (a.drop) drop_held(G, words);
             f(s, G, key);
             if constexpr (MIXES) {
                 uint32_t ds[4][4];
@@ -134,19 +126,8 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             const int seen = seen_by(a, row(i)) - key;
 #pragma unroll
             for (int e = 0; e < KEYS; e++)
-                if (lane_column(e) >= seen) at(s, i, e) = -3e38f;
+                if (lane_column(e) >= seen) number(s, i, e) = -3e38f;
         }
-    }
-    __device__ __forceinline__ static void drop_gradients(scores &G, const uint2 (&words)[ROWS])
-    {
-        const int lane = 2 * (int)(threadIdx.x % 4);
-#pragma unroll
-        for (int i = 0; i < ROWS; i++)
-#pragma unroll
-            for (int e = 0; e < KEYS; e++) {
-                const uint32_t word = e < KEYS / 2 ? words[i].x : words[i].y;
-                at(G, i, e) = kept_or_0(at(G, i, e), word << (7 - e % 2 - lane), e / 2 % 4);
-            }
     }
     /* delta of entmax and ReLUmax, and extra, of the rows of `part`. */
     template <int R> __device__ __forceinline__ void centre(int part)
@@ -161,7 +142,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < KEYS; e++) {
-                    const float u = lift_of(fact[i], at(s, i, e)), g = at(G, i, e);
+                    const float u = lift_of(fact[i], number(s, i, e)), g = number(G, i, e);
                     const float low = kernel_slope<R>(u, head.r);
                     if (R == 1) mean[i] = fmaf(u, g, mean[i]);
                     weighted[i] = fmaf(low, g, weighted[i]);
@@ -206,8 +187,8 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             for (int i = 0; i < ROWS; i++)
 #pragma unroll
                 for (int e = 0; e < KEYS; e++) {
-                    float &x = at(s, i, e);
-                    const float g = at(G, i, e), y = x - fact[i].x;
+                    float &x = number(s, i, e);
+                    const float g = number(G, i, e), y = x - fact[i].x;
                     float ds = fmaf(g, kept, -fact[i].w);
                     if constexpr (SOFT) {
                         const float p = power_of_two(fmaf(fact[i].y, y, -fact[i].z));
@@ -242,7 +223,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             const float2 x = room->extra[row(i)];
 #pragma unroll
             for (int e = 0; e < KEYS; e++)
-                if (key + lane_column(e) == (int)x.x) at(ds, i, e) += x.y;
+                if (key + lane_column(e) == (int)x.x) number(ds, i, e) += x.y;
         }
     }
     /* As tile_rows.cuh has it. */
@@ -284,7 +265,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
                 const float4 f = room->fact[query + lane_column(e)];
 #pragma unroll
                 for (int i = 0; i < ROWS; i++) {
-                    float &x = at(s, i, e);
+                    float &x = number(s, i, e);
                     x = SOFT ? power_of_two(fmaf(f.y, x - f.x, -f.z)) : lift_of(f, x);
                 }
             }
@@ -296,7 +277,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
                 const float w = f.y * per_kappa;
 #pragma unroll
                 for (int i = 0; i < ROWS; i++) {
-                    float &p = at(s, i, e), &ds = at(G, i, e);
+                    float &p = number(s, i, e), &ds = number(G, i, e);
                     ds = fmaf(ds, kept, -f.w);
                     if constexpr (SOFT) {
                         ds *= p;
@@ -341,7 +322,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             const uint32_t here = word >> (warp % 2 * 16) << (7 - lane);
 #pragma unroll
             for (int i = 0; i < ROWS; i++)
-                at(s, i, e) = kept_or_0(at(s, i, e), here, i);
+                number(s, i, e) = kept_or_0(number(s, i, e), here, i);
         }
     }
     /* Nothing of what a query does not see. */
@@ -352,7 +333,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             const int seen = seen_by(a, query + lane_column(e));
 #pragma unroll
             for (int i = 0; i < ROWS; i++)
-                if (row(i) >= seen) at(p, i, e) = at(ds, i, e) = 0;
+                if (row(i) >= seen) number(p, i, e) = number(ds, i, e) = 0;
         }
     }
     __device__ __forceinline__ void add_extra_to_keys(scores &ds, int query) const
@@ -362,7 +343,7 @@ template <typename T, int D, bool SOFT> struct resident_grads {
             const float2 x = room->extra[query + lane_column(e)];
 #pragma unroll
             for (int i = 0; i < ROWS; i++)
-                if (row(i) == (int)x.x) at(ds, i, e) += x.y;
+                if (row(i) == (int)x.x) number(ds, i, e) += x.y;
         }
     }
 

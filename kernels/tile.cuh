@@ -403,6 +403,14 @@ template <int R> __device__ __forceinline__ float kernel_slope(float u, float r)
     if (R == 3) return u * u;
     return u > 0 ? power_of_two((r - 1) * logarithm(u)) : u;
 }
+/* Newton's step of tau on the norm, from F = sum u^r and G = sum u^(r-1); 0 where there is nothing
+ * to solve. */
+template <int R> __device__ __forceinline__ float newton_step(float F, float G, float r)
+{
+    const float root = R == 1 ? 1.0f : R == 2 ? sqrtf(F) : power_of_two((1 - 1 / r) * logarithm(F));
+    const float step = (F - root) / G;
+    return step > 0 ? step : 0.0f;
+}
 /* u = [kappa (s - m) - tau]_+, NaN if s is. */
 __device__ __forceinline__ float lift(float kappa, float s, float m, float tau)
 {

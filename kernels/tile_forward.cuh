@@ -235,7 +235,8 @@ template <typename T, int DP, bool SOFT> struct forward_block {
 #pragma unroll
                     for (int n = 0; n < CLASSES; n++)
                         add_power<decltype(R)::value>(F, G, i, top[i][n]);
-                    fact[i].tau += step_of<decltype(R)::value>(quad_sum(F), quad_sum(G));
+                    fact[i].tau +=
+                        newton_step<decltype(R)::value>(quad_sum(F), quad_sum(G), head.r);
                 }
         });
     }
@@ -245,15 +246,6 @@ template <typename T, int DP, bool SOFT> struct forward_block {
         const float slope = kernel_slope<R>(u, head.r);
         F = fmaf(slope, u, F);
         G += slope;
-    }
-    /* Newton's step on the norm; 0 where there is nothing to solve. */
-    template <int R> __device__ __forceinline__ float step_of(float F, float G) const
-    {
-        const float root = R == 1   ? 1.0f
-                           : R == 2 ? sqrtf(F)
-                                    : power_of_two((1 - 1 / head.r) * logarithm(F));
-        const float step = (F - root) / G;
-        return step > 0 ? step : 0.0f;
     }
     /* tau by whole sweeps, until no row of the block moves by more than rounding; a smooth kernel
      * squares what is left in its last step. */
@@ -272,7 +264,7 @@ template <typename T, int DP, bool SOFT> struct forward_block {
             });
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
-                const float by = step_of<R>(quad_sum(F[i]), quad_sum(G[i]));
+                const float by = newton_step<R>(quad_sum(F[i]), quad_sum(G[i]), head.r);
                 fact[i].tau += by;
                 far |= by > close * -fact[i].tau;
             }

@@ -58,7 +58,7 @@ static status note_cpu(results *r, const char *when)
 enum { CLOCK_SM = 1, CLOCK_MEMORY = 2, SENSOR_GPU = 0 };
 
 typedef struct nvml {
-    void *library, *device;
+    void *nvml, *device;
     int (*clock)(void *device, int type, unsigned *mhz);
     int (*temperature)(void *device, int sensor, unsigned *celsius);
     int (*throttle)(void *device, unsigned long long *reasons);
@@ -69,7 +69,7 @@ typedef struct nvml {
 /* A function of the library; ISO C has no conversion from void * to it. */
 static int find_function(const nvml *n, const char *name, void *to)
 {
-    void *symbol = dlsym(n->library, name);
+    void *symbol = dlsym(n->nvml, name);
     if (symbol) memcpy(to, &symbol, sizeof symbol);
     return symbol != NULL;
 }
@@ -85,8 +85,8 @@ static int nvml_open(nvml *n)
 {
     int (*init)(void), (*handle)(unsigned, void **), (*version)(char *, unsigned);
     memset(n, 0, sizeof *n);
-    n->library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!n->library) return 0;
+    n->nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!n->nvml) return 0;
     const int found = find_function(n, "nvmlInit_v2", &init) &&
                       find_function(n, "nvmlShutdown", &n->shutdown) &&
                       find_function(n, "nvmlDeviceGetHandleByIndex_v2", &handle) &&
@@ -94,11 +94,11 @@ static int nvml_open(nvml *n)
                       find_function(n, "nvmlDeviceGetClockInfo", &n->clock) &&
                       find_function(n, "nvmlDeviceGetTemperature", &n->temperature) &&
                       find_function(n, "nvmlDeviceGetCurrentClocksThrottleReasons", &n->throttle);
-    if (!found || init() != 0) return dlclose(n->library), 0;
+    if (!found || init() != 0) return dlclose(n->nvml), 0;
     if (version(n->driver, sizeof n->driver) != 0) *n->driver = '\0';
     if (handle(first_device(), &n->device) == 0) return 1;
     n->shutdown();
-    return dlclose(n->library), 0;
+    return dlclose(n->nvml), 0;
 }
 
 static status note_device(results *r, const nvml *n, const char *when)
@@ -123,6 +123,6 @@ status conditions_note(results *r, const char *when, int device)
     if (!device || !nvml_open(&n)) return OK;
     const status s = note_device(r, &n, when);
     n.shutdown();
-    dlclose(n.library);
+    dlclose(n.nvml);
     return s;
 }
